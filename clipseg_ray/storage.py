@@ -1,0 +1,336 @@
+"""One door to every path: a URL of any kind (local, ``s3://``, ``gs://``, ``http(s)://``, ``memory://``) as a store.
+
+Credentials, region and endpoint come from the environment and the standard AWS files (``AWS_ACCESS_KEY_ID``,
+``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``, ``AWS_PROFILE``, ``AWS_REGION``, ``AWS_ENDPOINT_URL``, instance
+profiles), never from a configuration or a pickle: a store travels as its URL and builds its client where it is used.
+Where no credentials can be found, S3 requests are made anonymously.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, cast
+
+import fsspec
+
+from clipseg_ray.errors import UserError
+
+READ_AHEAD_BYTES = 16 * 2**20
+"""Bytes asked for by one ranged GET when an object is read front to back."""
+
+
+_THREADS = 16
+
+
+class StaleObject(OSError):
+    """An object is no longer the one that was listed: its etag changed."""
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """One object of a listing.
+
+    ``path`` is relative to the store; ``size`` in bytes; ``etag`` is the server's for object stores and
+    ``<size>-<mtime in ns>`` for local files: it changes when the bytes do.
+    """
+
+    path: str
+    size: int
+    etag: str
+
+
+def protocol_of(url: str) -> str:
+    """``s3`` for ``s3://…``; ``file`` for a path without a scheme."""
+    return url.split("://", 1)[0] if "://" in url else "file"
+
+
+def absolute(url: str) -> str:
+    """A local path made absolute (relative ones are relative to the working directory); other URLs unchanged."""
+    if protocol_of(url) == "file":
+        return str(Path(url.removeprefix("file://")).expanduser().absolute())
+    return url
+
+
+class Store:
+    """A folder on any file system; every path below it is given relative to it, with ``/`` between names."""
+
+    def __init__(self, url: str) -> None:
+        self.url = absolute(url).rstrip("/") or "/"
+        self.protocol = protocol_of(self.url)
+        self._fs: Any = None
+
+    @classmethod
+    def of(cls, url: str) -> Store:
+        """The store at ``url``. Raises UserError when no file system serves the scheme."""
+        store = cls(url)
+        known = ("file", "s3", "memory", "http", "https")
+        if store.protocol not in known:
+            try:
+                fsspec.get_filesystem_class(store.protocol)
+            except (ValueError, ImportError) as error:
+                raise UserError(f"{url}: no file system for '{store.protocol}://' here: {error}") from error
+        return store
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"url": self.url, "protocol": self.protocol, "_fs": None}
+
+    @property
+    def fs(self) -> Any:
+        """The fsspec file system, made in this process on first use."""
+        if self._fs is None:
+            self._fs = _filesystem(self.protocol)
+        return self._fs
+
+    @property
+    def root(self) -> str:
+        """The store's place as its file system names it (bucket/prefix for S3)."""
+        return cast(str, self.fs._strip_protocol(self.url))
+
+    def full(self, path: str) -> str:
+        """``path`` as the file system names it."""
+        return f"{self.root.rstrip('/')}/{path}" if path else self.root
+
+    def url_of(self, path: str) -> str:
+        """The URL under which anyone finds ``path``."""
+        return f"{self.url.rstrip('/')}/{path}" if path else self.url
+
+    def child(self, path: str) -> Store:
+        """The store one or more folders down."""
+        return Store(self.url_of(path))
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Every object under the folder ``prefix``, in no promised order, page by page where the server pages.
+
+        Temporary names of unfinished local writes are left out. A folder that does not exist is empty.
+        """
+        if self.protocol == "s3":
+            yield from self._list_s3(prefix)
+        elif self.protocol == "file":
+            top = Path(self.full(prefix))
+            for folder, _, names in os.walk(top):
+                for name in names:
+                    if _is_temporary(name):
+                        continue
+                    file = Path(folder) / name
+                    with contextlib.suppress(FileNotFoundError):
+                        stat = file.stat()
+                        yield Entry(file.relative_to(self.root).as_posix(), stat.st_size, _mtime_etag(stat))
+        else:
+            root = self.root.rstrip("/") + "/"
+            for name, info in self.fs.find(self.full(prefix), detail=True).items():
+                yield Entry(name.removeprefix(root), info["size"] or 0, _etag(info))
+
+    def _list_s3(self, prefix: str) -> Iterator[Entry]:
+        bucket, _, folder = self.root.partition("/")
+        start = f"{folder}/" if folder else ""
+        request: dict[str, Any] = {"Bucket": bucket, "Prefix": start + (f"{prefix}/" if prefix else "")}
+        while True:
+            page = self.fs.call_s3("list_objects_v2", **request)
+            for item in page.get("Contents", ()):
+                if not item["Key"].endswith("/"):
+                    yield Entry(item["Key"].removeprefix(start), item["Size"], item["ETag"].strip('"'))
+            if not page.get("IsTruncated"):
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def entry(self, path: str) -> Entry:
+        """Size and etag of one object. Raises FileNotFoundError."""
+        info = self.fs.info(self.full(path))
+        if info["type"] == "directory":
+            raise FileNotFoundError(self.url_of(path))
+        if self.protocol == "file":
+            return Entry(path, info["size"], _mtime_etag(Path(self.full(path)).stat()))
+        return Entry(path, info["size"] or 0, _etag(info))
+
+    def exists(self, path: str) -> bool:
+        """Whether an object is at ``path``."""
+        try:
+            self.entry(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def get(self, path: str) -> bytes:
+        """The whole object. Raises FileNotFoundError."""
+        return cast(bytes, self.fs.cat_file(self.full(path)))
+
+    def open(self, path: str, etag: str | None = None) -> IO[bytes]:
+        """A seekable binary reader that asks for ``READ_AHEAD_BYTES`` at a time.
+
+        With ``etag``: raises StaleObject when the object is not the one listed under that etag; on S3 every later
+        read is conditional on it too, so that a change under a reader's feet cannot go unseen.
+        """
+        if etag is not None and (found := self.entry(path).etag) != etag:
+            raise StaleObject(f"{self.url_of(path)} changed since it was listed (etag {etag}, now {found})")
+        if self.protocol == "file":
+            return cast(IO[bytes], open(self.full(path), "rb", buffering=2**20))
+        return cast(
+            IO[bytes],
+            self.fs.open(self.full(path), "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead"),
+        )
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write the whole object at once: readers see all of it or nothing."""
+        if self.protocol == "file":
+            target = Path(self.full(path))
+            with _temporary(target, data) as temporary:
+                temporary.replace(target)
+        else:
+            self.fs.pipe_file(self.full(path), data)
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write the object only if none is there, decided by the storage itself. Raises FileExistsError."""
+        if self.protocol == "file":
+            target = Path(self.full(path))
+            with _temporary(target, data) as temporary:
+                os.link(temporary, target)
+            return
+        try:
+            self.fs.pipe_file(self.full(path), data, mode="create")
+        except OSError as error:
+            if isinstance(error, FileExistsError) or _is_precondition(error):
+                raise FileExistsError(self.url_of(path)) from error
+            raise
+
+    def delete(self, path: str) -> None:
+        """Remove one object; nothing happens where none is."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(self.full(path))
+
+
+def get_many(urls: Sequence[str]) -> list[bytes | Exception]:
+    """Whole objects by URL, fetched concurrently; an exception stands where one failed."""
+    distinct = list(dict.fromkeys(urls))
+    found: dict[str, bytes | Exception] = {}
+
+    def fetch(url: str) -> bytes | Exception:
+        try:
+            return Store.of(url).get("")
+        except Exception as error:
+            return error
+
+    by_protocol: dict[str, list[str]] = {}
+    for url in distinct:
+        by_protocol.setdefault(protocol_of(url), []).append(url)
+    for protocol, group in by_protocol.items():
+        fs = _filesystem(protocol) if protocol in ("s3", "http", "https") else None
+        if fs is not None and len(group) > 1:
+            # The file system's own batched reads share one event loop: a fraction of the CPU of threads. `cat` is
+            # not used: it takes "[1]" in a name for a pattern.
+            names = [fs._strip_protocol(url) for url in group]
+            contents = fs.cat_ranges(names, [None] * len(names), [None] * len(names), on_error="return")
+            found |= dict(zip(group, contents, strict=True))
+        else:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                found |= dict(zip(group, pool.map(fetch, group), strict=True))
+    return [found[url] for url in urls]
+
+
+@contextlib.contextmanager
+def plain_errors(url: str) -> Iterator[None]:
+    """Turn what a file system raises into one line that names ``url``, what is wrong and what to do."""
+    try:
+        yield
+    except (UserError, FileExistsError, StaleObject):
+        raise
+    except Exception as error:
+        explained = explain(error, url)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def explain(error: BaseException, url: str) -> UserError | None:
+    """The line a person should read for a storage error, or None when it is none."""
+    kind = f"{type(error).__module__}.{type(error).__name__}"
+    anonymous = " The request was anonymous: no AWS credentials were found." if _anonymous(url) else ""
+    if isinstance(error, PermissionError):
+        hint = "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE)"
+        if protocol_of(url) == "file":
+            hint = "check the file's permissions"
+        return UserError(f"{url}: access denied ({_brief(error)});{anonymous} {hint}")
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{url}: not found ({_brief(error)}); check the bucket and path")
+    if "NoCredentials" in kind or "PartialCredentials" in kind:
+        return UserError(f"{url}: no usable credentials ({_brief(error)}); set AWS_ACCESS_KEY_ID and its secret")
+    network = isinstance(error, OSError | TimeoutError) or kind.startswith(("botocore.", "aiohttp."))
+    if network:
+        return UserError(
+            f"{url}: cannot be reached ({_brief(error)});{anonymous} check the network and AWS_ENDPOINT_URL, "
+            "then run again"
+        )
+    return None
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _filesystem(protocol: str) -> Any:
+    if protocol != "s3":
+        return fsspec.filesystem(protocol)
+    # Old S3-compatible servers refuse the checksum trailers that newer clients send by default.
+    os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+    os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+    return fsspec.filesystem(
+        "s3",
+        anon=not _has_aws_credentials(),
+        use_listings_cache=False,
+        config_kwargs={"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}},
+    )
+
+
+def _has_aws_credentials() -> bool:
+    import botocore.session
+
+    try:
+        return botocore.session.get_session().get_credentials() is not None
+    except Exception:
+        return True  # a broken profile must be reported by the client, not hidden by an anonymous request
+
+
+def _anonymous(url: str) -> bool:
+    return protocol_of(url) == "s3" and not _has_aws_credentials()
+
+
+def _etag(info: dict[str, Any]) -> str:
+    for key in ("ETag", "etag", "md5Hash", "generation", "mtime", "created", "LastModified"):
+        if value := info.get(key):
+            # The same moment comes as a datetime from one call and as seconds from another.
+            return str(value.timestamp() if isinstance(value, datetime) else value).strip('"')
+    return str(info.get("size"))
+
+
+def _mtime_etag(stat: os.stat_result) -> str:
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+@contextlib.contextmanager
+def _temporary(target: Path, data: bytes) -> Iterator[Path]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(data)
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_precondition(error: OSError) -> bool:
+    cause = error.__cause__ or error
+    code = getattr(cause, "response", {}).get("Error", {}).get("Code", "")
+    return (
+        code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+        or "pre-condition" in str(error).lower()
+    )

@@ -1,0 +1,73 @@
+"""What the whole suite shares: a small checkpoint, S3 servers, one Ray cluster."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from tests.servers.s3 import S3Server, ceph_installed, ceph_server, moto_server
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def checkpoint_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small seeded CLIPSeg in transformers' own format."""
+    from clipseg_ray.demo.checkpoint import write_checkpoint
+
+    directory = tmp_path_factory.mktemp("checkpoint")
+    write_checkpoint(directory, image_size=96)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def s3_servers() -> Iterator[dict[str, S3Server]]:
+    """Every S3 server this machine can run, by name."""
+    with ExitStack() as stack:
+        servers = {"moto": stack.enter_context(moto_server())}
+        if ceph_installed():
+            servers["ceph"] = stack.enter_context(ceph_server())
+        yield servers
+
+
+@pytest.fixture(params=["moto", pytest.param("ceph", marks=pytest.mark.skipif(not ceph_installed(), reason="Ceph is not installed"))])  # fmt: skip
+def s3(request: pytest.FixtureRequest, s3_servers: dict[str, S3Server], monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """A server with the environment set to reach it; clients of earlier tests are forgotten."""
+    server = s3_servers[request.param]
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    forget_s3_clients()
+    return server
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """The URL of a new empty bucket."""
+    name = f"bucket-{os.getpid()}-{next(_names)}"
+    s3.client().create_bucket(Bucket=name)
+    return f"s3://{name}"
+
+
+def forget_s3_clients() -> None:
+    """s3fs keeps one client per settings for the process; the environment is not among them."""
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One local Ray cluster of two CPUs for all tests that need one."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
