@@ -1,0 +1,1 @@
+"""Encoded image bytes to uint8 RGB at the model's input size."""
