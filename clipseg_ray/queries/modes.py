@@ -1,0 +1,80 @@
+"""Composition modes: the names and parameters of the ways to make one picture out of a support picture and mask."""
+
+import difflib
+import re
+from dataclasses import dataclass
+
+MODES: dict[str, dict[str, float]] = {
+    "overlay": {"background": 0.0, "sigma": 0.0},
+    "highlight": {"background": 0.15, "sigma": 0.0},
+    "blur_highlight": {"background": 0.5, "sigma": 1.0},
+    "blur3_highlight": {"background": 0.5, "sigma": 3.0},
+    "blur3_highlight01": {"background": 0.1, "sigma": 3.0},
+    "crop": {"background": 1.0, "sigma": 1.0, "context": 0.1},
+    "crop_blur_highlight": {"background": 0.1, "sigma": 3.0, "context": 0.1},
+    "outline_red": {"width": 5.0},
+    "box_red": {"width": 5.0, "context": 0.1},
+    "colourised": {"background": 1.0},
+    "greyscale": {"background": 1.0},
+    "whole": {},
+}
+"""Every mode with its parameters' defaults; what they mean stands in `composition.compose`."""
+
+DEFAULT_MODE = "crop_blur_highlight"
+
+_RANGES = {"background": (0.0, 1.0), "sigma": (0.0, 15.0), "context": (0.0, 10.0), "width": (1.0, 99.0)}
+_CALL = re.compile(r"\s*([^()\s]+)\s*(?:\((.*)\))?\s*")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A mode with all its parameters resolved. `str` gives the form that `parse_mode` reads."""
+
+    name: str
+    parameters: tuple[tuple[str, float], ...]
+
+    def __getitem__(self, parameter: str) -> float:
+        return dict(self.parameters)[parameter]
+
+    def __contains__(self, parameter: str) -> bool:
+        return parameter in dict(self.parameters)
+
+    def __str__(self) -> str:
+        inner = ", ".join(f"{name}={value!r}" for name, value in self.parameters)
+        return f"{self.name}({inner})" if inner else self.name
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether the mode is about a part of the picture; only ``whole`` is not."""
+        return self.name != "whole"
+
+
+def parse_mode(text: str) -> Mode:
+    """A mode from ``name`` or ``name(parameter=value, …)``, e.g. ``crop_blur_highlight(background=0.3)``.
+
+    Raises ValueError, worded for a person, for unknown names and parameters and for values out of range.
+    """
+    match = _CALL.fullmatch(text)
+    name = match[1] if match else text
+    if match is None or name not in MODES:
+        raise ValueError(f"{name!r} is no mode{_nearest(name, MODES)}")
+    parameters = dict(MODES[name])
+    for assignment in filter(None, re.split(r"\s*,\s*", (match[2] or "").strip())):
+        parameter, _, value = (part.strip() for part in assignment.partition("="))
+        if parameter not in parameters:
+            raise ValueError(f"mode {name} has no parameter {parameter!r}{_nearest(parameter, parameters)}")
+        low, high = _RANGES[parameter]
+        try:
+            parameters[parameter] = float(value)
+        except ValueError:
+            raise ValueError(f"mode {name}: {parameter}={value} is not a number") from None
+        if not low <= parameters[parameter] <= high:
+            raise ValueError(f"mode {name}: {parameter}={value} is not between {low:g} and {high:g}")
+        if parameter == "width" and parameters[parameter] % 1:
+            raise ValueError(f"mode {name}: width={value} is not a whole number of pixels")
+    return Mode(name, tuple(sorted(parameters.items())))
+
+
+def _nearest(name: str, names: dict[str, float] | dict[str, dict[str, float]]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names) or 'none'}"

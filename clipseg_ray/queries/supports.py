@@ -1,0 +1,202 @@
+"""Supports: a picture and the mask of what is meant in it."""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from clipseg_ray.pixels.orientation import TRANSPOSES, read_orientation
+
+MaskCell = str | dict[str, Any] | list[float]
+"""A mask as the table gives it: the URL of a picture file, a COCO RLE, or a box [x, y, w, h] in pixels."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """One support picture of a query.
+
+    url: where it was read. picture_sha256: hex digest of the file's bytes. height, width: of the picture in
+    pixels, its EXIF orientation applied. counts: the mask as COCO compressed RLE of that size; None for the whole
+    picture. picture: the file's bytes; None in a query read back from a prompt set, which need not see it again.
+    """
+
+    url: str
+    picture_sha256: str
+    height: int
+    width: int
+    counts: str | None
+    picture: bytes | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def mask_sha256(self) -> str | None:
+        """Hex digest of the mask's size and pixels, however the table gave them."""
+        if self.counts is None:
+            return None
+        return hashlib.sha256(f"{self.height}x{self.width}:{self.counts}".encode()).hexdigest()
+
+    def pixels(self) -> np.ndarray:
+        """The picture: uint8 [h, w, 3]. Raises ValueError when its bytes are not at hand."""
+        if self.picture is None:
+            raise ValueError(f"{self.url}: the picture's bytes are not kept in a prompt set")
+        return decode_picture(self.picture)
+
+    def mask(self) -> np.ndarray | None:
+        """The mask: bool [h, w]; None for the whole picture."""
+        if self.counts is None:
+            return None
+        return _rle_mask({"size": [self.height, self.width], "counts": self.counts})
+
+
+def make_support(url: str, picture: bytes, mask: MaskCell | None, mask_file: bytes | None) -> Support:
+    """A support from file contents; `mask_file` holds the bytes behind `mask` when that is a URL.
+
+    Raises ValueError, worded for a person: undecodable picture or mask, other size, empty mask.
+    """
+    try:
+        height, width = decode_picture(picture).shape[:2]
+    except Exception as error:
+        raise ValueError(f"picture {url} cannot be decoded ({_brief(error)})") from error
+    counts = None
+    if mask is not None:
+        mask_hw = _mask(mask, mask_file, height, width)
+        if not mask_hw.any():
+            raise ValueError(f"mask {_shown(mask)} is empty: it marks nothing in picture {url}")
+        counts = coco_mask.encode(np.asfortranarray(mask_hw, np.uint8))["counts"].decode()
+    return Support(url, hashlib.sha256(picture).hexdigest(), height, width, counts, picture)
+
+
+def decode_picture(data: bytes) -> np.ndarray:
+    """Picture file bytes → uint8 [h, w, 3] in its own size, upright, as `pixels.decode` has it in exact mode.
+
+    Raises what Pillow raises for bytes that are no picture.
+    """
+    image: Image.Image
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        orientation = read_orientation(image)
+        if image.mode == "I;16":
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if orientation in TRANSPOSES:
+            image = image.transpose(TRANSPOSES[orientation])
+        return np.asarray(image.convert("RGB"))
+
+
+def parse_mask_cells(value: Any) -> list[MaskCell]:
+    """The masks in one table cell: one, or a list of them. Raises ValueError, worded for a person."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError(f"{_shown(value)} is neither a path, a COCO RLE nor a box in valid JSON") from None
+    if isinstance(value, list) and not _is_box(value):
+        return [cell for item in value for cell in parse_mask_cells(item)]
+    if isinstance(value, str) and value.strip():
+        return [value.strip()]
+    if isinstance(value, dict) and {"size", "counts"} <= value.keys():
+        return [value]
+    if isinstance(value, list):
+        if len(value) != 4:
+            raise ValueError(f"a box is [x, y, w, h], not {_shown(value)}")
+        return [[float(number) for number in value]]
+    raise ValueError(
+        f'a mask is a path, a COCO RLE {{"size": [h, w], "counts": …}} or a box [x, y, w, h], not {_shown(value)}'
+    )
+
+
+def _is_box(value: Sequence[Any]) -> bool:
+    return bool(value) and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
+
+
+def _mask(mask: MaskCell, mask_file: bytes | None, height: int, width: int) -> np.ndarray:
+    if isinstance(mask, list):
+        x, y, w, h = mask
+        mask_hw = np.zeros((height, width), bool)
+        rows = slice(max(0, round(y)), max(0, round(y + h)))
+        mask_hw[rows, max(0, round(x)) : max(0, round(x + w))] = True
+        return mask_hw
+    if isinstance(mask, dict):
+        mask_hw = _rle_mask(mask)
+    else:
+        if mask_file is None:
+            raise ValueError(f"mask {mask} was not read")
+        mask_hw = _file_mask(mask, mask_file)
+    if mask_hw.shape != (height, width):
+        raise ValueError(
+            f"mask {_shown(mask)} is {mask_hw.shape[1]}×{mask_hw.shape[0]} pixels (width×height), its picture "
+            f"{width}×{height}; they must be of one size"
+        )
+    return mask_hw
+
+
+def _rle_mask(rle: dict[str, Any]) -> np.ndarray:
+    try:
+        height, width = (int(side) for side in rle["size"])
+        counts = rle["counts"]
+        if isinstance(counts, list):
+            lengths = counts
+        else:
+            counts = counts.encode() if isinstance(counts, str) else bytes(counts)
+            lengths = _run_lengths(counts)
+        if min(lengths) < 0 or sum(lengths) != height * width:
+            raise ValueError(f"its runs cover {sum(lengths)} pixels, not {height}×{width}")
+    except Exception as error:
+        raise ValueError(f"mask {_shown(rle)} is no valid COCO RLE ({_brief(error)})") from error
+    values = np.arange(len(lengths)) % 2 == 1
+    return np.repeat(values, lengths).reshape(width, height).T
+
+
+def _run_lengths(counts: bytes) -> list[int]:
+    """Run lengths of a COCO compressed RLE (maskApi.c, rleFrString). Raises ValueError for what is none.
+
+    pycocotools itself reads beyond its buffers on malformed strings, so what people type in is decoded here.
+    """
+    lengths: list[int] = []
+    position = 0
+    while position < len(counts):
+        value, shift, more = 0, 0, True
+        while more:
+            if position >= len(counts):
+                raise ValueError("counts end in the middle of a run")
+            code = counts[position] - 48
+            if not 0 <= code < 64:
+                raise ValueError(f"counts hold the character {chr(counts[position])!r}")
+            value |= (code & 0x1F) << shift
+            more = bool(code & 0x20)
+            position += 1
+            shift += 5
+            if not more and code & 0x10:
+                value |= -1 << shift
+        if len(lengths) > 2:
+            value += lengths[-2]
+        lengths.append(value)
+    return lengths or [0]
+
+
+def _file_mask(url: str, data: bytes) -> np.ndarray:
+    """A mask file's marked pixels: those not 0 (palette images: whose index is not 0); alpha is not looked at."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            kind, bands = image.format, image.getbands()
+            values = np.asarray(image)
+    except Exception as error:
+        raise ValueError(f"mask {url} cannot be decoded ({_brief(error)})") from error
+    if kind == "JPEG":
+        raise ValueError(f"mask {url} is a JPEG, which has no exact edges; save it as PNG")
+    if values.ndim == 3:
+        values = np.any(values[..., : -1 if bands[-1] == "A" else None], axis=2)
+    return np.not_equal(values, 0)
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

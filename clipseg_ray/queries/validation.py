@@ -1,0 +1,197 @@
+"""Checks of a table, row by row: every fault is collected, none hides another."""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from clipseg_ray.queries.modes import DEFAULT_MODE, Mode, parse_mode
+from clipseg_ray.queries.reading import Rows
+from clipseg_ray.queries.supports import MaskCell, parse_mask_cells
+from clipseg_ray.queries.templates import resolve_templates
+
+COLUMNS = (
+    "query_id",
+    "kind",
+    "text",
+    "template",
+    "templates",
+    "image",
+    "mask",
+    "mode",
+    "alpha",
+    "threshold",
+    "concept",
+)
+"""The columns that mean something here; all others are kept as they are."""
+
+_DEFAULT_ALPHA = 0.5
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong: `row` counts from 1 without the header (0: the table as a whole), `column` may be ''."""
+
+    row: int
+    column: str
+    message: str
+
+    def __str__(self) -> str:
+        place = ", ".join(filter(None, (f"row {self.row}" if self.row else "", self.column)))
+        return f"{place}: {self.message}" if place else self.message
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One row, checked and resolved but for its pictures.
+
+    alphas: None where nothing is blended; more than one value, or `sweep`, makes one query each.
+    """
+
+    row: int
+    query_id: str | None
+    kind: str
+    texts: tuple[str, ...]
+    templates: tuple[str, ...]
+    images: tuple[str, ...]
+    masks: tuple[MaskCell, ...]
+    mode: Mode | None
+    alphas: tuple[float | None, ...]
+    sweep: bool
+    threshold: float
+    concept: tuple[str, ...]
+    columns: dict[str, Any]
+
+
+def column_faults(rows: Rows) -> list[Fault]:
+    """Names that are nearly one of the known columns, which would otherwise be silently ignored."""
+    faults = []
+    for column in rows.columns:
+        plain = column.strip().casefold()
+        if column in COLUMNS or plain == "model" or plain.startswith(tuple(f"{name}_" for name in COLUMNS)):
+            continue
+        if near := difflib.get_close_matches(plain, COLUMNS, n=1, cutoff=0.8):
+            faults.append(Fault(0, f"column {column!r}", f"unknown; did you mean {near[0]!r}? (else rename it)"))
+    if {"template", "templates"} <= set(rows.columns):
+        faults.append(Fault(0, "columns 'template' and 'templates'", "mean the same; keep one of them"))
+    return faults
+
+
+def check_row(row: int, values: dict[str, Any], threshold: float) -> tuple[Draft | None, list[Fault]]:
+    """Row number `row` as a draft, or its faults. `threshold` is the run's, for rows without their own."""
+    faults: list[Fault] = []
+
+    def cell(column: str, parse: Callable[[Any], _T], default: _T) -> _T:
+        if column not in values:
+            return default
+        try:
+            return parse(values[column])
+        except ValueError as error:
+            faults.append(Fault(row, column, str(error)))
+            return default
+
+    templates = "templates" if "templates" in values else "template"
+    draft = Draft(
+        row=row,
+        query_id=cell("query_id", _identifier, None),
+        kind=cell("kind", _string, "phrase"),
+        texts=tuple(cell("text", _strings, [])),
+        templates=cell(templates, lambda value: resolve_templates(_strings(value)), resolve_templates(["plain"])),
+        images=tuple(cell("image", _strings, [])),
+        masks=tuple(cell("mask", parse_mask_cells, [])),
+        mode=cell("mode", lambda value: parse_mode(_string(value)), parse_mode(DEFAULT_MODE)),
+        alphas=tuple(cell("alpha", _alphas, [])),
+        sweep=isinstance(values.get("alpha"), list),
+        threshold=cell("threshold", _threshold, threshold),
+        concept=tuple(cell("concept", _strings, [])),
+        columns={column: value for column, value in values.items() if column not in COLUMNS},
+    )
+    broken = {fault.column for fault in faults}
+    faults += [Fault(row, column, message) for column, message in _contradictions(draft, values, broken)]
+    return (None, faults) if faults else (_without_unused(draft), [])
+
+
+def _contradictions(draft: Draft, values: dict[str, Any], broken: set[str]) -> Iterable[tuple[str, str]]:
+    """Faults between columns; silent about columns that are already known to be wrong."""
+    if "text" not in values and "image" not in values:
+        yield "text", "neither text nor image is given; a query needs one of them"
+    if draft.masks and "image" not in values:
+        yield "mask", "a mask is given without an image"
+    if draft.images and not broken & {"mask", "mode"} and draft.mode is not None:
+        if draft.mode.needs_mask and not draft.masks:
+            yield "mask", f"mode {draft.mode.name} needs a mask; give one, or set mode to 'whole'"
+        elif draft.masks and len(draft.masks) != len(draft.images):
+            yield "mask", f"{len(draft.masks)} masks for {len(draft.images)} images; give one each"
+    if draft.alphas and not broken & {"text", "image"} and not (draft.texts and draft.images):
+        yield "alpha", "blends text and image, but only one of them is given; remove it or add the other"
+
+
+def _without_unused(draft: Draft) -> Draft:
+    """Leave out what no mask depends on: templates without text, a mode without pictures, alpha without both."""
+    fields = dict(draft.__dict__)
+    if not draft.texts:
+        fields["templates"] = ()
+    if not draft.images:
+        fields["mode"] = None
+    elif draft.mode is not None and not draft.mode.needs_mask:
+        fields["masks"] = ()
+    if not (draft.texts and draft.images):
+        fields["alphas"] = (None,)
+    elif not draft.alphas:
+        fields["alphas"] = (_DEFAULT_ALPHA,)
+    return Draft(**fields)
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a text, not {_kind(value)}")
+    if not value.strip():
+        raise ValueError("is empty")
+    return value.strip()
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("is an empty list")
+        return [_string(item) for item in value]
+    if not isinstance(value, str):
+        raise ValueError(f"must be a text or a list of texts, not {_kind(value)}")
+    return [_string(value)]
+
+
+def _identifier(value: Any) -> str:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, not {_kind(value)}")
+    return float(value)
+
+
+def _threshold(value: Any) -> float:
+    number = _number(value)
+    if not 0 < number < 1:
+        raise ValueError(f"{number:g} is not between 0 and 1, both excluded")
+    return number
+
+
+def _alphas(value: Any) -> list[float]:
+    numbers = [_number(item) for item in value] if isinstance(value, list) else [_number(value)]
+    if not numbers:
+        raise ValueError("is an empty list")
+    for number in numbers:
+        if not 0 <= number <= 1 or math.isnan(number):
+            raise ValueError(f"{number:g} is not within 0…1 (the share of the image)")
+    return numbers
+
+
+def _kind(value: Any) -> str:
+    """What a wrong value is, in words."""
+    name = {bool: "true or false", int: "number", float: "number", list: "list", dict: "mapping"}.get(type(value))
+    shown = re.sub(r"\s+", " ", repr(value))
+    return f"{name or ('text' if isinstance(value, str) else type(value).__name__)} {shown[:60]}"
