@@ -1,0 +1,66 @@
+"""The name of every file in an output dataset.
+
+A part's name is a pure function of (shard, chunk) and, for masks, the prompt set: that alone makes every write
+idempotent and every resume a listing.
+"""
+
+from __future__ import annotations
+
+import re
+
+DATASET = "_dataset.json"
+INPUTS = "_inputs"
+SHARDS = "_shards"
+SETS = "_sets"
+RUNS = "_runs"
+QUERIES = "queries"
+IMAGES = "images"
+MASKS = "masks"
+
+_PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
+
+
+def masks_folder(prompt_set: str) -> str:
+    """The folder that holds a prompt set's mask parts; ``prompt_set=`` is hive naming, which Spark and others read."""
+    return f"{MASKS}/prompt_set={prompt_set}"
+
+
+def part_name(shard_id: str, chunk: int) -> str:
+    """The file name of a chunk's part, the same in every folder."""
+    return f"{shard_id}-{chunk:06d}.parquet"
+
+
+def parse_part_name(name: str) -> tuple[str, int] | None:
+    """(shard_id, chunk) of a part's file name, None for any other file."""
+    match = _PART.fullmatch(name)
+    return (match[1], int(match[2])) if match else None
+
+
+def shard_record(shard_id: str) -> str:
+    """The record put when a shard has been read to its end."""
+    return f"{SHARDS}/{shard_id}.json"
+
+
+def queries_file(prompt_set: str) -> str:
+    """The table of a prompt set's queries."""
+    return f"{QUERIES}/{prompt_set}.parquet"
+
+
+def set_record(number: int) -> str:
+    """The claim of one prompt set, numbered in the order the sets came to be."""
+    return f"{SETS}/{number:06d}.json"
+
+
+def inputs_file(number: int) -> str:
+    """One addition to the frozen shard listing."""
+    return f"{INPUTS}/{number:06d}.parquet"
+
+
+def run_record(run_id: str) -> str:
+    """What one run was asked and did."""
+    return f"{RUNS}/{run_id}.json"
+
+
+def run_status(run_id: str) -> str:
+    """How far a run is, rewritten at each heartbeat."""
+    return f"{RUNS}/{run_id}.status.json"
