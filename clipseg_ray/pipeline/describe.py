@@ -1,0 +1,40 @@
+"""A plan in words."""
+
+from __future__ import annotations
+
+from clipseg_ray.pipeline.plan import Plan
+
+SHOWN = 12
+
+
+def plan_text(plan: Plan) -> str:
+    """What the run would do: input, queries, what is done and what is left."""
+    work = plan.work
+    about = "about " if work.shards_unread else ""
+    lines = [
+        f"input     {', '.join(plan.config.input.url)} ({plan.listing.format}, {work.bytes / 1e9:.3g} GB)",
+        f"          {work.shards} shard(s), {plan.new_shards} of them new to this output; "
+        f"{about}{work.chunks_estimate} chunk(s) of up to {plan.config.input.chunk_images} images",
+        f"model     {plan.config.model.checkpoint}"
+        + ("" if plan.present is None else f" (dataset weights {plan.present.model['weights_sha256'][:12]}…)"),
+        f"queries   {len(plan.queries)} from {plan.config.queries.table}"
+        + (f" where {plan.config.queries.where}" if plan.config.queries.where else "")
+        + f": {len(plan.assignment.new)} new, {len(plan.queries) - len(plan.assignment.new)} present",
+    ]
+    new = set(plan.assignment.new)
+    for query in plan.queries[:SHOWN]:
+        state = "new" if query.query_id in new else "present"
+        lines.append(f"          {query.query_id}  [{query.kind}, {state}]  {' | '.join(query.prompts)}")
+    if len(plan.queries) > SHOWN:
+        lines.append(f"          … and {len(plan.queries) - SHOWN} more")
+    images = f", {work.images_known} images counted so far" if work.images_known else ""
+    lines += [
+        f"output    {plan.store.url}"
+        + (" (new)" if plan.present is None else f" (fingerprint {plan.present.fingerprint})"),
+        f"done      {work.chunks_done} chunk(s){images}",
+        "to do     nothing"
+        if work.complete
+        else f"to do     {about}{work.chunks_left} chunk(s) in {len(work.todo)} shard(s)",
+        *(f"warning   {warning}" for warning in plan.warnings),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,281 @@
+"""A plan carried out on Ray: settle it, pass over the graph until nothing is missing, check, say how it went."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline import graph
+from clipseg_ray.pipeline.driver import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
+from clipseg_ray.pipeline.graph import PoolState
+from clipseg_ray.pipeline.plan import Plan
+from clipseg_ray.pipeline.progress import Reporter
+from clipseg_ray.pipeline.resources import Pool, device_of, pool_of
+from clipseg_ray.pipeline.settle import Settled, settle
+from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.results import runs
+from clipseg_ray.results.completeness import Missing, duplicate_ids, named
+
+FAILURES_IN_A_ROW = 10
+FAILED_SHARE, FAILED_SHARE_AFTER = 0.2, 50
+
+
+class RunStopped(Exception):
+    """The run gave up early, for the reason given."""
+
+
+def execute(plan: Plan, invocation: str) -> Outcome:
+    """Do what the plan lacks, on the Ray cluster at ``RAY_ADDRESS`` or on this machine. See ``driver.run``."""
+    with _cluster():
+        return _execute(plan, invocation)
+
+
+def _execute(plan: Plan, invocation: str) -> Outcome:
+    config, store = plan.config, plan.store
+    cluster = ray.cluster_resources()
+    device = device_of(config.model.device, config.pool.gpus, cluster.get("GPU", 0))
+    settled = settle(plan, device, reader_threads=1)
+    work = settled.survey()
+    if work.complete:
+        return Outcome(COMPLETE, nothing_to_do(plan), None, {})
+    pool = pool_of(config.pool, device, cluster, None if work.shards_unread else work.chunks_left)
+    run_id = runs.new_run_id()
+    started = time.time()
+    record: dict[str, Any] = {
+        "run_id": run_id,
+        "started": started,
+        "config": config.resolved(),
+        "fingerprint": settled.record.fingerprint,
+        "prompt_sets": [prompt_set.name for prompt_set in settled.prompt_sets],
+        "versions": _versions(),
+        "planned": {"shards": work.shards, "chunks": work.chunks_estimate, "chunks_done": work.chunks_done},
+    }
+    runs.write_record(store, run_id, {**record, "state": "running"})
+    state, message, code = "failed", "", INCOMPLETE
+    with _terminate_as_interrupt(), Reporter(run_id, work) as reporter:
+        reporter.say(_opening(settled, work, pool))
+        try:
+            code, message = _passes(settled, work, pool, reporter)
+            state = "complete" if code == COMPLETE else "incomplete"
+        except KeyboardInterrupt:
+            state, code = "interrupted", INTERRUPTED
+            message = f"Interrupted. Everything written so far counts; run it again to go on: {invocation}"
+        except RunStopped as stop:
+            state, message = "stopped", f"{stop} Finished chunks are kept; run again to go on: {invocation}"
+        except BaseException as error:
+            message = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            record |= {
+                "state": state,
+                "message": message,
+                "seconds": round(time.time() - started, 1),
+                "totals": reporter.totals.as_json(),
+            }
+            runs.write_record(store, run_id, record)
+            runs.write_status(store, run_id, {**reporter.snapshot(), "state": state, "time": time.time()})
+    return Outcome(code, message, run_id, record["totals"])
+
+
+def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tuple[int, str]:
+    """The main pass, then, for what it left out, one isolating pass; what fails there is reported."""
+    failures = _one_pass(settled, work.todo, pool, reporter, isolate=False)
+    left = settled.survey()
+    if not left.complete:
+        reporter.say(f"{len(failures) or 'Some'} chunk(s) failed; trying what is missing once more, one at a time")
+        again = [replace(item, only=_chunks(item)) for item in left.todo]
+        failures = _one_pass(settled, again, pool, reporter, isolate=True)
+        left = settled.survey()
+    seconds = reporter.snapshot()["elapsed_s"]
+    totals = reporter.totals
+    if left.complete:
+        if duplicates := duplicate_ids(settled.plan.store):
+            return INCOMPLETE, (
+                f"Every chunk is written, but these image ids occur more than once: {', '.join(duplicates)}; "
+                "choose another input.id_field, or leave it out"
+            )
+        bad = totals.images - totals.statuses.get("ok", 0)
+        return COMPLETE, (
+            f"Complete: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
+            f"({totals.nonempty} not empty), {totals.bytes / 1e6:.1f} MB in {seconds:.1f} s → {settled.plan.store.url}"
+        )
+    missing = list(_missing(left))
+    causes = "\n".join(f"  {cause}" for cause in list(dict.fromkeys(failures))[:5])
+    return INCOMPLETE, (
+        f"Incomplete: {len(missing)} chunk(s) or shard(s) of {settled.plan.store.url} are missing:\n{named(missing)}"
+        + (f"\n because:\n{causes}" if causes else "\n without a word from their workers")
+        + "\n  Run again to retry them."
+    )
+
+
+def _one_pass(
+    settled: Settled, todo: Sequence[ShardWork], pool: Pool, reporter: Reporter, *, isolate: bool
+) -> list[str]:
+    """Run the graph once over ``todo``; the causes of chunks that failed. Raises RunStopped from the breaker."""
+    failures: list[str] = []
+    in_a_row = 0
+    watch = _Watch(settled, pool, reporter)
+    found = graph.results(
+        settled.reader, todo, settled.spec, pool, isolate=isolate, watch=watch.step, lost=failures.append
+    )
+    try:
+        for result in found:
+            watch.progressed()
+            reporter.add(result)
+            if result.failure is None:
+                in_a_row = 0
+                continue
+            failures.append(result.failure)
+            in_a_row += 1
+            tried = reporter.totals.chunks + reporter.totals.failed
+            many = tried >= FAILED_SHARE_AFTER and reporter.totals.failed > FAILED_SHARE * tried
+            if not isolate and (in_a_row >= FAILURES_IN_A_ROW or many):
+                raise RunStopped(
+                    f"Stopped after {reporter.totals.failed} failed chunk(s) of {tried}; "
+                    f"the last cause: {result.failure}."
+                )
+    except (RunStopped, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise RunStopped(watch.reason or _brief(error)) from error
+    finally:
+        watch.stop()
+        found.close()
+    return failures
+
+
+class _Watch:
+    """Heartbeats while Ray Data works, and the end of a run for which nothing can be scheduled."""
+
+    def __init__(self, settled: Settled, pool: Pool, reporter: Reporter) -> None:
+        self._store = settled.plan.store
+        self._wait_s = settled.plan.config.pool.wait_s
+        self._pool = pool
+        self._reporter = reporter
+        self._idle_since = time.monotonic()
+        self._stopped = threading.Event()
+        self._beat = threading.Thread(target=self._beats, daemon=True)
+        self._beat.start()
+        self.reason: str | None = None
+
+    def progressed(self) -> None:
+        """Something came out of the pool."""
+        self._idle_since = time.monotonic()
+
+    def stop(self) -> None:
+        """No more heartbeats."""
+        self._stopped.set()
+        self._beat.join()
+
+    def step(self, state: PoolState) -> None:
+        """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``."""
+        self._reporter.actors = state.running
+        if state.running:
+            self._idle_since = time.monotonic()
+            self._reporter.note = ""
+            return
+        waited = time.monotonic() - self._idle_since
+        if waited > 10:
+            self._reporter.note = f"no actor ready for {waited:.0f} s: each needs {self._pool.needs}; {_held()}"
+        if waited > self._wait_s:
+            self.reason = f"Nothing could start for {waited:.0f} s: an actor needs {self._pool.needs}; {_held()}."
+            raise RunStopped(self.reason)
+
+    def _beats(self) -> None:
+        while not self._stopped.wait(1.0):
+            if self._reporter.heartbeat():
+                status = {**self._reporter.snapshot(), "state": "running", "time": time.time()}
+                runs.write_status(self._store, self._reporter.run_id, status)
+
+
+def _held() -> str:
+    total, free = ray.cluster_resources(), ray.available_resources()
+    return "the cluster has " + ", ".join(
+        f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU")
+    )
+
+
+def _chunks(item: ShardWork) -> frozenset[int] | None:
+    missing = item.missing()
+    return None if missing is None else frozenset(missing)
+
+
+def _missing(work: Work) -> Iterator[Missing]:
+    for item in work.todo:
+        chunks = item.missing()
+        if chunks is None:
+            yield Missing(item.shard.path, item.shard.shard_id, None, ())
+        for chunk in chunks or ():
+            yield Missing(item.shard.path, item.shard.shard_id, chunk, item.lacking(chunk))
+
+
+def _opening(settled: Settled, work: Work, pool: Pool) -> str:
+    compute = settled.record.compute
+    queries = sum(len(prompt_set.queries) for prompt_set in settled.prompt_sets)
+    about = "about " if work.shards_unread else ""
+    return (
+        f"{work.shards} shard(s), {about}{work.chunks_estimate} chunk(s) ({work.chunks_done} done), {queries} queries, "
+        f"up to {pool.max} actor(s) on {compute['device']} in {compute['precision']} ({compute['reason']}), "
+        f"fingerprint {settled.record.fingerprint} → {settled.plan.store.url}"
+    )
+
+
+def _versions() -> dict[str, str]:
+    names = ("clipseg-ray", "ray", "torch", "transformers", "pyarrow", "numba", "simplejpeg", "pillow")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+
+
+def _brief(error: BaseException) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(cause).__name__)[:500]
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """Ray, connected or started; left running if somebody else started it."""
+    if ray.is_initialized():
+        yield
+        return
+    # Ray's core logs warnings of its own workings to the terminal; errors are enough.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError) as error:
+        raise UserError(f"Ray cannot be reached at {os.environ.get('RAY_ADDRESS', 'this machine')}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """A stop asked for by a job manager (SIGTERM) ends the run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

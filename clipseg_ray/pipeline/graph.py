@@ -1,0 +1,158 @@
+"""The whole job: read shards → Segmenter pool. Two operators, one row per chunk, one small record back.
+
+Ray Data settings that are not its defaults, and why:
+
+* a block is one row: with larger blocks one poison chunk takes its neighbours along;
+* errored blocks never end the run: the listing of parts says what is missing, and a second pass isolates it;
+* retries are bounded (the default repeats a chunk that kills its worker for ever);
+* each actor takes two calls at once, so that RLE and writing of one chunk overlap the model on the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+from clipseg_ray.pipeline.datasource import ShardDatasource
+from clipseg_ray.pipeline.reader import Reader, ShardWork
+from clipseg_ray.pipeline.resources import Pool
+from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter, SegmenterSpec
+
+TRIES = 3
+CALLS_AT_ONCE = 2
+CALLS_QUEUED = 4
+
+
+@dataclass
+class PoolState:
+    """The actors as Ray Data last saw them."""
+
+    running: int = 0
+    pending: int = 0
+    seen_at: float = 0.0
+
+
+def results(
+    reader: Reader,
+    work: Sequence[ShardWork],
+    spec: SegmenterSpec,
+    pool: Pool,
+    *,
+    isolate: bool = False,
+    watch: Callable[[PoolState], None] = lambda state: None,
+    lost: Callable[[str], None] = lambda cause: None,
+) -> Generator[ChunkResult, None, None]:
+    """Run one pass and give each chunk's result as it comes.
+
+    ``isolate``: one task in flight per actor, so that a chunk that kills its worker takes no other along. ``watch``
+    is called about ten times a second from Ray Data's scheduling thread; what it raises ends the pass. ``lost`` is told
+    why whenever a chunk is given up without a result: its worker died each time.
+    """
+    Watch.watcher = staticmethod(watch)
+    _settings()
+    dataset = ray.data.read_datasource(
+        ShardDatasource(reader, work),
+        override_num_blocks=len(work),
+        num_cpus=pool.reader_cpus,
+    ).map_batches(
+        Segmenter,
+        fn_constructor_args=(spec,),
+        batch_size=1,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        num_cpus=pool.actor_cpus,
+        num_gpus=pool.actor_gpus or None,
+        memory=pool.actor_memory,
+        max_restarts=-1,
+        max_task_retries=TRIES - 1,
+        compute=ActorPoolStrategy(
+            min_size=pool.min,
+            max_size=pool.max,
+            initial_size=pool.initial,
+            max_tasks_in_flight_per_actor=1 if isolate else CALLS_QUEUED,
+            max_concurrent_calls_per_actor=1 if isolate else CALLS_AT_ONCE,
+            enable_true_multi_threading=True,
+        ),
+    )
+    with _quiet(lost):
+        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+            assert isinstance(block, pa.Table)
+            for text in block.column("result").to_pylist():
+                yield ChunkResult.from_json(text)
+
+
+class _LostBlocks(logging.Handler):
+    """Ray Data tells of a block it gives up only in its log."""
+
+    def __init__(self, lost: Callable[[str], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._lost = lost
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            self._lost(" ".join(str(record.exc_info[1]).split())[:300])
+
+
+@contextmanager
+def _quiet(lost: Callable[[str], None]) -> Iterator[None]:
+    """Keep Ray Data's own lines off the console (its log file has them) and pass on what it says of lost blocks."""
+    logger = logging.getLogger("ray.data")
+    console = [handler for handler in logger.handlers if isinstance(handler, logging.StreamHandler)]
+    levels = [handler.level for handler in console]
+    listener = _LostBlocks(lost)
+    logger.addHandler(listener)
+    for handler in console:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        for handler, level in zip(console, levels, strict=True):
+            handler.setLevel(level)
+
+
+def _settings() -> None:
+    context = DataContext.get_current()
+    context.target_max_block_size = 1
+    context.max_errored_blocks = -1
+    context.execution_options.preserve_order = False
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.enable_auto_log_stats = False
+    context.log_internal_stack_trace = False
+    context.max_consecutive_actor_init_deaths = TRIES
+    context.custom_execution_callback_classes = [Watch]
+
+
+class Watch(ExecutionCallback):
+    """Hands the state of the actor pool to the watcher of the running pass.
+
+    Ray Data makes the instance itself and pickles the class with its settings, so the watcher (a closure over the
+    driver's state) cannot be a part of it.
+    """
+
+    watcher: ClassVar[Callable[[PoolState], None]]
+
+    def __init__(self) -> None:
+        self._state = PoolState()
+
+    def on_execution_step(self, executor: Any) -> None:
+        """Called by Ray Data at each step of its scheduling loop; an exception ends the pass."""
+        now = time.monotonic()
+        if now - self._state.seen_at < 0.1:
+            return
+        self._state.seen_at = now
+        for operator in executor._topology or ():
+            if hasattr(operator, "get_actor_info"):
+                found = operator.get_actor_info()
+                self._state.running, self._state.pending = found.running, found.pending + found.restarting
+        Watch.watcher(self._state)

@@ -1,0 +1,237 @@
+"""What a run would do: shards, chunks and queries held against what the dataset already has. No Ray, no GPU.
+
+``look`` only reads; ``settle`` writes what a plan decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from clipseg_ray.config import RunConfig
+from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.queries.query import Query
+from clipseg_ray.queries.table import load_queries
+from clipseg_ray.results import inputs, layout, record, sets
+from clipseg_ray.results.parts import PartIndex
+from clipseg_ray.results.record import DatasetRecord
+from clipseg_ray.sources import formats
+from clipseg_ray.sources.base import Shard, Source
+from clipseg_ray.sources.chunks import ShardRecord
+from clipseg_ray.sources.listing import Listing, append_shards, discover
+from clipseg_ray.storage import Store, get_many, plain_errors, protocol_of
+
+_RECORD_BATCH = 512
+_IMAGE_BYTES = 100_000
+"""A photograph's encoded size, to guess how many a shard holds before it has been read."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run held against its dataset.
+
+    ``present`` is the dataset's record, None before the first run. ``new_shards`` are those this run adds to the
+    listing. ``unchanged_model``: the configuration names the very checkpoint the record was made with, so that
+    nothing need be loaded to know it.
+    """
+
+    config: RunConfig
+    store: Store
+    present: DatasetRecord | None
+    listing: Listing
+    source: Source
+    queries: tuple[Query, ...]
+    assignment: sets.Assignment
+    shards: tuple[Shard, ...]
+    new_shards: int
+    work: Work
+    unchanged_model: bool
+    warnings: tuple[str, ...] = field(default=())
+
+
+def look(config: RunConfig) -> Plan:
+    """Plan a run without writing anything. Raises UserError for anything that would stop the run."""
+    store = Store.of(config.output.url)
+    present = record.read(store)
+    queries = load_queries(config.queries.table, config.queries.where, config.masks.threshold)
+    if not queries:
+        raise UserError(f"{config.queries.table}: no query is left; check queries.where ({config.queries.where})")
+    assignment = sets.assign(sets.read(store), queries)
+    listing = discover(
+        config.input.url,
+        config.input.format or (present.input["format"] if present else None),
+        present.input["root"] if present else None,
+    )
+    source = formats.source_of(
+        listing.format, listing.root, image_field=config.input.image_field, id_field=config.input.id_field
+    )
+    if present:
+        refuse_other_settings(config, store, present, listing.format)
+    frozen, _ = inputs.read(store)
+    new = unseen(config, listing, source)(frozen)
+    folders = [layout.masks_folder(owner.name) for owner in assignment.present]
+    if assignment.new:
+        folders.append(layout.masks_folder("new"))
+    shards = (*frozen, *new)
+    work = survey(config, store, shards, folders)
+    return Plan(
+        config,
+        store,
+        present,
+        listing,
+        source,
+        tuple(queries),
+        assignment,
+        shards,
+        len(new),
+        work,
+        present is not None and same_checkpoint(config, present),
+        tuple(_warnings(config, work)),
+    )
+
+
+def unseen(config: RunConfig, listing: Listing, source: Source) -> Any:
+    """The function ``frozen shards -> shards to add`` for this listing."""
+    settings = config.input
+
+    def additions(frozen: list[Shard]) -> list[Shard]:
+        return append_shards(
+            frozen,
+            listing,
+            source,
+            settings.slice_images,
+            limit=settings.limit,
+            sample=settings.sample,
+            seed=settings.seed,
+        )
+
+    return additions
+
+
+def input_settings(config: RunConfig, listing_format: str, root: str) -> dict[str, Any]:
+    """The ``input`` section of the dataset record."""
+    kept = (
+        "image_field",
+        "id_field",
+        "chunk_images",
+        "chunk_bytes",
+        "slice_images",
+        "decode",
+        "limit",
+        "sample",
+        "seed",
+    )
+    return {"format": listing_format, "root": root, **{key: getattr(config.input, key) for key in kept}}
+
+
+def mask_settings(config: RunConfig) -> dict[str, Any]:
+    """The ``masks`` section of the dataset record."""
+    return {"size": config.masks.size, "keep_empty": config.masks.keep_empty}
+
+
+def refuse_other_settings(config: RunConfig, store: Store, present: DatasetRecord, listing_format: str) -> None:
+    """Refuse settings that differ from the dataset's, as far as they can be told without loading the model.
+
+    ``auto`` and unset compute settings take the dataset's own.
+    """
+    compute = dict(present.compute)
+    if config.model.precision != "auto":
+        compute["precision"] = config.model.precision
+    if config.model.compile != "auto":
+        compute["compile"] = config.model.compile == "on"
+    if config.pool.batch is not None:
+        compute["batch"] = config.pool.batch
+    wanted = replace(
+        present,
+        input=input_settings(config, listing_format, present.input["root"]),
+        masks=mask_settings(config),
+        compute=compute,
+    )
+    record.refuse_if_different(store, present, wanted)
+
+
+def checkpoint_files(checkpoint: str) -> str | None:
+    """A digest of a checkpoint folder's listing (names, sizes, etags); None for a hub name, which a commit pins."""
+    if protocol_of(checkpoint) == "file" and not Store(checkpoint).fs.isdir(checkpoint):
+        return None
+    with plain_errors(checkpoint):
+        entries = sorted(Store.of(checkpoint).list())
+    return hashlib.sha256(json.dumps([(e.path, e.size, e.etag) for e in entries]).encode()).hexdigest()[:16]
+
+
+def same_checkpoint(config: RunConfig, present: DatasetRecord) -> bool:
+    """Whether the configuration names the checkpoint the dataset was made with, and its files are as they were."""
+    model = present.model
+    if model["checkpoint"] != config.model.checkpoint:
+        return False
+    files = checkpoint_files(config.model.checkpoint)
+    if files is None:
+        return config.model.revision in (None, model["revision"])
+    return bool(files == model["files"])
+
+
+def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: Iterable[str]) -> Work:
+    """Hold the shards of this driver's share against the parts that are listed."""
+    i, n = config.input.share
+    mine = [shard for shard in shards if int(shard.shard_id, 16) % n == i - 1]
+    wanted = (layout.IMAGES, *folders)
+    with plain_errors(store.url):
+        index = PartIndex.listed(store, wanted)
+        records = _shard_records(store, mine)
+    todo = []
+    chunks = done = images = unread = unread_chunks = 0
+    for shard in mine:
+        known = records.get(shard.shard_id)
+        work = ShardWork(shard, {folder: index.bits(folder, shard.shard_id) for folder in wanted}, known)
+        missing = work.missing()
+        if missing is None or known is None:
+            unread += 1
+            present = _all_present(work)
+            unread_chunks += max(present, _chunks_guess(config, shard))
+            done += present
+        else:
+            chunks += len(known.chunks)
+            done += len(known.chunks) - len(missing)
+            images += known.samples
+        if missing is None or missing:
+            todo.append(work)
+    size = sum(shard.size for shard in mine)
+    return Work(wanted, tuple(todo), len(mine), size, chunks + unread_chunks, done, images, unread)
+
+
+def _chunks_guess(config: RunConfig, shard: Shard) -> int:
+    """Chunks in a shard nobody has read: by its members, else by its size."""
+    images = len(shard.members) if shard.members else shard.take or shard.size / _IMAGE_BYTES
+    return max(1, math.ceil(images / config.input.chunk_images))
+
+
+def _all_present(work: ShardWork) -> int:
+    bits = -1
+    for present in work.done.values():
+        bits &= present
+    return bits.bit_count()
+
+
+def _shard_records(store: Store, shards: Sequence[Shard]) -> dict[str, ShardRecord]:
+    wanted = {shard.shard_id for shard in shards}
+    names = [
+        entry.path for entry in store.list(layout.SHARDS) if entry.path.rpartition("/")[2].partition(".")[0] in wanted
+    ]
+    found: dict[str, ShardRecord] = {}
+    for start in range(0, len(names), _RECORD_BATCH):
+        for body in get_many([store.url_of(name) for name in names[start : start + _RECORD_BATCH]]):
+            if isinstance(body, Exception):
+                raise body
+            shard_record = ShardRecord.from_json(body)
+            found[shard_record.shard_id] = shard_record
+    return found
+
+
+def _warnings(config: RunConfig, work: Work) -> Iterable[str]:
+    if (config.input.limit or config.input.sample) and len(work.folders) > 1 and work.chunks_done:
+        yield "input.limit and input.sample were settled by the first run into this output; they add no pictures now"

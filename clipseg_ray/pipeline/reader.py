@@ -1,0 +1,114 @@
+"""First step of a chunk: read one shard front to back, decode its pictures, hand on chunks of pixels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline.row import ChunkRow
+from clipseg_ray.pipeline.work import ShardWork
+from clipseg_ray.pixels.decode import Picture, decode_all
+from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.results import layout
+from clipseg_ray.results.schema import IMAGES
+from clipseg_ray.sources.base import Sample, Source
+from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
+from clipseg_ray.storage import Store, explain
+
+WHOLE_SHARD = -1
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads shards; made on the driver, pickled to the read tasks."""
+
+    source: Source
+    chunking: Chunking
+    preprocessing: Preprocessing
+    decode: Literal["fast", "exact"]
+    output: str
+    threads: int = 1
+
+    def rows(self, work: ShardWork) -> Iterator[ChunkRow]:
+        """The chunks of a shard that lack a part, in order, as rows for the Segmenter.
+
+        At the end of a shard read in full its record is put. Whatever stops the pass becomes a row with ``failure``:
+        the chunks it leaves out stay missing and are named by the final check.
+        """
+        store = Store.of(self.output)
+        started = time.perf_counter()
+        position = WHOLE_SHARD
+        try:
+            for item in read_chunks(
+                self.source,
+                work.shard,
+                self.chunking,
+                lambda chunk: bool(work.lacking(chunk)),
+                work.record,
+            ):
+                if isinstance(item, ShardRecord):
+                    store.put(layout.shard_record(work.shard.shard_id), item.to_json())
+                    continue
+                position = item.index
+                yield self._row(work, item, started)
+                started = time.perf_counter()
+        except Exception as error:
+            explained = error if isinstance(error, UserError) else explain(error, self.source.url_of(work.shard.path))
+            message = str(explained or f"{work.shard.path}: {type(error).__name__}: {error}")
+            yield ChunkRow(
+                work.shard.shard_id,
+                WHOLE_SHARD,
+                (),
+                IMAGES.empty_table(),
+                np.empty((0, self.preprocessing.size, self.preprocessing.size, 3), np.uint8),
+                time.perf_counter() - started,
+                f"after chunk {position}: {message}" if position >= 0 else message,
+            )
+
+    def _row(self, work: ShardWork, chunk: Chunk, started: float) -> ChunkRow:
+        size = self.preprocessing.size
+        encoded = [sample for sample in chunk.samples if sample.image is not None]
+        pictures = decode_all(encoded, _image, self.preprocessing, self.decode, threads=self.threads)
+        pixels_bhwc = np.empty((len(encoded), size, size, 3), np.uint8)
+        good = 0
+        rows = []
+        for sample in chunk.samples:
+            row = {
+                "image_id": sample.image_id,
+                "key": sample.key,
+                "shard": work.shard.shard_id,
+                "chunk": chunk.index,
+                "source_url": sample.source_url,
+                "offset": sample.offset,
+                "length": sample.length,
+                "status": sample.status,
+                "error": sample.error,
+            }
+            if sample.image is not None:
+                _, found = next(pictures)
+                if isinstance(found, Picture):
+                    pixels_bhwc[good] = found.pixels_hwc
+                    good += 1
+                    row |= {"width": found.width, "height": found.height, "orientation": found.orientation}
+                else:
+                    row |= {"status": found.status, "error": found.message}
+            rows.append(row)
+        return ChunkRow(
+            work.shard.shard_id,
+            chunk.index,
+            work.lacking(chunk.index),
+            pa.Table.from_pylist(rows, schema=IMAGES),
+            pixels_bhwc[:good],
+            time.perf_counter() - started,
+        )
+
+
+def _image(sample: Sample) -> bytes:
+    assert sample.image is not None
+    return sample.image

@@ -1,0 +1,87 @@
+"""The one Arrow row in which a chunk travels from the reader to the Segmenter.
+
+A chunk is one row so that no Ray Data operator can split or merge it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+SCHEMA = pa.schema(
+    [
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("chunk", pa.int32(), nullable=False),
+        pa.field("folders", pa.list_(pa.string()), nullable=False),
+        pa.field("images", pa.large_binary(), nullable=False),
+        pa.field("pixels", pa.large_binary(), nullable=False),
+        pa.field("read_s", pa.float64(), nullable=False),
+        pa.field("failure", pa.string()),
+    ]
+)
+
+
+@dataclass
+class ChunkRow:
+    """A chunk between the two steps.
+
+    ``folders``: the part folders this chunk lacks. ``images``: the images table of all its samples, in order.
+    ``pixels_bhwc``: uint8, one picture per sample with status ok, in order. ``failure``: set when reading failed for
+    a passing reason; the other fields are then empty and ``chunk`` may be -1 for "the rest of the shard".
+    """
+
+    shard: str
+    chunk: int
+    folders: tuple[str, ...]
+    images: pa.Table
+    pixels_bhwc: np.ndarray
+    read_s: float = 0.0
+    failure: str | None = None
+
+    def to_arrow(self) -> pa.Table:
+        """One row; the pixels are not copied."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.images.schema) as stream:
+            stream.write_table(self.images)
+        columns = {
+            "shard": [self.shard],
+            "chunk": pa.array([self.chunk], pa.int32()),
+            "folders": [list(self.folders)],
+            "images": _binary(sink.getvalue()),
+            "pixels": _binary(pa.py_buffer(np.ascontiguousarray(self.pixels_bhwc).reshape(-1))),
+            "read_s": [self.read_s],
+            "failure": pa.array([self.failure], pa.string()),
+        }
+        return pa.table(columns, schema=SCHEMA)
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table, size: int) -> ChunkRow:
+        """The chunk of a one-row table; ``pixels_bhwc`` is a read-only view of it, ``size`` pixels square."""
+        if table.num_rows != 1:
+            raise AssertionError(f"a chunk travels as one row, got {table.num_rows}: the block settings are wrong")
+        value: dict[str, Any] = {
+            name: table.column(name)[0].as_py() for name in ("shard", "chunk", "folders", "read_s", "failure")
+        }
+        pixels = np.frombuffer(_buffer(table.column("pixels")), np.uint8).reshape(-1, size, size, 3)
+        images = pa.ipc.open_stream(_buffer(table.column("images"))).read_all()
+        return cls(
+            value["shard"],
+            value["chunk"],
+            tuple(value["folders"]),
+            images,
+            pixels,
+            value["read_s"],
+            value["failure"],
+        )
+
+
+def _binary(buffer: pa.Buffer) -> pa.Array:
+    offsets = pa.py_buffer(np.array([0, buffer.size], np.int64))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, buffer])
+
+
+def _buffer(column: pa.ChunkedArray) -> pa.Buffer:
+    return cast(pa.Buffer, column[0].as_buffer())

@@ -1,0 +1,179 @@
+"""Second step of a chunk, in an actor that holds the model: pixels → masks → parts, one small result back."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline.mask_rows import Asked, MaskRows
+from clipseg_ray.pipeline.row import ChunkRow
+from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.queries.prompt_set import PromptSet
+from clipseg_ray.results import layout, parts
+from clipseg_ray.storage import Store, explain
+
+
+@dataclass(frozen=True)
+class SegmenterSpec:
+    """All an actor needs to start: the model to load, how to compute, what to ask, where to write.
+
+    ``compute`` is the dataset record's section; an actor that cannot honour it refuses. ``facts`` go into every part's
+    file metadata.
+    """
+
+    output: str
+    checkpoint: str
+    revision: str | None
+    weights_sha256: str
+    preprocessing: Preprocessing
+    compute: dict[str, Any]
+    mask_size: str
+    keep_empty: bool
+    prompt_sets: tuple[PromptSet, ...]
+    facts: dict[str, Any]
+
+
+@dataclass
+class ChunkResult:
+    """What the driver learns of a chunk.
+
+    ``statuses`` counts images by status; ``masks`` counts rows written, ``nonempty`` those with an area; ``bytes`` is
+    what was put; ``seconds`` by step (read, model, rle, write); ``failure`` says why there is no part.
+    """
+
+    shard: str
+    chunk: int
+    images: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    masks: int = 0
+    nonempty: int = 0
+    bytes: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    worker: str = ""
+    failure: str | None = None
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ChunkResult:
+        """The inverse of ``to_json``."""
+        return cls(**json.loads(text))
+
+
+class Segmenter:
+    """Holds one CLIPSeg; called with one chunk at a time, by two threads at once.
+
+    The model runs under a lock: while one call computes, the other sorts, compresses and writes its parts.
+    """
+
+    def __init__(self, spec: SegmenterSpec) -> None:
+        import torch
+
+        from clipseg_ray.model import checkpoint
+        from clipseg_ray.model.engine import Engine
+
+        if spec.compute["device"] == "cpu":
+            torch.set_num_threads(1)
+        elif not torch.cuda.is_available():
+            raise UserError("the dataset was made on CUDA and this actor sees no GPU; check pool.gpus")
+        loaded = checkpoint.load(spec.checkpoint, spec.revision)
+        if loaded.weights_sha256 != spec.weights_sha256:
+            raise UserError(
+                f"model.checkpoint: the weights at {spec.checkpoint} are not those of the dataset "
+                f"(sha256 {loaded.weights_sha256[:12]}…, dataset {spec.weights_sha256[:12]}…)"
+            )
+        self.spec = spec
+        self.store = Store.of(spec.output)
+        self.engine = Engine(
+            loaded.model,
+            preprocessing=spec.preprocessing,
+            device=spec.compute["device"],
+            precision=spec.compute["precision"],
+            compile=spec.compute["compile"],
+            batch=spec.compute["batch"],
+            decode_chunk=spec.compute["decode_chunk"],
+        )
+        self.worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._lock = threading.Lock()
+        self._asked: dict[tuple[str, ...], Asked] = {}
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """One row in (see ``row.ChunkRow``), one row out: column ``result``, a ``ChunkResult`` as JSON."""
+        row = ChunkRow.from_arrow(batch, self.spec.preprocessing.size)
+        result = ChunkResult(row.shard, row.chunk, worker=self.worker, failure=row.failure)
+        if row.failure is None:
+            try:
+                self.process(row, result)
+            except Exception as error:
+                _leave_if_the_device_is_lost(error)
+                explained = error if isinstance(error, UserError) else explain(error, self.spec.output)
+                result.failure = str(explained or f"{type(error).__name__}: {error}")
+        return pa.table({"result": [result.to_json()]})
+
+    def process(self, row: ChunkRow, result: ChunkResult) -> None:
+        """Compute and put every part the chunk lacks: images first, then each set's masks."""
+        result.images = row.images.num_rows
+        result.statuses = dict(Counter(row.images.column("status").to_pylist()))
+        result.seconds = {"read": row.read_s, "model": 0.0, "rle": 0.0, "write": 0.0}
+        wanted = tuple(
+            prompt_set for prompt_set in self.spec.prompt_sets if layout.masks_folder(prompt_set.name) in row.folders
+        )
+        tables = self._masks(row, wanted, result) if wanted else []
+        started = time.perf_counter()
+        name = layout.part_name(row.shard, row.chunk)
+        facts = {**self.spec.facts, "shard": row.shard, "chunk": row.chunk}
+        if layout.IMAGES in row.folders:
+            self._put(f"{layout.IMAGES}/{name}", parts.images_bytes(row.images, facts), result)
+        for prompt_set, table in zip(wanted, tables, strict=True):
+            result.masks += table.num_rows
+            result.nonempty += pc.sum(pc.greater(table.column("area"), 0)).as_py() or 0
+            body = parts.masks_bytes(table, {**facts, "prompt_set": prompt_set.name})
+            self._put(f"{layout.masks_folder(prompt_set.name)}/{name}", body, result)
+        result.seconds["write"] = time.perf_counter() - started
+
+    def _put(self, path: str, body: bytes, result: ChunkResult) -> None:
+        self.store.put(path, body)
+        result.bytes += len(body)
+
+    def _masks(self, row: ChunkRow, wanted: Sequence[PromptSet], result: ChunkResult) -> list[pa.Table]:
+        asked = self._asked_for(wanted)
+        images = row.images.filter(pc.equal(row.images.column("status"), "ok"))
+        at_image_size = self.spec.mask_size == "image"
+        rows = MaskRows(self.engine.grid, images, asked, at_image_size)
+        with self._lock:
+            started = time.perf_counter()
+            for block in self.engine.segment(
+                row.pixels_bhwc, asked.film, asked.threshold_logits_q, want_logits=at_image_size
+            ):
+                result.seconds["model"] += time.perf_counter() - started
+                started = time.perf_counter()
+                rows.add(block)
+                result.seconds["rle"] += time.perf_counter() - started
+                started = time.perf_counter()
+            result.seconds["model"] += time.perf_counter() - started
+        return rows.tables(self.spec.keep_empty)
+
+    def _asked_for(self, wanted: Sequence[PromptSet]) -> Asked:
+        key = tuple(prompt_set.name for prompt_set in wanted)
+        if key not in self._asked:
+            self._asked[key] = Asked.of(wanted, self.engine.film)
+        return self._asked[key]
+
+
+def _leave_if_the_device_is_lost(error: Exception) -> None:
+    """A CUDA context that has faulted answers every later call with the same fault: only a new process helps."""
+    if "AcceleratorError" in type(error).__name__ or "CUDA error" in str(error):
+        os._exit(1)

@@ -1,0 +1,62 @@
+"""What is left to do: by shard, and in sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clipseg_ray.sources.base import Shard
+from clipseg_ray.sources.chunks import ShardRecord
+
+
+@dataclass(frozen=True)
+class ShardWork:
+    """What is still to be done in one shard.
+
+    ``done``: for each wanted part folder the chunks it has, bit i for chunk i. ``record``: what is known of the
+    shard's chunks once it has been read to its end. ``only``: chunks to consider, None for all.
+    """
+
+    shard: Shard
+    done: dict[str, int]
+    record: ShardRecord | None = None
+    only: frozenset[int] | None = None
+
+    def lacking(self, chunk: int) -> tuple[str, ...]:
+        """The folders in which this chunk has no part yet."""
+        if self.only is not None and chunk not in self.only:
+            return ()
+        return tuple(folder for folder, bits in self.done.items() if not bits >> chunk & 1)
+
+    def missing(self) -> list[int] | None:
+        """Chunks that lack a part; None while the shard has not been read to its end."""
+        if self.record is None:
+            return None
+        return [chunk for chunk in range(len(self.record.chunks)) if self.lacking(chunk)]
+
+
+@dataclass(frozen=True)
+class Work:
+    """The chunks a run has to do, by shard, and what it need not.
+
+    ``folders`` are the part folders every chunk must have. ``shards`` counts this driver's share of the shards,
+    ``shards_unread`` those of them not yet read to their end, whose chunks can only be estimated.
+    """
+
+    folders: tuple[str, ...]
+    todo: tuple[ShardWork, ...]
+    shards: int
+    bytes: int
+    chunks_estimate: int
+    chunks_done: int
+    images_known: int
+    shards_unread: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self.todo
+
+    @property
+    def chunks_left(self) -> int:
+        """Chunks still to do, estimated where shards are unread."""
+        return self.chunks_estimate - self.chunks_done
