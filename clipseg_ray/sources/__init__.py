@@ -1,0 +1,1 @@
+"""Where images come from: listing, chunking, and one module per input format."""

@@ -1,0 +1,131 @@
+"""What every source of images gives: shards to read, and the samples of a shard in one sequential pass."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from clipseg_ray.storage import Store, protocol_of
+
+
+@dataclass(frozen=True)
+class Member:
+    """One object of the input: a shard file, or one image of a slice.
+
+    ``path`` is relative to the input root (a full URL where it lies elsewhere); ``size`` in bytes and ``etag`` as
+    listed (0 and "" where a manifest names the image and nobody has listed it); ``fields`` is the JSON text of a
+    manifest row's other columns, else None.
+    """
+
+    path: str
+    size: int = 0
+    etag: str = ""
+    fields: str | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The unit of listing and reading: one object, or a slice of a folder or manifest.
+
+    ``shard_id`` is 16 hex digits, a hash of (path, size, etag), for slices of the ordered member list; ``members`` is
+    None for an object that holds its samples itself; ``take`` limits the shard to its first samples (``input.limit``,
+    ``input.sample``).
+    """
+
+    shard_id: str
+    path: str
+    size: int
+    etag: str
+    members: tuple[Member, ...] | None = None
+    take: int | None = None
+
+    @classmethod
+    def of_object(cls, member: Member, take: int | None = None) -> Shard:
+        """The shard that is one input object."""
+        return cls(_hash([member], take), member.path, member.size, member.etag, None, take)
+
+    @classmethod
+    def of_slice(cls, members: Sequence[Member]) -> Shard:
+        """The shard that is a slice: its path is its first member's."""
+        size = sum(member.size for member in members)
+        return cls(_hash(members, None), members[0].path, size, "", tuple(members), None)
+
+
+def _hash(members: Sequence[Member], take: int | None) -> str:
+    digest = hashlib.sha256()
+    for member in members:
+        digest.update(repr((member.path, member.size, member.etag, member.fields)).encode())
+    if take is not None:
+        digest.update(f"take {take}".encode())
+    return digest.hexdigest()[:16]
+
+
+@dataclass
+class Sample:
+    """One image of a shard as it was read, before decoding.
+
+    ``position`` says where a reader may start to get this sample first (a byte offset in a tar, a row index in a
+    Parquet file, an index in a slice; None where the format cannot be entered midway). ``source_url``, ``offset`` and
+    ``length`` find the encoded image again (offset: bytes in a tar, row index in a Parquet file; length in bytes).
+    ``image`` is None exactly when ``status`` is not "ok"; ``error`` then says why for a person.
+    """
+
+    image_id: str
+    key: str
+    source_url: str
+    image: bytes | None
+    position: int | None
+    offset: int | None = None
+    length: int | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    status: str = "ok"
+    error: str | None = None
+
+
+class Source(ABC):
+    """One input format. Built from the run's input settings; pickled to the workers; holds no open file.
+
+    ``root`` is the input root: member paths are relative to it.
+    """
+
+    name: ClassVar[str]
+    slices: ClassVar[bool] = False
+    """Whether the listing names single images, to be cut into slices, rather than shards."""
+
+    def __init__(self, root: str, *, image_field: str | None = None, id_field: str | None = None) -> None:
+        self.root = root
+        self.image_field = image_field
+        self.id_field = id_field
+
+    def url_of(self, path: str) -> str:
+        """The full URL of a member path."""
+        return path if protocol_of(path) != "file" or path.startswith("/") else Store(self.root).url_of(path)
+
+    @abstractmethod
+    def members(self, objects: Sequence[Member]) -> Sequence[Member]:
+        """The members a listing of objects stands for: themselves, or the images a manifest names."""
+
+    def identity(self, member: Member) -> str:
+        """What makes a member one and the same between listings: its path, unless the format knows better."""
+        return member.path
+
+    @abstractmethod
+    def count(self, shard: Shard, at_most: int | None = None) -> int:
+        """Number of samples in a shard, as cheaply as the format allows (``shard.take`` not applied).
+
+        Counting may stop at ``at_most``.
+        """
+
+    @abstractmethod
+    def samples(self, shard: Shard, position: int | None = None) -> Iterator[Sample]:
+        """The shard's samples in order, in one sequential pass, from ``position`` on (None: from the start).
+
+        Never skips silently: an unreadable sample is yielded with its status and error. Final verdicts (undecodable
+        container fully delivered, a member that is not there) are samples; a shard that is gone and transient faults
+        (timeouts, 5xx, short bodies,
+        StaleObject) are raised, and the caller may call again from the position of the last sample it kept.
+        ``shard.take`` is applied by the caller.
+        """

@@ -1,0 +1,82 @@
+"""Single image files: a folder tree or glob, cut into slices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from clipseg_ray.sources.base import Member, Sample, Shard, Source
+from clipseg_ray.storage import StaleObject, get_many
+
+FETCH_IMAGES = 32
+"""Images asked for at once."""
+FETCH_BYTES = 64 * 2**20
+"""Listed bytes asked for at once (one image more at most)."""
+
+_TRY_AGAIN = (408, 425, 429)
+
+
+class Images(Source):
+    """The images a slice names, fetched a few at a time; an image's path is its key and its ``image_id``."""
+
+    name = "images"
+    slices = True
+
+    def members(self, objects: Sequence[Member]) -> Sequence[Member]:
+        """The images themselves."""
+        return objects
+
+    def count(self, shard: Shard, at_most: int | None = None) -> int:
+        """Members of the slice."""
+        count = len(shard.members or ())
+        return count if at_most is None else min(count, at_most)
+
+    def samples(self, shard: Shard, position: int | None = None) -> Iterator[Sample]:
+        """See ``Source.samples``; positions are indices in the slice."""
+        members = shard.members or ()
+        for start, stop in pairwise(_cuts(members, position or 0)):
+            fetched = get_many([self.url_of(member.path) for member in members[start:stop]])
+            for index, image in enumerate(fetched, start):
+                yield self._sample(members[index], index, image)
+
+    def _sample(self, member: Member, index: int, image: bytes | Exception) -> Sample:
+        url = self.url_of(member.path)
+        fields = json.loads(member.fields) if member.fields else {}
+        image_id = member.path
+        if self.id_field is not None and fields.get(self.id_field) is not None:
+            image_id = str(fields[self.id_field])
+        if isinstance(image, Exception):
+            verdict = _verdict(image)
+            if verdict is None:
+                raise image
+            return Sample(image_id, member.path, url, None, index, None, None, fields, "missing", f"{url}: {verdict}")
+        if member.size and len(image) != member.size:
+            raise StaleObject(f"{url} changed since it was listed ({member.size} bytes, now {len(image)})")
+        return Sample(image_id, member.path, url, image, index, 0, len(image), fields)
+
+
+def _cuts(members: Sequence[Member], start: int) -> Iterator[int]:
+    """Bounds of the batches to fetch."""
+    yield start
+    count = size = 0
+    for index in range(start, len(members)):
+        count += 1
+        size += members[index].size
+        if count == FETCH_IMAGES or size >= FETCH_BYTES or index + 1 == len(members):
+            yield index + 1
+            count = size = 0
+
+
+def _verdict(error: Exception) -> str | None:
+    """Why an image will never come, or None for a fault that may pass."""
+    if isinstance(error, FileNotFoundError):
+        return "not found"
+    if isinstance(error, IsADirectoryError | NotADirectoryError):
+        return "not a file"
+    code = getattr(error, "status", None)  # aiohttp.ClientResponseError
+    if isinstance(code, int) and 400 <= code < 500 and code not in _TRY_AGAIN:
+        return f"the server answers {code} {getattr(error, 'message', '')}".rstrip()
+    if type(error).__name__ in ("InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError"):
+        return "not a valid URL"
+    return None

@@ -1,0 +1,140 @@
+"""Manifests: a table of image URLs in CSV, TSV, Parquet or JSON lines, cut into slices."""
+
+from __future__ import annotations
+
+import io
+import json
+import posixpath
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.sources.base import Member
+from clipseg_ray.sources.images import Images
+from clipseg_ray.storage import Store, get_many, plain_errors, protocol_of
+
+URL_COLUMNS = ("image", "image_url", "url", "image_path", "path", "file_name", "filename", "file", "img", "uri")
+
+
+class Manifest(Images):
+    """The images that the rows of a table name.
+
+    ``image_field`` names the column of URLs, by default the first of ``URL_COLUMNS`` there is. URLs are absolute or
+    relative to the manifest's folder. The other columns become fields. CSV columns are text, as they are written.
+    An image's URL is its key and, unless ``id_field`` names a column, its ``image_id``.
+    """
+
+    name = "manifest"
+
+    def members(self, objects: Sequence[Member]) -> Sequence[Member]:
+        """One member per row, in the order of the rows.
+
+        Raises UserError for a table that cannot be read or lacks the column, for ids that occur twice, and without
+        ``id_field`` for an image that two different rows name.
+        """
+        found: dict[str, tuple[Member, str]] = {}
+        for manifest in objects:
+            column = ""
+            for number, row in enumerate(self._rows(manifest), 1):
+                where = f"{manifest.path} row {number}"
+                column = column or self._url_column(manifest, row)
+                member = self._member(manifest, row, column, number)
+                identity = self.identity(member)
+                if identity not in found:
+                    found[identity] = (member, where)
+                elif found[identity][0] != member:
+                    other = found[identity][1]
+                    if self.id_field is not None:
+                        raise UserError(f"{where}: {self.id_field} '{identity}' (input.id_field) is taken by {other}")
+                    raise UserError(
+                        f"{where}: it names {member.path} as {other} does, with other columns; remove one, or set "
+                        "input.id_field to a column that tells them apart"
+                    )
+        members = [member for member, _ in found.values()]
+        for protocol, member in {protocol_of(member.path): member for member in members}.items():
+            if protocol != "file":
+                Store.of(member.path)
+        return members
+
+    def identity(self, member: Member) -> str:
+        """The row's id where ``id_field`` gives one, else its path."""
+        if self.id_field is not None and member.fields is not None:
+            value = json.loads(member.fields).get(self.id_field)
+            if value is not None:
+                return str(value)
+        return member.path
+
+    def _member(self, manifest: Member, row: dict[str, Any], column: str, number: int) -> Member:
+        url = row.pop(column, None)
+        # A row without a URL keeps its place: the name it is given is found nowhere and becomes its error row.
+        path = str(url).strip() if url else f"{posixpath.basename(manifest.path)}@{number}"
+        path = path.removeprefix("file://")
+        if protocol_of(path) == "file" and not path.startswith("/"):
+            path = _join(posixpath.dirname(manifest.path), path, self.root)
+        return Member(path, fields=json.dumps(row, ensure_ascii=False, default=str) if row else None)
+
+    def _url_column(self, manifest: Member, row: dict[str, Any]) -> str:
+        for name in (self.image_field,) if self.image_field else URL_COLUMNS:
+            if name in row:
+                return str(name)
+        wanted = f"column '{self.image_field}'" if self.image_field else f"column {', '.join(URL_COLUMNS)}"
+        raise UserError(
+            f"{manifest.path}: it has no {wanted}; set input.image_field to the column of image URLs, one of: "
+            f"{', '.join(map(str, row))}"
+        )
+
+    def _rows(self, manifest: Member) -> Iterator[dict[str, Any]]:
+        url = self.url_of(manifest.path)
+        with plain_errors(url):
+            data = get_many([url])[0]
+            if isinstance(data, Exception):
+                raise data
+        name = manifest.path.lower()
+        if name.endswith((".jsonl", ".ndjson")):
+            yield from _json_lines(data, manifest.path)
+            return
+        try:
+            table = pq.read_table(io.BytesIO(data)) if name.endswith(".parquet") else _csv(data, name)
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{manifest.path}: cannot be read as a table ({' '.join(str(error).split())})") from error
+        kept = [field.name for field in table.schema if not _is_binary(field.type)]
+        for batch in table.select(kept).to_batches(max_chunksize=4096):
+            yield from batch.to_pylist()
+
+
+def _join(folder: str, path: str, root: str) -> str:
+    """``folder/path`` below the root, as a full URL where it climbs out of the root."""
+    joined = posixpath.normpath(posixpath.join(folder, path))
+    if joined != ".." and not joined.startswith("../"):
+        return joined
+    scheme, mark, rest = Store(root).url.rpartition("://")
+    return f"{scheme}{mark}{posixpath.normpath(posixpath.join(rest, joined))}"
+
+
+def _csv(data: bytes, name: str) -> pa.Table:
+    parsing = pyarrow.csv.ParseOptions(delimiter="\t" if name.endswith(".tsv") else ",", newlines_in_values=True)
+    names = pyarrow.csv.open_csv(io.BytesIO(data), parse_options=parsing).schema.names
+    # As text: inference would make 7 of the id 007, and of a column what its other rows happen to be.
+    convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    return pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parsing, convert_options=convert)
+
+
+def _json_lines(data: bytes, path: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}: line {number} is no JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: line {number} is no JSON object")
+        yield row
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)

@@ -1,0 +1,197 @@
+"""Parquet shards: encoded images in a bytes column, or in a struct of bytes and path as Hugging Face has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.sources.base import Member, Sample, Shard, Source
+from clipseg_ray.sources.delivery import Delivery, deliver
+from clipseg_ray.storage import get_many, protocol_of
+
+IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "bytes", "content")
+_BATCH_ROWS = 16
+_BUFFER_BYTES = 2**20
+_MAGIC = b"PAR1"
+
+
+class Parquet(Source):
+    """Rows of Parquet shards, read row group by row group in small batches.
+
+    ``image_field`` names the image column; by default the first of ``IMAGE_COLUMNS`` that holds bytes. ``id_field``
+    names a column; rows where it is null keep ``<shard path>/<row>``. Columns without binary content become fields.
+    """
+
+    name = "parquet"
+
+    def members(self, objects: Sequence[Member]) -> Sequence[Member]:
+        """The shards themselves."""
+        return objects
+
+    def count(self, shard: Shard, at_most: int | None = None) -> int:
+        """Rows as the file's footer states them; 1, an error row, for a file that cannot be read."""
+        try:
+            with deliver(self.url_of(shard.path), shard.size, shard.etag) as delivery:
+                rows = _guarded(delivery, lambda: pq.ParquetFile(delivery).metadata.num_rows)
+        except _Unreadable:
+            return 1
+        return rows if at_most is None else min(rows, at_most)
+
+    def samples(self, shard: Shard, position: int | None = None) -> Iterator[Sample]:
+        """See ``Source.samples``; positions and offsets are row indices."""
+        url = self.url_of(shard.path)
+        row = position or 0
+        with deliver(url, shard.size, shard.etag) as delivery:
+            try:
+                for sample in self._rows(shard, delivery, row):
+                    yield sample
+                    row += 1
+            except _Unreadable as error:
+                status = "truncated" if _is_cut(delivery) else "undecodable"
+                message = f"{shard.path}: cannot be read from row {row} on ({error}); nothing behind it was read"
+                yield self._error(shard, row, status, message)
+
+    def _rows(self, shard: Shard, delivery: Delivery, start: int) -> Iterator[Sample]:
+        # Without pre-buffering and with a read buffer, Arrow streams a column instead of loading its whole chunk.
+        file = _guarded(delivery, lambda: pq.ParquetFile(delivery, buffer_size=_BUFFER_BYTES, pre_buffer=False))
+        schema = file.schema_arrow
+        column = self._image_column(schema, shard)
+        is_struct = pa.types.is_struct(schema.field(column).type)
+        has_path = is_struct and schema.field(column).type.get_field_index("path") >= 0
+        small = [field.name for field in schema if field.name != column and not _holds_binary(field.type)]
+        if self.id_field is not None and self.id_field not in small:
+            raise UserError(
+                f"{shard.path}: it has no column '{self.id_field}' (input.id_field) to take ids from; it has "
+                f"{', '.join(schema.names)}"
+            )
+        beside = small + ([f"{column}.path"] if has_path else [])
+        first = 0
+        for group in range(file.metadata.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if first + rows > start:
+                # Small columns at once, then the images alone: reading them side by side would jump between
+                # distant parts of the file with each batch.
+                fields = _read_group(delivery, file, group, beside)
+                images = self._images(delivery, file, group, f"{column}.bytes" if is_struct else column)
+                done = 0
+                for batch in images:
+                    skip = min(max(start - first - done, 0), len(batch))
+                    lines = fields.slice(done + skip, len(batch) - skip).to_pylist()
+                    lines = lines or [{} for _ in range(len(batch) - skip)]
+                    paths = [(line.pop(column, None) or {}).get("path") if has_path else None for line in lines]
+                    encoded = self._fetched(shard, batch[skip:], paths)
+                    for index, (image, line, path) in enumerate(zip(encoded, lines, paths, strict=True)):
+                        yield self._sample(shard, first + done + skip + index, image, line, path)
+                    done += len(batch)
+            first += rows
+
+    def _images(self, delivery: Delivery, file: pq.ParquetFile, group: int, leaf: str) -> Iterator[list[bytes | None]]:
+        batches = file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=[leaf], use_threads=False)
+        while (batch := _guarded(delivery, lambda: next(batches, None))) is not None:
+            column = batch.column(0)
+            if isinstance(column, pa.StructArray):
+                column = column.flatten()[0]
+            yield column.to_pylist()
+
+    def _fetched(
+        self, shard: Shard, encoded: Sequence[bytes | None], paths: Sequence[str | None]
+    ) -> list[bytes | FileNotFoundError | None]:
+        """The images with those that are only named fetched; FileNotFoundError for what is not there."""
+        found: list[bytes | FileNotFoundError | None] = list(encoded)
+        absent = [index for index, image in enumerate(encoded) if image is None and paths[index]]
+        fetched = get_many([self._beside(shard, str(paths[index])) for index in absent])
+        for index, image in zip(absent, fetched, strict=True):
+            if isinstance(image, Exception) and not isinstance(image, FileNotFoundError):
+                raise image
+            found[index] = image
+        return found
+
+    def _beside(self, shard: Shard, path: str) -> str:
+        if protocol_of(path) != "file" or path.startswith("/"):
+            return path
+        return f"{self.url_of(shard.path).rpartition('/')[0]}/{path}"
+
+    def _sample(
+        self, shard: Shard, row: int, image: bytes | FileNotFoundError | None, fields: dict[str, Any], path: str | None
+    ) -> Sample:
+        image_id = f"{shard.path}/{row}"
+        if self.id_field is not None and fields.get(self.id_field) is not None:
+            image_id = str(fields[self.id_field])
+        url = self.url_of(shard.path)
+        if isinstance(image, bytes):
+            return Sample(image_id, str(row), url, image, row, row, len(image), fields)
+        message = f"{shard.path}: row {row} holds no image"
+        if image is not None:
+            message = f"{shard.path}: row {row} names {self._beside(shard, str(path))}: not found"
+        return Sample(image_id, str(row), url, None, row, row, None, fields, "missing", message)
+
+    def _error(self, shard: Shard, row: int, status: str, message: str) -> Sample:
+        url = self.url_of(shard.path)
+        return Sample(f"{shard.path}/@{row}", f"@{row}", url, None, row, None, None, {}, status, message)
+
+    def _image_column(self, schema: pa.Schema, shard: Shard) -> str:
+        names = (self.image_field,) if self.image_field else IMAGE_COLUMNS
+        for name in names:
+            if name in schema.names and _is_image(schema.field(name).type):
+                return str(name)
+        has = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        if self.image_field in schema.names:
+            raise UserError(
+                f"{shard.path}: column '{self.image_field}' (input.image_field) holds no bytes; it has {has[:500]}. "
+                "Where a column names image files, set input.format: manifest"
+            )
+        wanted = f"column '{self.image_field}'" if self.image_field else f"bytes column {', '.join(IMAGE_COLUMNS)}"
+        raise UserError(f"{shard.path}: it has no {wanted}; set input.image_field to one of its columns: {has[:500]}")
+
+
+class _Unreadable(Exception):
+    """The file's content, fully delivered, is not what Parquet asks for."""
+
+
+def _guarded(delivery: Delivery, action: Any) -> Any:
+    """Run a reading action of pyarrow. Raises the storage's own fault, else _Unreadable."""
+    try:
+        return action()
+    except MemoryError:
+        raise
+    except Exception as error:
+        if delivery.fault is not None:
+            raise delivery.fault from error
+        raise _Unreadable(" ".join(str(error).split())[:300]) from error
+
+
+def _read_group(delivery: Delivery, file: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
+    return _guarded(delivery, lambda: file.read_row_group(group, columns=columns, use_threads=False))
+
+
+def _is_cut(delivery: Delivery) -> bool:
+    """Whether the file begins as Parquet and lacks its end."""
+    size = delivery.size or 0
+    delivery.seek(0)
+    head = delivery.read(len(_MAGIC))
+    delivery.seek(max(size - len(_MAGIC), 0))
+    return head == _MAGIC and delivery.read(len(_MAGIC)) != _MAGIC
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _is_bytes(kind.field(index).type)
+    return _is_bytes(kind)
+
+
+def _holds_binary(kind: pa.DataType) -> bool:
+    return _is_bytes(kind) or any(_holds_binary(kind.field(index).type) for index in range(kind.num_fields))

@@ -1,0 +1,241 @@
+"""WebDataset shards: tar files, plain or gzip-compressed, whose consecutive members of one key form a sample.
+
+Tar as POSIX.1-2001 (pax) and GNU tar write it; key and extension as the WebDataset format has them: the key is the
+directory and the base name up to its first dot, the extension is the rest.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import IO, Any, cast
+
+from clipseg_ray.sources.base import Member, Sample, Shard, Source
+from clipseg_ray.sources.delivery import Delivery, deliver
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+TEXT_EXTENSIONS = ("txt", "text", "cls", "caption", "label", "id", "url")
+
+_BLOCK = tarfile.BLOCKSIZE
+_BAD_CONTENT = (tarfile.TarError, ValueError, KeyError, IndexError, OverflowError, EOFError, zlib.error)
+
+
+class Cut(Exception):
+    """The archive breaks off, though all of it was delivered."""
+
+
+@dataclass
+class _Entry:
+    """One member of the archive: ``start`` is the offset of its first header."""
+
+    info: tarfile.TarInfo
+    start: int
+    key: str
+    extension: str
+
+
+@dataclass
+class _Open:
+    """The sample whose members are being read; ``rank`` is its image's place in the extension list."""
+
+    key: str
+    position: int
+    image: bytes | None = None
+    offset: int | None = None
+    rank: int | None = None
+    extensions: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class WebDataset(Source):
+    """Samples of tar shards, held in memory one at a time.
+
+    ``image_field`` is one extension or a comma-separated list, the first of which that a sample has wins. A ``json``
+    member's object gives its keys as fields, text members (``txt``, ``cls``, …) give one field each; other members
+    are passed over unread. ``id_field`` names a field; a sample without it keeps ``<shard path>/<key>``.
+    """
+
+    name = "webdataset"
+
+    def __init__(self, root: str, *, image_field: str | None = None, id_field: str | None = None) -> None:
+        super().__init__(root, image_field=image_field, id_field=id_field)
+        given = [name.strip().lstrip(".").lower() for name in (image_field or "").split(",")]
+        self.extensions = tuple(name for name in given if name) or IMAGE_EXTENSIONS
+
+    def members(self, objects: Sequence[Member]) -> Sequence[Member]:
+        """The shards themselves."""
+        return objects
+
+    def count(self, shard: Shard, at_most: int | None = None) -> int:
+        """Samples in the shard, by reading it: a tar has no index."""
+        return sum(1 for _ in islice(self.samples(shard), at_most))
+
+    def samples(self, shard: Shard, position: int | None = None) -> Iterator[Sample]:
+        """See ``Source.samples``; positions are byte offsets of tar headers, None in a compressed tar."""
+        with deliver(self.url_of(shard.path), shard.size, shard.etag) as delivery:
+            if shard.path.lower().endswith((".tgz", ".gz")):
+                unpacked = cast(IO[bytes], gzip.GzipFile(fileobj=cast(IO[bytes], delivery)))
+                yield from self._samples(shard, delivery, unpacked, None, 0, seekable=False)
+            else:
+                stream = cast(IO[bytes], delivery)
+                yield from self._samples(shard, delivery, stream, delivery.size, position or 0, seekable=True)
+
+    def _samples(
+        self, shard: Shard, delivery: Delivery, stream: IO[bytes], size: int | None, position: int, *, seekable: bool
+    ) -> Iterator[Sample]:
+        archive = _Archive(stream, position, size)
+        sample: _Open | None = None
+        entry: _Entry | None = None
+        broken = ""
+        try:
+            while (entry := archive.next()) is not None:
+                if sample is not None and sample.key != entry.key:
+                    yield self._sample(shard, sample, seekable)
+                    sample = None
+                if sample is None:
+                    sample = _Open(entry.key, entry.start)
+                self._take(archive, entry, sample)
+        except (*_BAD_CONTENT, Cut, OSError) as error:
+            # What storage raises is transient and passes; the rest is the content's own fault. gzip.BadGzipFile is
+            # an OSError too, hence the look at where it came from.
+            if delivery.fault is not None or (isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)):
+                raise
+            broken = " ".join(str(error).split()) or type(error).__name__
+        if not broken:
+            if sample is not None:
+                yield self._sample(shard, sample, seekable)
+            return
+        break_at = archive.broken_at
+        # The offset of the archive's entry tells a reader entering there the same; behind a sample that has its image
+        # it would not, so that place cannot be entered.
+        key, start = f"@{break_at}", None
+        if sample is not None and sample.image is None and not sample.links:
+            key, start = sample.key, sample.position
+        elif sample is not None:
+            yield self._sample(shard, sample, seekable)
+        unit = "byte" if seekable else "byte of the uncompressed archive:"
+        message = f"{shard.path}: the archive breaks off at {unit} {break_at} ({broken}); nothing behind it was read"
+        yield self._error(shard, key, start if seekable else None, "truncated", message)
+
+    def _take(self, archive: _Archive, entry: _Entry, sample: _Open) -> None:
+        info, extension = entry.info, entry.extension
+        sample.extensions.append(extension)
+        kind = extension.rpartition(".")[2]
+        if extension in self.extensions:
+            rank = self.extensions.index(extension)
+            if not info.isreg():
+                sample.links.append(info.name)
+            elif sample.rank is None or rank < sample.rank:
+                sample.image, sample.rank = archive.data(info), rank
+                sample.offset = None if info.issparse() else info.offset_data
+        elif info.isreg() and (kind == "json" or kind in TEXT_EXTENSIONS):
+            text = archive.data(info).decode("utf-8", errors="replace")
+            if extension == "json":
+                sample.fields |= _json_fields(text)
+            else:
+                sample.fields[extension] = _json_value(text) if kind == "json" else text
+
+    def _sample(self, shard: Shard, found: _Open, seekable: bool) -> Sample:
+        position = found.position if seekable else None
+        image_id = f"{shard.path}/{found.key}"
+        if self.id_field is not None and found.fields.get(self.id_field) is not None:
+            image_id = str(found.fields[self.id_field])
+        url = self.url_of(shard.path)
+        if found.image is not None:
+            offset = found.offset if seekable else None
+            return Sample(image_id, found.key, url, found.image, position, offset, len(found.image), found.fields)
+        if found.links:
+            message = f"{shard.path}: {found.links[0]} is a link; links are not followed"
+        else:
+            has = ", ".join(dict.fromkeys(found.extensions))
+            message = f"{shard.path}: {found.key} has {has}, none of {', '.join(self.extensions)} (input.image_field)"
+        return Sample(image_id, found.key, url, None, position, None, None, found.fields, "missing", message)
+
+    def _error(self, shard: Shard, key: str, position: int | None, status: str, message: str) -> Sample:
+        image_id = f"{shard.path}/{key}"
+        url = self.url_of(shard.path)
+        return Sample(image_id, key, url, None, position, None, None, {}, status, message)
+
+
+class _Archive:
+    """The members of a tar in order, with nothing kept of those passed.
+
+    ``tarfile.TarFile.next`` takes garbage midway for the end of the archive and remembers every member, so headers
+    are read one by one here. ``broken_at`` is the byte offset at which reading stopped.
+    """
+
+    def __init__(self, stream: IO[bytes], position: int, size: int | None) -> None:
+        # An empty archive: it only carries the state that TarInfo.fromtarfile needs.
+        self._tar = tarfile.TarFile(fileobj=io.BytesIO(bytes(2 * _BLOCK)))
+        self._tar.fileobj = stream
+        self._tar.offset = position
+        self._stream = stream
+        self._size = size
+        self._ended = False
+        self.broken_at = position
+
+    def next(self) -> _Entry | None:
+        """The next file or link; None at the end. Raises Cut, and tarfile's errors for a broken header."""
+        while True:
+            start = self.broken_at = self._tar.offset
+            if self._stream.tell() != start:
+                self._stream.seek(start)
+            try:
+                info = tarfile.TarInfo.fromtarfile(self._tar)
+            except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+                # Zero blocks end an archive; joined archives go on behind them.
+                self._ended = True
+                self._tar.offset = start + _BLOCK
+                continue
+            except tarfile.EmptyHeaderError as error:  # type: ignore[attr-defined]
+                if self._ended:
+                    return None
+                self.broken_at = self._stream.tell() if self._size is None else self._size
+                raise Cut("it has no end mark") from error
+            self._ended = False
+            entry = _entry(info, start)
+            if entry is not None:
+                return entry
+
+    def data(self, info: tarfile.TarInfo) -> bytes:
+        """A member's bytes. Raises Cut when they are not all there."""
+        self.broken_at = info.offset
+        if info.issparse():
+            reader = self._tar.extractfile(info)
+            return reader.read() if reader is not None else b""
+        left = info.size if self._size is None else max(0, min(info.size, self._size - info.offset_data))
+        data = self._stream.read(left)
+        if len(data) < info.size:
+            self.broken_at = info.offset_data + len(data)
+            raise Cut(f"{info.name} has {len(data)} of {info.size} bytes")
+        return data
+
+
+def _entry(info: tarfile.TarInfo, start: int) -> _Entry | None:
+    """The member's key and extension; None for what is no part of a sample (folders, hidden and nameless files)."""
+    if not (info.isreg() or info.islnk() or info.issym()):
+        return None
+    folder, slash, base = info.name.removeprefix("./").rpartition("/")
+    stem, _, extension = base.partition(".")
+    if not stem or not extension:
+        return None
+    return _Entry(info, start, f"{folder}{slash}{stem}", extension.lower())
+
+
+def _json_fields(text: str) -> dict[str, Any]:
+    value = _json_value(text)
+    return value if isinstance(value, dict) else {"json": value}
+
+
+def _json_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,163 @@
+import gzip
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.sources import chunks
+from clipseg_ray.sources.base import Sample, Shard
+from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
+from clipseg_ray.sources.formats import source_of
+from clipseg_ray.sources.listing import append_shards, discover
+from clipseg_ray.storage import StaleObject
+
+
+def store_images(flaky, make_tar, kind, sizes, cut):
+    images = [bytes([65 + i % 26]) * size for i, size in enumerate(sizes)]
+    flaky.files.clear()
+    if kind == "images":
+        for i, image in enumerate(images):
+            flaky.files[f"b/{i:03}.jpg"] = image
+        return "flaky://b"
+    if kind == "parquet":
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"image": pa.array(images, pa.binary())}), sink, row_group_size=3)
+        flaky.files["b/s.parquet"] = sink.getvalue()
+        return "flaky://b/s.parquet"
+    data = make_tar([(f"{i:03}.jpg", image) for i, image in enumerate(images)])
+    if cut:
+        data = data[: len(data) - 10240 - cut]
+    flaky.files["b/s.tar" if kind == "tar" else "b/s.tgz"] = data if kind == "tar" else gzip.compress(data)
+    return "flaky://b/s.tar" if kind == "tar" else "flaky://b/s.tgz"
+
+
+def source_and_shard(url, take=None):
+    listing = discover([url], None)
+    source = source_of(listing.format, listing.root)
+    shard = append_shards([], listing, source, 4096)[0]
+    return source, Shard(shard.shard_id, shard.path, shard.size, shard.etag, shard.members, take)
+
+
+FAULT = st.one_of(st.none(), st.none(), st.just("raise"), st.integers(0, 3000))
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["tar", "tgz", "parquet", "images"]),
+    sizes=st.lists(st.integers(1, 900), min_size=1, max_size=20),
+    images=st.integers(1, 6),
+    size=st.one_of(st.none(), st.integers(1, 2500)),
+    take=st.one_of(st.none(), st.integers(1, 22)),
+    wanted=st.sets(st.integers(0, 20)),
+    plan=st.lists(FAULT, max_size=12).filter(lambda p: sum(f is not None for f in p) <= 3),
+    with_record=st.booleans(),
+    cut=st.integers(0, 700),
+)
+def test_chunks_are_a_function_of_bytes_and_chunking(
+    flaky, make_tar, kind, sizes, images, size, take, wanted, plan, with_record, cut
+):
+    source, shard = source_and_shard(store_images(flaky, make_tar, kind, sizes, cut), take)
+    chunking = Chunking(images, size)
+    flaky.plan.clear()
+    *reference, record = read_chunks(source, shard, chunking, lambda _: True)
+    assert isinstance(record, ShardRecord)
+    assert [chunk.index for chunk in reference] == list(range(len(reference)))
+    assert all(len(chunk.samples) <= images for chunk in reference)
+    assert sum(len(chunk.samples) for chunk in reference) == record.samples == min(take or 10**9, source.count(shard))
+    if kind in ("parquet", "images"):
+        assert record.samples == min(take or 10**9, len(sizes))
+    assert ShardRecord.from_json(record.to_json()) == record
+
+    if kind == "images":  # here a body that stops early is another object, not a fault
+        plan = [fault if fault in (None, "raise") else None for fault in plan]
+    flaky.plan[:] = plan
+    found = list(read_chunks(source, shard, chunking, wanted, record if with_record else None))
+    flaky.plan.clear()
+    if not with_record:
+        assert found.pop().to_json() == record.to_json()
+    assert found == [chunk for chunk in reference if chunk.index in wanted]
+
+
+def test_a_record_lets_reading_enter_midway(flaky, make_tar):
+    source, shard = source_and_shard(store_images(flaky, make_tar, "tar", [800] * 12, 0))
+    *reference, record = read_chunks(source, shard, Chunking(2), lambda _: True)
+    flaky.requests.clear()
+    assert list(read_chunks(source, shard, Chunking(2), {2, 3, 5}, record)) == [reference[i] for i in (2, 3, 5)]
+    assert [start for _, start, _ in flaky.requests] == [record.chunks[2].position, record.chunks[5].position]
+    flaky.requests.clear()
+    assert list(read_chunks(source, shard, Chunking(2), set(), record)) == []
+    assert flaky.requests == []
+
+
+def test_without_positions_one_pass_serves_all_gaps(flaky, make_tar):
+    source, shard = source_and_shard(store_images(flaky, make_tar, "tgz", [800] * 12, 0))
+    *reference, record = read_chunks(source, shard, Chunking(2), lambda _: True)
+    assert [chunk.position for chunk in record.chunks] == [None] * 6
+    flaky.requests.clear()
+    assert list(read_chunks(source, shard, Chunking(2), {1, 4}, record)) == [reference[i] for i in (1, 4)]
+    assert len(flaky.requests) == 1
+
+
+def test_a_record_of_other_content_is_refused(flaky, make_tar):
+    source, shard = source_and_shard(store_images(flaky, make_tar, "tgz", [8] * 4, 0))
+    *_, record = read_chunks(source, shard, Chunking(3), lambda _: True)
+    source, shard = source_and_shard(store_images(flaky, make_tar, "tgz", [8] * 3, 0))
+    with pytest.raises(StaleObject, match="chunk 1 is not what was read from it before"):
+        list(read_chunks(source, shard, Chunking(3), {1}, record))
+
+
+class Failing:
+    """A source whose every attempt fails, after one more sample each time for the first ``progress`` attempts."""
+
+    def __init__(self, error, progress=0):
+        self.error, self.progress, self.opened = error, progress, 0
+
+    def samples(self, shard, position=None):
+        self.opened += 1
+        for i in range(position or 0, min(self.opened, self.progress)):
+            yield Sample(str(i), str(i), "", b"x", i)
+        if self.error is not None:
+            raise self.error
+
+
+def test_attempts_are_counted_without_progress():
+    shard = Shard("id", "p", 0, "")
+    source = Failing(TimeoutError("slow"), progress=9)
+    with pytest.raises(TimeoutError):
+        list(read_chunks(source, shard, Chunking(3), lambda _: True))
+    assert source.opened == 9 + chunks.ATTEMPTS
+    for error in (PermissionError("no"), StaleObject("other"), UserError("wrong column")):
+        source = Failing(error)
+        with pytest.raises(type(error)):
+            list(read_chunks(source, shard, Chunking(3), lambda _: True))
+        assert source.opened == 1
+
+
+def test_unwanted_samples_are_not_held():
+    import weakref
+
+    alive = weakref.WeakSet()
+
+    class Bytes(bytes):
+        pass
+
+    class Endless:
+        def samples(self, shard, position=None):
+            for i in range(50):
+                sample = Sample(str(i), str(i), "", Bytes(b"x"), i)
+                ref = Marker()
+                sample.fields["marker"] = ref
+                alive.add(ref)
+                yield sample
+                del sample, ref
+                assert len(alive) <= 12
+
+    class Marker:
+        pass
+
+    out = list(read_chunks(Endless(), Shard("id", "p", 0, ""), Chunking(10), {0}))
+    assert [type(item) for item in out] == [Chunk, ShardRecord]

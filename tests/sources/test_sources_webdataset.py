@@ -1,0 +1,209 @@
+import gzip
+import io
+import os
+import tarfile
+import tracemalloc
+
+import pytest
+
+from clipseg_ray.sources.base import Member, Shard
+from clipseg_ray.sources.listing import discover
+from clipseg_ray.sources.webdataset import WebDataset
+from clipseg_ray.storage import StaleObject
+
+
+def read(folder, name, data=None, **settings):
+    if data is not None:
+        (folder / name).write_bytes(data)
+    listing = discover([str(folder / name)], "webdataset")
+    source = WebDataset(listing.root, **settings)
+    shard = Shard.of_object(listing.objects[0])
+    return list(source.samples(shard)), source, shard
+
+
+def test_groups_members_by_key_and_keeps_sidecars(tmp_path, make_tar):
+    data = make_tar(
+        [
+            ("./a/0.json", b'{"caption": "a cat", "n": 3}'),
+            ("./a/0.JPG", b"zero"),
+            ("./a/0.txt", "grün".encode()),
+            ("./a/0.npy", b"x" * 5000),
+            ("a/._1.jpg", b"resource fork"),
+            ("a/1.png", b"one"),
+            ("a/1.json", b"[1, 2]"),
+            ("b/1.v2.webp", b"two"),
+            ("2.seg.png", b"mask"),
+            ("2.jpg", b"three"),
+            ("README", b"no extension"),
+        ]
+    )
+    samples, source, shard = read(tmp_path, "s.tar", data)
+    assert [(s.key, s.image, s.status) for s in samples] == [
+        ("a/0", b"zero", "ok"),
+        ("a/1", b"one", "ok"),
+        ("b/1", None, "missing"),
+        ("2", b"three", "ok"),
+    ]
+    assert samples[0].image_id == "s.tar/a/0"
+    assert samples[0].fields == {"caption": "a cat", "n": 3, "txt": "grün"}
+    assert samples[1].fields == {"json": [1, 2]}
+    assert samples[2].error == (
+        "s.tar: b/1 has v2.webp, none of jpg, jpeg, png, webp, gif, bmp, tif, tiff (input.image_field)"
+    )
+    for sample in samples:
+        assert next(iter(source.samples(shard, sample.position))) == sample
+        if sample.image is not None:
+            assert data[sample.offset : sample.offset + sample.length] == sample.image
+    assert source.count(shard) == 4
+    assert source.count(shard, 2) == 2
+
+
+def test_image_field_and_id_field(tmp_path, make_tar):
+    data = make_tar([("0.jpg", b"j"), ("0.seg.png", b"s"), ("0.png", b"p"), ("0.json", b'{"uid": 7}'), ("1.jpg", b"k")])
+    samples, _, _ = read(tmp_path, "s.tar", data, image_field="PNG,jpg", id_field="uid")
+    assert [(s.image_id, s.image) for s in samples] == [("7", b"p"), ("s.tar/1", b"k")]
+    samples, _, _ = read(tmp_path, "s.tar", image_field="seg.png")
+    assert [(s.image, s.status) for s in samples] == [(b"s", "ok"), (None, "missing")]
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_and_joined_archives(tmp_path, make_tar, form):
+    long = "ordner/" * 40 + "bild-ü"
+    one = make_tar([(f"{long}0.jpg", b"a" * 512), (f"{long}1.jpg", b"b")], format=form)
+    two = make_tar([("c.jpg", b"c")], format=form)
+    samples, source, shard = read(tmp_path, "s.tar", one + two)
+    assert [(s.key, s.image) for s in samples] == [(f"{long}0", b"a" * 512), (f"{long}1", b"b"), ("c", b"c")]
+    assert list(source.samples(shard, samples[1].position)) == samples[1:]
+
+
+def test_links_are_reported(tmp_path):
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        folder = tarfile.TarInfo("d.jpg")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        link = tarfile.TarInfo("b.jpg")
+        link.type, link.linkname = tarfile.LNKTYPE, "a.jpg"
+        archive.addfile(link)
+    samples, _, _ = read(tmp_path, "s.tar", sink.getvalue())
+    assert [(s.key, s.status, s.error) for s in samples] == [
+        ("b", "missing", "s.tar: b.jpg is a link; links are not followed")
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tgz"])
+def test_gzip(tmp_path, make_tar, suffix):
+    samples, _, _ = read(tmp_path, f"s{suffix}", gzip.compress(make_tar([("0.jpg", b"zero"), ("1.jpg", b"one")])))
+    assert [(s.key, s.image, s.position, s.offset) for s in samples] == [
+        ("0", b"zero", None, None),
+        ("1", b"one", None, None),
+    ]
+
+
+@pytest.mark.parametrize("cut", range(0, 6 * 512 + 1, 256))
+def test_every_cut_gives_what_precedes_it_and_one_error(tmp_path, make_tar, cut):
+    whole = make_tar([("0.jpg", b"0" * 700), ("1.jpg", b"1" * 700)])
+    samples, source, shard = read(tmp_path, "s.tar", whole[:cut])
+    good = [s for s in samples if s.status == "ok"]
+    assert [s.image for s in good] == [b"0" * 700, b"1" * 700][: (cut >= 512 + 700) + (cut >= 3 * 512 + 512 + 700)]
+    assert len(samples) == len(good) + 1
+    error = samples[-1]
+    assert (error.status, error.image) == ("truncated", None)
+    assert error.error.startswith("s.tar: the archive breaks off at byte ")
+    assert error.image_id.startswith("s.tar/")
+    if error.position is not None:
+        assert list(source.samples(shard, error.position)) == [error]
+
+
+def test_the_cut_image_is_named(tmp_path, make_tar):
+    whole = make_tar([("0.jpg", b"0" * 700), ("1.jpg", b"1" * 700)])
+    samples, _, _ = read(tmp_path, "s.tar", whole[: 4 * 512 + 100])
+    assert samples[-1].image_id == "s.tar/1"
+    assert samples[-1].error == (
+        "s.tar: the archive breaks off at byte 2148 (1.jpg has 100 of 700 bytes); nothing behind it was read"
+    )
+
+
+def test_garbage_midway_and_text_named_tar(tmp_path, make_tar):
+    whole = bytearray(make_tar([("0.jpg", b"zero"), ("1.jpg", b"one")]))
+    whole[1024:1100] = os.urandom(76)
+    samples, _, _ = read(tmp_path, "s.tar", bytes(whole))
+    assert [(s.image_id, s.status) for s in samples] == [("s.tar/0", "ok"), ("s.tar/@1024", "truncated")]
+    samples, _, _ = read(tmp_path, "t.tar", b"this is no tar\n" * 100)
+    assert [(s.image_id, s.status) for s in samples] == [("t.tar/@0", "truncated")]
+    assert "t.tar: the archive breaks off at byte 0 (" in samples[0].error
+    samples, _, _ = read(tmp_path, "u.tar", b"")
+    assert [s.status for s in samples] == ["truncated"]
+
+
+def test_broken_gzip(tmp_path, make_tar):
+    images = [(f"{i}.jpg", os.urandom(3000)) for i in range(10)]
+    packed = gzip.compress(make_tar(images))
+    damaged = bytearray(packed)
+    damaged[-8:-4] = b"abcd"  # the checksum
+    for data, least, most in ((packed[: len(packed) // 2], 3, 6), (bytes(damaged), 10, 10), (b"no gzip", 0, 0)):
+        samples, _, _ = read(tmp_path, "s.tar.gz", data)
+        good = [s for s in samples if s.status == "ok"]
+        assert least <= len(good) <= most
+        assert [s.image for s in good] == [data for _, data in images[: len(good)]]
+        assert [s.status for s in samples[len(good) :]] == ["truncated"]
+        assert "of the uncompressed archive" in samples[-1].error
+
+
+def test_a_short_body_is_no_truncation(flaky, make_tar):
+    data = make_tar([("0.jpg", b"zero"), ("1.jpg", b"one" * 1000)])
+    flaky.files["b/s.tar"] = data
+    listing = discover(["flaky://b/s.tar"], None)
+    source, shard = WebDataset(listing.root), Shard.of_object(listing.objects[0])
+    flaky.plan += [2000, 0, 0]
+    with pytest.raises(OSError, match=f"2000 bytes came of {len(data)} announced"):
+        list(source.samples(shard))
+    flaky.plan += [700, "raise"]
+    with pytest.raises(ConnectionResetError):
+        list(source.samples(shard))
+    flaky.files["b/s.tar"] = data + bytes(512)
+    with pytest.raises(StaleObject):
+        list(source.samples(shard))
+    del flaky.files["b/s.tar"]
+    with pytest.raises(FileNotFoundError):
+        list(source.samples(shard))
+
+
+def test_a_short_gzip_body_is_no_truncation(flaky, make_tar):
+    flaky.files["b/s.tgz"] = gzip.compress(make_tar([("0.jpg", os.urandom(9000))]))
+    listing = discover(["flaky://b/s.tgz"], None)
+    source, shard = WebDataset(listing.root), Shard.of_object(listing.objects[0])
+    for plan in ([4000, 0, 0], [4000, "raise"], ["raise"]):
+        flaky.plan[:] = plan
+        with pytest.raises(OSError, match=r"announced|reset"):
+            list(source.samples(shard))
+
+
+def test_eight_megabytes_take_one_request(flaky, make_tar):
+    flaky.files["b/s.tar"] = make_tar(
+        [(f"{i:03}.{kind}", bytes(80_000)) for i in range(100) for kind in ("jpg", "npy")]
+    )
+    flaky.files["b/s.tar"] = flaky.files["b/s.tar"][: 8 * 2**20]
+    listing = discover(["flaky://b/s.tar"], None)
+    source, shard = WebDataset(listing.root), Shard.of_object(listing.objects[0])
+    list(source.samples(shard))
+    assert len(flaky.requests) == 1
+
+
+def test_memory_does_not_grow_with_the_shard(tmp_path, make_tar):
+    name = tmp_path / "s.tar"
+    with tarfile.open(name, "w") as archive:
+        for i in range(8_000):
+            info = tarfile.TarInfo(f"{i:05}.jpg")
+            info.size = 3
+            archive.addfile(info, io.BytesIO(b"jpg"))
+    stat = name.stat()
+    shard = Shard.of_object(Member("s.tar", stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}"))
+    source = WebDataset(str(tmp_path))
+    held = {}
+    tracemalloc.start()
+    for index, _ in enumerate(source.samples(shard)):
+        if index in (1000, 7_900):
+            held[index] = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held[7_900] - held[1000] < 50_000
