@@ -1,0 +1,54 @@
+"""Prompt vectors against transformers' own."""
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import CLIPSegProcessor
+
+from clipseg_ray.model.embedding import embed_images, embed_texts, normalise, token_counts
+
+TEXTS = ["a dog", "", "grass", "something to sit on", "zürich 日本", "a dog", "red circle " * 60, "one two three four"]
+
+
+def test_texts_equal_transformers_padded_batch(demo):
+    tokens = demo.tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        expected = demo.model.clip.get_text_features(**tokens).pooler_output.numpy()
+    for batch in (1, 2, 64):
+        conditionals = embed_texts(demo, TEXTS, batch=batch)
+        assert conditionals.dtype == np.float32
+        np.testing.assert_allclose(conditionals, expected, atol=1e-5)
+    assert not np.allclose(np.linalg.norm(expected, axis=1), 1, atol=0.1)  # they are un-normalised
+    assert embed_texts(demo, []).shape == (0, expected.shape[1])
+
+
+def test_the_hubs_wrong_end_token_gives_the_same_vectors(demo, demo_directory):
+    """The released text configuration says eos_token_id 2: transformers then pools at the largest token id."""
+    from clipseg_ray.model.checkpoint import load
+
+    expected = embed_texts(demo, TEXTS)
+    other = load(str(demo_directory))
+    other.model.clip.text_model.eos_token_id = 2
+    np.testing.assert_allclose(embed_texts(other, TEXTS), expected, atol=1e-6)
+
+
+def test_token_counts_are_those_before_truncation(demo):
+    counts = token_counts(demo, ["a dog", "red " * 100])
+    assert counts == [4, 102]
+    assert token_counts(demo, []) == []
+
+
+def test_images_equal_transformers_visual_prompts(demo, demo_directory):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
+    processor = CLIPSegProcessor.from_pretrained(demo_directory)
+    prompts = processor(visual_prompt=[Image.fromarray(picture) for picture in pixels], return_tensors="pt")
+    with torch.inference_mode():
+        expected = demo.model.get_conditional_embeddings(
+            batch_size=3, conditional_pixel_values=prompts["conditional_pixel_values"]
+        ).numpy()
+    np.testing.assert_allclose(embed_images(demo, pixels, batch=2), expected, atol=1e-5)
+    normalised = normalise(torch.from_numpy(pixels), demo.preprocessing)
+    np.testing.assert_allclose(normalised.numpy(), prompts["conditional_pixel_values"].numpy(), atol=1e-5)
+    np.testing.assert_allclose(embed_images(demo, normalised), expected, atol=1e-5)
+    assert embed_images(demo, pixels[:0]).shape == (0, expected.shape[1])
