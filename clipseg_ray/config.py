@@ -195,10 +195,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise UserError(f"-s {override}: write it as section.key=value, e.g. -s masks.threshold=0.4")
     *sections, last = key.strip().split(".")
     place = values
-    for section in sections:
+    for depth, section in enumerate(sections):
         inner = place.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise UserError(f"-s {override}: {section} is a value, not a section")
+            raise UserError(f"-s {override}: {'.'.join(sections[: depth + 1])} is a value, not a section")
         place = inner
     try:
         place[last] = yaml.safe_load(text) if text else None

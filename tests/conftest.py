@@ -40,7 +40,10 @@ def s3_servers() -> Iterator[dict[str, S3Server]]:
         yield servers
 
 
-@pytest.fixture(params=["moto", pytest.param("ceph", marks=pytest.mark.skipif(not ceph_installed(), reason="Ceph is not installed"))])  # fmt: skip
+_needs_ceph = pytest.mark.skipif(not ceph_installed(), reason="Ceph is not installed")
+
+
+@pytest.fixture(params=["moto", pytest.param("ceph", marks=_needs_ceph)])
 def s3(request: pytest.FixtureRequest, s3_servers: dict[str, S3Server], monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """A server with the environment set to reach it; clients of earlier tests are forgotten."""
     server = s3_servers[request.param]

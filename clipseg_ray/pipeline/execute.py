@@ -251,8 +251,9 @@ def _cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Ray's core logs warnings of its own workings to the terminal; errors are enough.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
+    if "RAY_ADDRESS" not in os.environ:
+        # A cluster of our own on this machine: Ray's core would tell the terminal of its inner workings.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ def results(
     """
     Watch.watcher = staticmethod(watch)
     _settings()
+    # Ray announces new names for actor options in 2.64 and has none for these two yet.
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
     dataset = ray.data.read_datasource(
         ShardDatasource(reader, work),
         override_num_blocks=len(work),

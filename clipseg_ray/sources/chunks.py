@@ -89,7 +89,8 @@ def read_chunks(
     wanted and whatever faults occur on the way.
 
     Raises what the source raises once ``ATTEMPTS`` attempts in a row brought no new sample; UserError,
-    PermissionError, FileNotFoundError (the shard is gone) and StaleObject at once; StaleObject when the shard is not as ``record`` has it.
+    PermissionError, FileNotFoundError (the shard is gone) and StaleObject at once; StaleObject when the shard is
+    not as ``record`` has it.
     """
     is_wanted = wanted if callable(wanted) else wanted.__contains__
     if record is None:

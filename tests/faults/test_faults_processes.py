@@ -1,0 +1,230 @@
+"""Processes that are killed, interrupted, starved or poisoned, and what the dataset looks like afterwards."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+from PIL import Image
+
+from clipseg_ray.storage import Store
+from tests.pipeline import world
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+CPUS = "import ray; ray.init(address='local', num_cpus={cpus}, include_dashboard=False, log_to_driver=False)\n"
+RUN = "import sys; from clipseg_ray.cli import main; sys.argv = ['clipseg-ray', 'run', sys.argv[1]]; main()\n"
+
+
+def start(config: Path, cpus: int | None = None, before: str = "") -> subprocess.Popen[str]:
+    """``clipseg-ray run CONFIG`` as a process of its own, on a local cluster with so many CPUs."""
+    code = before + ("" if cpus is None else CPUS.format(cpus=cpus)) + RUN
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=config.parent,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 400) -> tuple[int, str]:
+    """Exit code and all that was printed."""
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out + err
+
+
+def kill_with_children(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the driver alone; its local cluster is then ended by pid, as a lost machine would be."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait(30)
+    for child in children:
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(children, timeout=30)
+
+
+def write_config(folder: Path, checkpoint: Path, *, output: str = "out", **sections: dict) -> Path:
+    """A configuration for a run of many small chunks."""
+    folder.mkdir(exist_ok=True)
+    table = world.write_table(folder / "queries.jsonl")
+    values = world.settings(str(folder / "in"), str(folder / output), checkpoint, table, **sections)
+    path = folder / f"{output}.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def rows(output: Path) -> tuple[list[dict], list[dict]]:
+    """All images and masks, in order."""
+    return world.images(str(output)).to_pylist(), world.masks(str(output)).to_pylist()
+
+
+def wait_for_parts(process: subprocess.Popen[str], output: Path, parts: int) -> None:
+    """Until the run has written so many masks parts."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"the run ended early: {finish(process)}")
+        if len(list(output.glob("masks/*/*.parquet"))) >= parts:
+            return
+        time.sleep(0.05)
+    raise AssertionError("no parts in time")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    world.write_tars(str(tmp_path / "in"), shards=4, images=40)
+    return tmp_path
+
+
+def test_a_killed_driver_loses_and_doubles_nothing(folder: Path, checkpoint_dir: Path) -> None:
+    undisturbed = start(write_config(folder, checkpoint_dir, output="undisturbed"))
+    code, text = finish(undisturbed)
+    assert code == 0, text
+
+    config = write_config(folder, checkpoint_dir)
+    first = start(config)
+    wait_for_parts(first, folder / "out", 12)
+    kill_with_children(first)
+    written = len(list((folder / "out").glob("masks/*/*.parquet")))
+    assert 12 <= written < 80
+
+    code, text = finish(start(config))
+    assert code == 0, text
+    assert rows(folder / "out") == rows(folder / "undisturbed")
+    assert len(list((folder / "out").glob("masks/*/*.parquet"))) == 80
+    assert not [path for path in (folder / "out").rglob("*.tmp") if not path.name.startswith(".")]
+
+
+def test_an_interrupt_leaves_a_resumable_directory_and_says_how(folder: Path, checkpoint_dir: Path) -> None:
+    config = write_config(folder, checkpoint_dir)
+    process = start(config)
+    wait_for_parts(process, folder / "out", 4)
+    os.kill(process.pid, signal.SIGINT)
+    code, text = finish(process, 60)
+    assert code == 130, text
+    assert f"run it again to go on: clipseg-ray run {config}" in text
+    assert "Traceback" not in text
+    code, text = finish(start(config))
+    assert code == 0, text
+    assert len(rows(folder / "out")[0]) == 160
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_reading_fits_beside_the_actors(tmp_path: Path, checkpoint_dir: Path, cpus: int) -> None:
+    world.write_tars(str(tmp_path / "in"), shards=3, images=4)
+    config = write_config(tmp_path, checkpoint_dir, pool={"max": None})
+    code, text = finish(start(config, cpus))
+    assert code == 0, text
+    assert len(rows(tmp_path / "out")[0]) == 12
+
+
+def test_a_pool_nothing_can_serve_ends_with_the_unmet_resource(tmp_path: Path, checkpoint_dir: Path) -> None:
+    world.write_tars(str(tmp_path / "in"), shards=1, images=2)
+    config = write_config(tmp_path, checkpoint_dir, pool={"max": 1, "memory": "900GiB", "wait_s": 12})
+    code, text = finish(start(config, 1), 200)
+    assert code == 1, text
+    assert "Nothing could start for" in text
+    assert "an actor needs 0.75 CPU and 900.0 GiB of memory" in text
+
+
+POISONED = """
+import ray
+from tests.faults.poison import install
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
+         runtime_env={"worker_process_setup_hook": install})
+"""
+
+
+def test_a_chunk_that_kills_its_worker_takes_no_other_along(tmp_path: Path, checkpoint_dir: Path) -> None:
+    world.write_tars(str(tmp_path / "in"), shards=3, images=8)
+    config = write_config(tmp_path, checkpoint_dir)
+    code, text = finish(start(config, before=POISONED), 500)
+    assert code == 1, text
+    assert "Incomplete: 1 chunk(s) or shard(s)" in text
+    assert "s-001.tar: chunk 2" in text
+    images, masks = rows(tmp_path / "out")
+    assert len(images) == 22
+    assert len(masks) == 66
+
+    code, text = finish(start(config), 400)
+    assert code == 0, text
+    assert len(rows(tmp_path / "out")[0]) == 24
+
+
+def anonymous_memory(process: subprocess.Popen[str], progress: Callable[[], float]) -> list[list[tuple[float, int]]]:
+    """For each Ray worker (progress, anonymous bytes) pairs, sampled until the run ends."""
+    driver = psutil.Process(process.pid)
+    seen: dict[int, list[tuple[float, int]]] = {}
+    while process.poll() is None:
+        done = progress()
+        for worker in driver.children(recursive=True):
+            try:
+                if worker.name().startswith("ray::") or "ray::" in " ".join(worker.cmdline()):
+                    anonymous = sum(int(part.anonymous) for part in worker.memory_maps(grouped=False))
+                    seen.setdefault(worker.pid, []).append((done, anonymous))
+            except (psutil.Error, OSError):
+                continue
+        time.sleep(0.3)
+    return list(seen.values())
+
+
+def growth(seen: list[list[tuple[float, int]]], early: tuple[float, float], late: float) -> float:
+    """The greatest growth of any worker's peak from the early part to the late part, as a share."""
+    shares = []
+    for samples in seen:
+        before = [used for done, used in samples if early[0] <= done <= early[1]]
+        after = [used for done, used in samples if done >= late]
+        if before and after:
+            shares.append(max(after) / max(before) - 1)
+    assert shares, "no worker lived long enough"
+    return max(shares)
+
+
+def test_memory_stays_flat_from_the_5th_to_the_50th_shard(tmp_path: Path, checkpoint_dir: Path) -> None:
+    source = Store.of(str(tmp_path / "in"))
+    pictures = [world.jpeg(i, 640, 480) for i in range(8)]
+    for shard in range(50):
+        source.put(f"s-{shard:03d}.tar", world.tar_of({f"{shard}-{i}.jpg": pictures[i] for i in range(8)}))
+    process = start(write_config(tmp_path, checkpoint_dir, input={"chunk_images": 8}), 2)
+    seen = anonymous_memory(process, lambda: len(list((tmp_path / "out").glob("_shards/*.json"))))
+    code, text = finish(process)
+    assert code == 0, text
+    assert growth(seen, (5, 15), 40) <= 0.10
+
+
+def test_memory_stays_flat_over_a_two_gigabyte_tar(tmp_path: Path, checkpoint_dir: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(noise).save(sink, "JPEG", quality=92)
+    picture, images = sink.getvalue(), 0
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in" / "large.tar", "w") as tar:
+        while images * len(picture) < 2 * 2**30:
+            info = tarfile.TarInfo(f"{images:05d}.jpg")
+            info.size = len(picture)
+            tar.addfile(info, io.BytesIO(picture))
+            images += 1
+    process = start(write_config(tmp_path, checkpoint_dir, input={"chunk_images": 16}), 2)
+    chunks = -(-images // 16)
+    seen = anonymous_memory(process, lambda: len(list((tmp_path / "out").glob("images/*.parquet"))) / chunks)
+    code, text = finish(process)
+    assert code == 0, text
+    assert len(rows(tmp_path / "out")[0]) == images
+    assert growth(seen, (0.1, 0.3), 0.8) <= 0.10
