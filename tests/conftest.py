@@ -14,10 +14,12 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import torch
 
 from tests.servers.s3 import S3Server, ceph_installed, ceph_server, moto_server
 
 _names = itertools.count()
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

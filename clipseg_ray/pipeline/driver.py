@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from clipseg_ray.config import RunConfig
-from clipseg_ray.pipeline.plan import Plan, look
-
-COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended. ``code`` is the exit status: 0 complete, 1 something is missing, 130 interrupted."""
-
-    code: int
-    message: str
-    run_id: str | None
-    totals: dict[str, Any]
+from clipseg_ray.pipeline.outcome import COMPLETE, Outcome, nothing_to_do
+from clipseg_ray.pipeline.plan import look
 
 
 def run(config: RunConfig, *, invocation: str = "clipseg-ray run CONFIG") -> Outcome:
@@ -35,12 +21,3 @@ def run(config: RunConfig, *, invocation: str = "clipseg-ray run CONFIG") -> Out
     from clipseg_ray.pipeline.execute import execute
 
     return execute(plan, invocation)
-
-
-def nothing_to_do(plan: Plan) -> str:
-    """The line that says so."""
-    work = plan.work
-    return (
-        f"Nothing to do: all {work.chunks_done} chunk(s) of {work.shards} shard(s) ({work.images_known} images) "
-        f"have masks for all {len(plan.queries)} queries in {plan.store.url}"
-    )

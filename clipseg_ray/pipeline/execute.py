@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 import ray
+import yaml
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import graph
-from clipseg_ray.pipeline.driver import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.graph import PoolState
+from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.resources import Pool, device_of, pool_of
@@ -65,6 +66,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
     runs.write_record(store, run_id, {**record, "state": "running"})
     state, message, code = "failed", "", INCOMPLETE
     with _terminate_as_interrupt(), Reporter(run_id, work) as reporter:
+        reporter.say(yaml.safe_dump(config.resolved(), sort_keys=False, allow_unicode=True).rstrip())
         reporter.say(_opening(settled, work, pool))
         try:
             code, message = _passes(settled, work, pool, reporter)

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -85,6 +86,8 @@ class Segmenter:
         from clipseg_ray.model import checkpoint
         from clipseg_ray.model.engine import Engine
 
+        # Pixels are views of Ray's object store, which cannot be written to; nothing here writes to them.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         if spec.compute["device"] == "cpu":
             torch.set_num_threads(1)
         elif not torch.cuda.is_available():

@@ -19,7 +19,8 @@ from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 from clipseg_ray import config
 from clipseg_ray.demo.checkpoint import write_checkpoint
 from clipseg_ray.errors import UserError
-from clipseg_ray.pipeline import driver, plan
+from clipseg_ray.pipeline import describe, plan
+from clipseg_ray.pipeline import outcome as outcomes
 from clipseg_ray.results import reading, status, summary
 from clipseg_ray.storage import Store
 from tests.pipeline import world
@@ -110,7 +111,7 @@ def test_bad_input_becomes_rows_and_good_input_keeps_its_masks(
     store.put("b.tar", whole[: len(whole) // 2])
     output = str(tmp_path / "out")
     outcome = world.run(world.settings(str(tmp_path / "in"), output, checkpoint_dir, table))
-    assert outcome.code == driver.COMPLETE, outcome.message
+    assert outcome.code == outcomes.COMPLETE, outcome.message
     rows = {row["image_id"]: row for row in world.images(output).to_pylist()}
     assert {key: rows[f"a.tar/{key}"]["status"] for key in ("good-1", "cut", "text", "zero", "bomb", "good-2")} == {
         "good-1": "ok",
@@ -150,9 +151,7 @@ def test_again_does_nothing_and_what_is_deleted_comes_back_byte_for_byte(
     times = {path: (Path(output) / path).stat().st_mtime_ns for path in before if path not in gone}
     for path in gone:
         Store.of(output).delete(path)
-    assert "to do     2 chunk(s)" in __import__("clipseg_ray.pipeline.describe", fromlist=["plan_text"]).plan_text(
-        plan.look(config.parse(values))
-    )
+    assert "to do     2 chunk(s)" in describe.plan_text(plan.look(config.parse(values)))
     repaired = world.run(values)
     assert repaired.code == 0
     assert repaired.totals["chunks"] == 2
@@ -248,7 +247,7 @@ def test_a_failing_model_stops_the_run_early_and_names_the_query(
     world.write_tars(str(tmp_path / "in"), shards=3, images=12)
     output = str(tmp_path / "out")
     outcome = world.run(world.settings(str(tmp_path / "in"), output, broken, table))
-    assert outcome.code == driver.INCOMPLETE
+    assert outcome.code == outcomes.INCOMPLETE
     assert "Stopped after 10 failed chunk(s)" in outcome.message
     assert "logits are not finite on image" in outcome.message
     assert outcome.totals["failed_chunks"] == 10
@@ -267,7 +266,7 @@ def test_a_shard_that_vanished_is_named(tmp_path: Path, checkpoint_dir: Path, ta
     shard = json.loads(Store.of(output).get(f"_shards/{Path(part).name[:16]}.json"))["path"]
     Store.of(source).delete(shard)
     outcome = world.run(values)
-    assert outcome.code == driver.INCOMPLETE
+    assert outcome.code == outcomes.INCOMPLETE
     assert f"{shard}: chunk 0 ({Path(part).name}) lacks ps-" in outcome.message
     assert "not found" in outcome.message
 
@@ -316,7 +315,7 @@ def test_repeated_ids_are_told(tmp_path: Path, checkpoint_dir: Path, table: str)
     values = world.settings(str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, table)
     values["input"]["id_field"] = "name"
     outcome = world.run(values)
-    assert outcome.code == driver.INCOMPLETE
+    assert outcome.code == outcomes.INCOMPLETE
     assert "occur more than once: one;" in outcome.message
 
 

@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 from clipseg_ray import config
 from clipseg_ray.demo.pictures import draw
 from clipseg_ray.pipeline import driver
-from clipseg_ray.pipeline.driver import Outcome
+from clipseg_ray.pipeline.outcome import Outcome
 from clipseg_ray.storage import Store
 
 QUERIES = [("circle", "a red circle"), ("sit", "something to sit on"), ("wheels", "has wheels")]
