@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from clipseg_ray import storage
 from clipseg_ray.errors import UserError
@@ -31,6 +32,8 @@ def _byte_count(value: Any) -> Any:
         return int(float(match[1]) * units[match[2] or ""])
     return value
 
+
+DEFAULT_TABLE = "builtin:affordances"
 
 ByteCount = Annotated[int, BeforeValidator(_byte_count)]
 
@@ -85,15 +88,25 @@ class ModelConfig(_Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
+    """``torch.compile``: ``auto`` decides once per dataset, by whether the first run is long enough to repay it."""
+    presence: bool = False
+    """Also give CLIP's image-text similarity per (image, query): one column, and two transformer blocks an image."""
 
 
 class QueriesConfig(_Section):
     """What is asked of every image."""
 
-    table: str = "builtin:affordances"
-    """A CSV, Parquet, YAML or JSONL query table at any URL, or ``builtin:<name>``."""
+    table: str | None = None
+    """A CSV, Parquet, YAML or JSONL query table at any URL, or ``builtin:<name>``.
+
+    Default: ``builtin:affordances``; none where ``from`` is given.
+    """
     where: str | None = None
     """A SQL condition over the table's columns, e.g. ``kind = 'affordance'``."""
+    from_: str | None = Field(default=None, alias="from")
+    """A sample field with the phrases of each image (a string or a list); may be given beside a table."""
+    template: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)] = ["plain"]
+    """Template sets or templates for the phrases of ``from``; a table has its own column."""
 
 
 class MasksConfig(_Section):
@@ -143,7 +156,7 @@ class RunConfig(_Section):
 
     def resolved(self) -> dict[str, Any]:
         """The whole configuration as plain values, defaults filled in."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", by_alias=True)
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -207,8 +220,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _unknown_keys(values: Mapping[str, Any], model: type[BaseModel], path: str) -> Iterator[str]:
+    fields = _fields(model)
     for key, value in values.items():
-        field = model.model_fields.get(key)
+        field = fields.get(key)
         if field is None:
             yield f"{path}{key}: unknown key{_nearest(f'{path}{key}')}"
         elif _is_section(field.annotation) and isinstance(value, Mapping):
@@ -217,6 +231,11 @@ def _unknown_keys(values: Mapping[str, Any], model: type[BaseModel], path: str) 
 
 def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Fields by the name a user writes."""
+    return {field.alias or key: field for key, field in model.model_fields.items()}
 
 
 def _nearest(dotted: str) -> str:
@@ -229,7 +248,7 @@ def _nearest(dotted: str) -> str:
 
 
 def _dotted_names(model: type[BaseModel], path: str) -> Iterator[str]:
-    for key, field in model.model_fields.items():
+    for key, field in _fields(model).items():
         yield f"{path}{key}"
         if _is_section(field.annotation):
             yield from _dotted_names(field.annotation, f"{path}{key}.")
@@ -273,12 +292,14 @@ def _absolute(config: RunConfig) -> RunConfig:
         return local if name.startswith((".", "/", "~")) or storage.Store(local).fs.isdir(local) else name
 
     table = config.queries.table
+    if table is None and config.queries.from_ is None:
+        table = DEFAULT_TABLE
     return config.model_copy(
         update={
             "input": config.input.model_copy(update={"url": [storage.absolute(url) for url in config.input.url]}),
             "output": config.output.model_copy(update={"url": storage.absolute(config.output.url)}),
             "queries": config.queries.model_copy(
-                update={"table": table if table.startswith("builtin:") else storage.absolute(table)}
+                update={"table": table if table is None or table.startswith("builtin:") else storage.absolute(table)}
             ),
             "model": config.model.model_copy(
                 update={"checkpoint": checkpoint_path(config.model.checkpoint)}

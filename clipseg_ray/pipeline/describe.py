@@ -7,6 +7,14 @@ from clipseg_ray.pipeline.plan import Plan
 SHOWN = 12
 
 
+def queries_text(plan: Plan) -> str:
+    """How much is asked: ``75 queries and the phrases of each image (from caption)``."""
+    parts = [f"{len(plan.queries)} queries"] if plan.queries else []
+    if plan.phrases is not None:
+        parts.append(f"phrases of each image (from {plan.phrases.field})")
+    return " and ".join(parts)
+
+
 def plan_text(plan: Plan) -> str:
     """What the run would do: input, queries, what is done and what is left."""
     work = plan.work
@@ -17,16 +25,24 @@ def plan_text(plan: Plan) -> str:
         f"{about}{work.chunks_estimate} chunk(s) of up to {plan.config.input.chunk_images} images",
         f"model     {plan.config.model.checkpoint}"
         + ("" if plan.present is None else f" (dataset weights {plan.present.model['weights_sha256'][:12]}…)"),
-        f"queries   {len(plan.queries)} from {plan.config.queries.table}"
-        + (f" where {plan.config.queries.where}" if plan.config.queries.where else "")
-        + f": {len(plan.assignment.new)} new, {len(plan.queries) - len(plan.assignment.new)} present",
     ]
     new = set(plan.assignment.new)
+    if plan.queries:
+        fresh = sum(query.query_id in new for query in plan.queries)
+        lines.append(
+            f"queries   {len(plan.queries)} from {plan.config.queries.table}"
+            + (f" where {plan.config.queries.where}" if plan.config.queries.where else "")
+            + f": {fresh} new, {len(plan.queries) - fresh} present"
+        )
     for query in plan.queries[:SHOWN]:
         state = "new" if query.query_id in new else "present"
         lines.append(f"          {query.query_id}  [{query.kind}, {state}]  {' | '.join(query.prompts)}")
     if len(plan.queries) > SHOWN:
         lines.append(f"          … and {len(plan.queries) - SHOWN} more")
+    if plan.phrases is not None:
+        state = "new" if plan.phrases.query_id in new else "present"
+        templates = " | ".join(plan.phrases.templates)
+        lines.append(f"phrases   of each image, from its field {plan.phrases.field!r} [{state}]  {templates}")
     images = f", {work.images_known} images counted so far" if work.images_known else ""
     lines += [
         f"output    {plan.store.url}"

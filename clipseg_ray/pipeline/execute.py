@@ -19,6 +19,7 @@ import yaml
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import graph
+from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.graph import PoolState
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan
@@ -225,11 +226,12 @@ def _missing(work: Work) -> Iterator[Missing]:
 
 def _opening(settled: Settled, work: Work, pool: Pool) -> str:
     compute = settled.record.compute
-    queries = sum(len(prompt_set.queries) for prompt_set in settled.prompt_sets)
     about = "about " if work.shards_unread else ""
     return (
-        f"{work.shards} shard(s), {about}{work.chunks_estimate} chunk(s) ({work.chunks_done} done), {queries} queries, "
-        f"up to {pool.max} actor(s) on {compute['device']} in {compute['precision']} ({compute['reason']}), "
+        f"{work.shards} shard(s), {about}{work.chunks_estimate} chunk(s) ({work.chunks_done} done), "
+        f"{queries_text(settled.plan)}, up to {pool.max} actor(s) on {compute['device']} in {compute['precision']} "
+        f"({compute['reason']}), "
+        f"{'compiled' if compute['compile'] else 'not compiled'}, "
         f"fingerprint {settled.record.fingerprint} → {settled.plan.store.url}"
     )
 

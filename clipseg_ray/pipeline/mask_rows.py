@@ -14,49 +14,74 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.masks.columns import columns
 from clipseg_ray.masks.resize import encode_at_size
 from clipseg_ray.masks.rle import Rles, area_of_bits, concatenate, encode_bits
+from clipseg_ray.queries.phrase_set import PhraseSet
+from clipseg_ray.queries.phrases import phrase_id
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.results import schema
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Several prompt sets put to the model at once, their queries one after the other.
+    """What one prompt set asks of the images of a chunk.
 
-    ``film``: the engine's own form of the conditionals. ``threshold_logits_q``: float32 [q]. ``bounds``: where each
-    set begins and ends among the queries.
+    ``film``: the engine's own form of the conditionals. ``threshold_logits_q``: float32 [q]. ``query_texts``: the
+    phrase where it came with the image, else null. ``pairs``: (image_index_p, query_index_p) where not every query
+    is put to every image, else None.
     """
 
     film: Any
     threshold_logits_q: np.ndarray
     query_ids: pa.Array
-    bounds: tuple[int, ...]
+    query_texts: pa.Array
+    pairs: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
-    def of(cls, wanted: Sequence[PromptSet], film: Callable[[np.ndarray], Any]) -> Asked:
-        """Join the sets; ``film`` is ``Engine.film``."""
-        counts = [len(prompt_set.queries) for prompt_set in wanted]
+    def of_queries(cls, prompt_set: PromptSet, film: Callable[[np.ndarray], Any]) -> Asked:
+        """Every query put to every image; ``film`` is ``Engine.film``."""
+        ids = [query.query_id for query in prompt_set.queries]
+        texts = pa.nulls(len(ids), pa.string())
+        return cls(film(prompt_set.conditionals_qc), prompt_set.threshold_logits_q, pa.array(ids, pa.string()), texts)
+
+    @classmethod
+    def of_phrases(
+        cls,
+        phrase_set: PhraseSet,
+        phrases: Sequence[Sequence[str]],
+        embed: Callable[[Sequence[str]], np.ndarray],
+        film: Callable[[np.ndarray], Any],
+    ) -> Asked:
+        """Each image's own ``phrases`` put to it alone; equal phrases share a conditional."""
+        texts = list(dict.fromkeys(text for own in phrases for text in own))
+        place = {text: index for index, text in enumerate(texts)}
         return cls(
-            film(np.concatenate([prompt_set.conditionals_qc for prompt_set in wanted])),
-            np.concatenate([prompt_set.threshold_logits_q for prompt_set in wanted]).astype(np.float32),
-            pa.array([query.query_id for prompt_set in wanted for query in prompt_set.queries], pa.string()),
-            tuple(np.cumsum([0, *counts]).tolist()),
+            film(embed(texts)),
+            np.full(len(texts), phrase_set.threshold_logit, np.float32),
+            pa.array([phrase_id(text) for text in texts], pa.string()),
+            pa.array(texts, pa.string()),
+            (
+                np.repeat(np.arange(len(phrases)), [len(own) for own in phrases]),
+                np.array([place[text] for own in phrases for text in own], np.int64),
+            ),
         )
 
 
 class MaskRows:
-    """The rows of one chunk's masks, one table per prompt set.
+    """The rows of one chunk's masks for one prompt set.
 
     ``images``: rows of the images table with status ok, in the order the pixels were given to the engine.
     """
 
-    def __init__(self, grid: tuple[int, int], images: pa.Table, asked: Asked, at_image_size: bool) -> None:
+    def __init__(
+        self, grid: tuple[int, int], images: pa.Table, asked: Asked, *, at_image_size: bool, presence: bool
+    ) -> None:
         self._grid = grid
         self._asked = asked
         self._at_image_size = at_image_size
+        self._schema = schema.masks(presence)
         self._image_ids = images.column("image_id").combine_chunks()
         self._heights = images.column("height").to_numpy()
         self._widths = images.column("width").to_numpy()
-        self._tables: list[list[pa.Table]] = [[] for _ in asked.bounds[1:]]
+        self._tables: list[pa.Table] = []
 
     def add(self, block: Any) -> None:
         """Encode one ``model.engine.Block``. Raises UserError naming the query whose logits are not finite."""
@@ -78,32 +103,26 @@ class MaskRows:
             rles = encode_bits(block.bits_pn, *self._grid, block.max_logit_p > threshold_p)
             size_p = (np.full(len(image_p), self._grid[0]), np.full(len(image_p), self._grid[1]))
             grid_area_p = None
+        presence = {} if block.presence_p is None else {"presence": pa.array(block.presence_p)}
         table = pa.table(
             {
                 "image_id": self._image_ids.take(pa.array(image_p)),
                 "query_id": self._asked.query_ids.take(pa.array(query_p)),
-                "query_text": pa.nulls(len(image_p), pa.string()),
+                "query_text": self._asked.query_texts.take(pa.array(query_p)),
                 **columns(rles, *size_p, block.max_logit_p, block.probability_sum_p, grid_area_p),
                 "height": pa.array(size_p[0], pa.int32()),
                 "width": pa.array(size_p[1], pa.int32()),
                 "image_height": pa.array(heights, pa.int32()),
                 "image_width": pa.array(widths, pa.int32()),
+                **presence,
             }
-        ).select(schema.MASKS.names)
-        for number, rows in enumerate(self._tables):
-            low, high = self._asked.bounds[number : number + 2]
-            inside = (query_p >= low) & (query_p < high)
-            if inside.all():
-                rows.append(table)
-            elif inside.any():
-                rows.append(table.filter(pa.array(inside)))
+        ).select(self._schema.names)
+        self._tables.append(table)
 
-    def tables(self, keep_empty: bool) -> list[pa.Table]:
-        """One table per set, with every (image, query) row, or only those with an area."""
-        joined = [pa.concat_tables(rows) if rows else schema.MASKS.empty_table() for rows in self._tables]
-        if keep_empty:
-            return joined
-        return [table.filter(pc.greater(table.column("area"), 0)) for table in joined]
+    def table(self, keep_empty: bool) -> pa.Table:
+        """Every (image, query) row, or only those with an area."""
+        joined = pa.concat_tables(self._tables) if self._tables else self._schema.empty_table()
+        return joined if keep_empty else joined.filter(pc.greater(joined.column("area"), 0))
 
 
 def _at_image_size(block: Any, heights: np.ndarray, widths: np.ndarray, threshold_p: np.ndarray) -> Rles:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from clipseg_ray.pipeline import describe
 from clipseg_ray.pipeline.plan import Plan
 
 COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
@@ -25,5 +26,5 @@ def nothing_to_do(plan: Plan) -> str:
     work = plan.work
     return (
         f"Nothing to do: all {work.chunks_done} chunk(s) of {work.shards} shard(s) ({work.images_known} images) "
-        f"have masks for all {len(plan.queries)} queries in {plan.store.url}"
+        f"have masks for all {describe.queries_text(plan)} in {plan.store.url}"
     )

@@ -15,8 +15,10 @@ from typing import Any
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.table import load_queries
+from clipseg_ray.queries.templates import resolve_templates
 from clipseg_ray.results import inputs, layout, record, sets
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
@@ -46,6 +48,7 @@ class Plan:
     listing: Listing
     source: Source
     queries: tuple[Query, ...]
+    phrases: PhraseSet | None
     assignment: sets.Assignment
     shards: tuple[Shard, ...]
     new_shards: int
@@ -58,10 +61,8 @@ def look(config: RunConfig) -> Plan:
     """Plan a run without writing anything. Raises UserError for anything that would stop the run."""
     store = Store.of(config.output.url)
     present = record.read(store)
-    queries = load_queries(config.queries.table, config.queries.where, config.masks.threshold)
-    if not queries:
-        raise UserError(f"{config.queries.table}: no query is left; check queries.where ({config.queries.where})")
-    assignment = sets.assign(sets.read(store), queries)
+    queries, phrases = wanted_queries(config)
+    assignment = sets.assign(sets.read(store), asked(queries, phrases))
     listing = discover(
         config.input.url,
         config.input.format or (present.input["format"] if present else None),
@@ -86,6 +87,7 @@ def look(config: RunConfig) -> Plan:
         listing,
         source,
         tuple(queries),
+        phrases,
         assignment,
         shards,
         len(new),
@@ -93,6 +95,28 @@ def look(config: RunConfig) -> Plan:
         present is not None and same_checkpoint(config, present),
         tuple(_warnings(config, work)),
     )
+
+
+def wanted_queries(config: RunConfig) -> tuple[list[Query], PhraseSet | None]:
+    """The queries of the table, and the set that stands for the images' own phrases. Raises UserError."""
+    settings, threshold = config.queries, config.masks.threshold
+    phrases = None
+    if settings.from_ is not None:
+        try:
+            phrases = PhraseSet(settings.from_, resolve_templates(settings.template), threshold)
+        except ValueError as error:
+            raise UserError(f"queries.template: {error}") from error
+    if settings.table is None:
+        return [], phrases
+    queries = load_queries(settings.table, settings.where, threshold)
+    if not queries:
+        raise UserError(f"{settings.table}: no query is left; check queries.where ({settings.where})")
+    return queries, phrases
+
+
+def asked(queries: Sequence[Query], phrases: PhraseSet | None) -> list[sets.QueryLike]:
+    """All that is claimed in a dataset."""
+    return [*queries, *([phrases] if phrases else [])]
 
 
 def unseen(config: RunConfig, listing: Listing, source: Source) -> Any:
@@ -131,7 +155,11 @@ def input_settings(config: RunConfig, listing_format: str, root: str) -> dict[st
 
 def mask_settings(config: RunConfig) -> dict[str, Any]:
     """The ``masks`` section of the dataset record."""
-    return {"size": config.masks.size, "keep_empty": config.masks.keep_empty}
+    return {
+        "size": config.masks.size,
+        "keep_empty": config.masks.keep_empty,
+        "presence": config.model.presence,
+    }
 
 
 def refuse_other_settings(config: RunConfig, store: Store, present: DatasetRecord, listing_format: str) -> None:
@@ -184,7 +212,7 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
         index = PartIndex.listed(store, wanted)
         records = _shard_records(store, mine)
     todo = []
-    chunks = done = images = unread = unread_chunks = 0
+    chunks = done = images = unread = unread_chunks = unread_images = 0
     for shard in mine:
         known = records.get(shard.shard_id)
         work = ShardWork(shard, {folder: index.bits(folder, shard.shard_id) for folder in wanted}, known)
@@ -192,7 +220,9 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
         if missing is None or known is None:
             unread += 1
             present = _all_present(work)
-            unread_chunks += max(present, _chunks_guess(config, shard))
+            guess = _images_guess(shard)
+            unread_images += guess
+            unread_chunks += max(present, math.ceil(guess / config.input.chunk_images))
             done += present
         else:
             chunks += len(known.chunks)
@@ -201,13 +231,14 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
         if missing is None or missing:
             todo.append(work)
     size = sum(shard.size for shard in mine)
-    return Work(wanted, tuple(todo), len(mine), size, chunks + unread_chunks, done, images, unread)
+    return Work(
+        wanted, tuple(todo), len(mine), size, chunks + unread_chunks, done, images, images + unread_images, unread
+    )
 
 
-def _chunks_guess(config: RunConfig, shard: Shard) -> int:
-    """Chunks in a shard nobody has read: by its members, else by its size."""
-    images = len(shard.members) if shard.members else shard.take or shard.size / _IMAGE_BYTES
-    return max(1, math.ceil(images / config.input.chunk_images))
+def _images_guess(shard: Shard) -> int:
+    """Images in a shard nobody has read: by its members, else by its size."""
+    return len(shard.members) if shard.members else shard.take or max(1, round(shard.size / _IMAGE_BYTES))
 
 
 def _all_present(work: ShardWork) -> int:

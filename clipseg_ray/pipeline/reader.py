@@ -15,6 +15,7 @@ from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.pixels.decode import Picture, decode_all
 from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.queries.phrases import phrases_of
 from clipseg_ray.results import layout
 from clipseg_ray.results.schema import IMAGES
 from clipseg_ray.sources.base import Sample, Source
@@ -33,6 +34,7 @@ class Reader:
     preprocessing: Preprocessing
     decode: Literal["fast", "exact"]
     output: str
+    phrase_field: str | None = None
     threads: int = 1
 
     def rows(self, work: ShardWork) -> Iterator[ChunkRow]:
@@ -67,6 +69,7 @@ class Reader:
                 (),
                 IMAGES.empty_table(),
                 np.empty((0, self.preprocessing.size, self.preprocessing.size, 3), np.uint8),
+                [],
                 time.perf_counter() - started,
                 f"after chunk {position}: {message}" if position >= 0 else message,
             )
@@ -78,6 +81,7 @@ class Reader:
         pixels_bhwc = np.empty((len(encoded), size, size, 3), np.uint8)
         good = 0
         rows = []
+        phrases = []
         for sample in chunk.samples:
             row = {
                 "image_id": sample.image_id,
@@ -95,6 +99,7 @@ class Reader:
                 if isinstance(found, Picture):
                     pixels_bhwc[good] = found.pixels_hwc
                     good += 1
+                    phrases.append(self._phrases(sample))
                     row |= {"width": found.width, "height": found.height, "orientation": found.orientation}
                 else:
                     row |= {"status": found.status, "error": found.message}
@@ -105,8 +110,14 @@ class Reader:
             work.lacking(chunk.index),
             pa.Table.from_pylist(rows, schema=IMAGES),
             pixels_bhwc[:good],
+            phrases,
             time.perf_counter() - started,
         )
+
+    def _phrases(self, sample: Sample) -> list[str]:
+        if self.phrase_field is None:
+            return []
+        return phrases_of(sample.fields, self.phrase_field, sample.image_id)
 
 
 def _image(sample: Sample) -> bytes:

@@ -18,6 +18,7 @@ SCHEMA = pa.schema(
         pa.field("folders", pa.list_(pa.string()), nullable=False),
         pa.field("images", pa.large_binary(), nullable=False),
         pa.field("pixels", pa.large_binary(), nullable=False),
+        pa.field("phrases", pa.list_(pa.list_(pa.string())), nullable=False),
         pa.field("read_s", pa.float64(), nullable=False),
         pa.field("failure", pa.string()),
     ]
@@ -29,7 +30,8 @@ class ChunkRow:
     """A chunk between the two steps.
 
     ``folders``: the part folders this chunk lacks. ``images``: the images table of all its samples, in order.
-    ``pixels_bhwc``: uint8, one picture per sample with status ok, in order. ``failure``: set when reading failed for
+    ``pixels_bhwc``: uint8, one picture per sample with status ok, in order; ``phrases``: for each of those
+    the phrases that came with it (empty lists unless the run asks for them). ``failure``: set when reading failed for
     a passing reason; the other fields are then empty and ``chunk`` may be -1 for "the rest of the shard".
     """
 
@@ -38,6 +40,7 @@ class ChunkRow:
     folders: tuple[str, ...]
     images: pa.Table
     pixels_bhwc: np.ndarray
+    phrases: list[list[str]]
     read_s: float = 0.0
     failure: str | None = None
 
@@ -52,6 +55,7 @@ class ChunkRow:
             "folders": [list(self.folders)],
             "images": _binary(sink.getvalue()),
             "pixels": _binary(pa.py_buffer(np.ascontiguousarray(self.pixels_bhwc).reshape(-1))),
+            "phrases": pa.array([self.phrases], SCHEMA.field("phrases").type),
             "read_s": [self.read_s],
             "failure": pa.array([self.failure], pa.string()),
         }
@@ -63,7 +67,8 @@ class ChunkRow:
         if table.num_rows != 1:
             raise AssertionError(f"a chunk travels as one row, got {table.num_rows}: the block settings are wrong")
         value: dict[str, Any] = {
-            name: table.column(name)[0].as_py() for name in ("shard", "chunk", "folders", "read_s", "failure")
+            name: table.column(name)[0].as_py()
+            for name in ("shard", "chunk", "folders", "phrases", "read_s", "failure")
         }
         pixels = np.frombuffer(_buffer(table.column("pixels")), np.uint8).reshape(-1, size, size, 3)
         images = pa.ipc.open_stream(_buffer(table.column("images"))).read_all()
@@ -73,6 +78,7 @@ class ChunkRow:
             tuple(value["folders"]),
             images,
             pixels,
+            value["phrases"],
             value["read_s"],
             value["failure"],
         )

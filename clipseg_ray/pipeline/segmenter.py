@@ -20,6 +20,8 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline.mask_rows import Asked, MaskRows
 from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.queries.phrase_set import PhraseSet
+from clipseg_ray.queries.phrases import PhraseEmbedder
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.results import layout, parts
 from clipseg_ray.storage import Store, explain
@@ -41,7 +43,8 @@ class SegmenterSpec:
     compute: dict[str, Any]
     mask_size: str
     keep_empty: bool
-    prompt_sets: tuple[PromptSet, ...]
+    presence: bool
+    prompt_sets: tuple[PromptSet | PhraseSet, ...]
     facts: dict[str, Any]
 
 
@@ -108,10 +111,16 @@ class Segmenter:
             compile=spec.compute["compile"],
             batch=spec.compute["batch"],
             decode_chunk=spec.compute["decode_chunk"],
+            presence=spec.presence,
         )
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._lock = threading.Lock()
-        self._asked: dict[tuple[str, ...], Asked] = {}
+        self._embedders = {
+            prompt_set.name: PhraseEmbedder(loaded, prompt_set)
+            for prompt_set in spec.prompt_sets
+            if isinstance(prompt_set, PhraseSet)
+        }
+        self._asked: dict[str, Asked] = {}
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """One row in (see ``row.ChunkRow``), one row out: column ``result``, a ``ChunkResult`` as JSON."""
@@ -151,29 +160,41 @@ class Segmenter:
         self.store.put(path, body)
         result.bytes += len(body)
 
-    def _masks(self, row: ChunkRow, wanted: Sequence[PromptSet], result: ChunkResult) -> list[pa.Table]:
-        asked = self._asked_for(wanted)
-        images = row.images.filter(pc.equal(row.images.column("status"), "ok"))
+    def _masks(self, row: ChunkRow, wanted: Sequence[PromptSet | PhraseSet], result: ChunkResult) -> list[pa.Table]:
+        """One table per set. Each set is decoded by itself, so that its numbers do not depend on which others are
+        wanted in the same pass; the images are encoded once for all of them."""
         at_image_size = self.spec.mask_size == "image"
-        rows = MaskRows(self.engine.grid, images, asked, at_image_size)
+        images = row.images.filter(pc.equal(row.images.column("status"), "ok"))
+        tables = []
         with self._lock:
             started = time.perf_counter()
-            for block in self.engine.segment(
-                row.pixels_bhwc, asked.film, asked.threshold_logits_q, want_logits=at_image_size
-            ):
-                result.seconds["model"] += time.perf_counter() - started
-                started = time.perf_counter()
-                rows.add(block)
-                result.seconds["rle"] += time.perf_counter() - started
-                started = time.perf_counter()
+            encoded: Any = row.pixels_bhwc
+            if len(encoded) and (len(wanted) > 1 or isinstance(wanted[0], PhraseSet)):
+                encoded = self.engine.encode(row.pixels_bhwc)
+            for prompt_set in wanted:
+                asked = self._asked_for(prompt_set, row.phrases)
+                rows = MaskRows(
+                    self.engine.grid, images, asked, at_image_size=at_image_size, presence=self.spec.presence
+                )
+                for block in self.engine.segment(
+                    encoded, asked.film, asked.threshold_logits_q, asked.pairs, want_logits=at_image_size
+                ):
+                    result.seconds["model"] += time.perf_counter() - started
+                    started = time.perf_counter()
+                    rows.add(block)
+                    result.seconds["rle"] += time.perf_counter() - started
+                    started = time.perf_counter()
+                tables.append(rows.table(self.spec.keep_empty))
             result.seconds["model"] += time.perf_counter() - started
-        return rows.tables(self.spec.keep_empty)
+        return tables
 
-    def _asked_for(self, wanted: Sequence[PromptSet]) -> Asked:
-        key = tuple(prompt_set.name for prompt_set in wanted)
-        if key not in self._asked:
-            self._asked[key] = Asked.of(wanted, self.engine.film)
-        return self._asked[key]
+    def _asked_for(self, prompt_set: PromptSet | PhraseSet, phrases: list[list[str]]) -> Asked:
+        """What a set asks of these images; without phrases it is the same for every chunk, so it is kept."""
+        if isinstance(prompt_set, PhraseSet):
+            return Asked.of_phrases(prompt_set, phrases, self._embedders[prompt_set.name].embed, self.engine.film)
+        if prompt_set.name not in self._asked:
+            self._asked[prompt_set.name] = Asked.of_queries(prompt_set, self.engine.film)
+        return self._asked[prompt_set.name]
 
 
 def _leave_if_the_device_is_lost(error: Exception) -> None:

@@ -15,6 +15,9 @@ from clipseg_ray.pipeline.plan import Plan, Work
 from clipseg_ray.pipeline.reader import Reader
 from clipseg_ray.pipeline.segmenter import SegmenterSpec
 from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.queries import phrases
+from clipseg_ray.queries.naming import set_name
+from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.prompt_set import PromptSet, embed
 from clipseg_ray.queries.query import Query
 from clipseg_ray.results import inputs, layout, record, sets
@@ -34,7 +37,7 @@ class Settled:
     plan: Plan
     record: DatasetRecord
     shards: tuple[Shard, ...]
-    prompt_sets: tuple[PromptSet, ...]
+    prompt_sets: tuple[PromptSet | PhraseSet, ...]
     reader: Reader
     spec: SegmenterSpec
 
@@ -79,7 +82,7 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
             "or choose another output.url"
         )
     shards = inputs.append(store, planning.unseen(config, plan.listing, plan.source))
-    prompt_sets = _claim(store, plan.queries, model)
+    prompt_sets = _claim(store, planning.asked(plan.queries, plan.phrases), model)
     preprocessing = Preprocessing.from_json(settled_record.model["preprocessing"])
     compute = settled_record.compute
     reader = Reader(
@@ -88,6 +91,7 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         preprocessing,
         settled_record.input["decode"],
         store.url,
+        plan.phrases.field if plan.phrases else None,
         reader_threads,
     )
     spec = SegmenterSpec(
@@ -99,6 +103,7 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         compute,
         settled_record.masks["size"],
         settled_record.masks["keep_empty"],
+        settled_record.masks["presence"],
         prompt_sets,
         {"fingerprint": settled_record.fingerprint},
     )
@@ -119,7 +124,7 @@ def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
             "device": device,
             "precision": precision,
             "reason": reason,
-            "compile": config.model.compile == "on",
+            "compile": _compile(plan, loaded, device),
             "batch": config.pool.batch or batch,
             "decode_chunk": decode_chunk,
         }
@@ -137,30 +142,53 @@ def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
     )
 
 
-def _claim(store: Store, queries: Sequence[Query], model: _Model) -> tuple[PromptSet, ...]:
-    """The prompt sets that own the queries; those nobody owns become a new set, decided by exclusive create."""
-    by_id = {query.query_id: query for query in queries}
+def _compile(plan: Plan, loaded: Checkpoint, device: str) -> bool:
+    """``model.compile``, ``auto`` decided by the work of the first run, as far as it can be told."""
+    from clipseg_ray.model.flops import worth_compiling
+
+    wish = plan.config.model.compile
+    if wish != "auto":
+        return wish == "on"
+    images = plan.work.images_estimate
+    masks = images * max(1, len(plan.queries))
+    actors = plan.config.pool.max or 1
+    return worth_compiling(loaded.model.config, loaded.preprocessing.size, device, images, masks, actors)
+
+
+def _claim(store: Store, asked: Sequence[sets.QueryLike], model: _Model) -> tuple[PromptSet | PhraseSet, ...]:
+    """The prompt sets that own what is asked; queries nobody owns become a new set, decided by exclusive create.
+
+    The images' own phrases are a set by themselves.
+    """
+    by_id = {query.query_id: query for query in asked}
     while True:
         known = sets.read(store)
-        assignment = sets.assign(known, queries)
+        assignment = sets.assign(known, asked)
         if not assignment.new:
             return tuple(_load(store, owner, by_id, model) for owner in assignment.present)
-        new = [by_id[query_id] for query_id in assignment.new]
-        prompt_set = PromptSet.of(new, embed(new, model.loaded))
+        queries = [query for query_id in assignment.new if isinstance(query := by_id[query_id], Query)]
+        claimed: list[sets.QueryLike] = list(queries)
+        if not queries:
+            claimed = [by_id[query_id] for query_id in assignment.new]
         try:
-            sets.claim(store, len(known), prompt_set.name, new)
+            sets.claim(store, len(known), set_name(claimed), claimed)
         except FileExistsError:
             continue
-        _put(store, prompt_set)
-        present = tuple(_load(store, owner, by_id, model) for owner in assignment.present)
-        return (*present, prompt_set)
 
 
-def _load(store: Store, owner: sets.SetRecord, by_id: dict[str, Query], model: _Model) -> PromptSet:
-    """A claimed set's prompts. A driver that died between claim and table left no table: it is made again."""
+def _load(
+    store: Store, owner: sets.SetRecord, by_id: dict[str, sets.QueryLike], model: _Model
+) -> PromptSet | PhraseSet:
+    """A claimed set's prompts. The table is put right after the claim; where it is not there yet it is made."""
     path = layout.queries_file(owner.name)
+    phrase_sets = [PhraseSet.from_definition(item) for item in owner.definitions.values() if "from" in item]
     with plain_errors(store.url):
-        if store.exists(path):
+        present = store.exists(path)
+        if phrase_sets:
+            if not present:
+                _put(store, owner.name, phrases.to_table(phrase_sets[0]))
+            return phrase_sets[0]
+        if present:
             with store.open(path) as file:
                 return PromptSet.from_table(pq.read_table(file))
     missing = sorted(owner.digests.keys() - by_id.keys())
@@ -169,14 +197,14 @@ def _load(store: Store, owner: sets.SetRecord, by_id: dict[str, Query], model: _
             f"{store.url_of(path)}: missing, and this run's table does not hold the set's queries "
             f"{', '.join(missing[:5])}; run once with the table that made the set"
         )
-    queries = [by_id[query_id] for query_id in sorted(owner.digests)]
+    queries = [query for query_id in sorted(owner.digests) if isinstance(query := by_id[query_id], Query)]
     prompt_set = PromptSet.of(queries, embed(queries, model.loaded))
-    _put(store, prompt_set)
+    _put(store, prompt_set.name, prompt_set.to_table())
     return prompt_set
 
 
-def _put(store: Store, prompt_set: PromptSet) -> None:
+def _put(store: Store, name: str, table: pa.Table) -> None:
     sink = pa.BufferOutputStream()
-    pq.write_table(prompt_set.to_table(), sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd")
     with plain_errors(store.url):
-        store.put(layout.queries_file(prompt_set.name), bytes(sink.getvalue()))
+        store.put(layout.queries_file(name), bytes(sink.getvalue()))

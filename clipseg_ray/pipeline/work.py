@@ -38,6 +38,7 @@ class ShardWork:
 class Work:
     """The chunks a run has to do, by shard, and what it need not.
 
+    ``images_known`` are those in shards read to their end, ``images_estimate`` all, the rest estimated.
     ``folders`` are the part folders every chunk must have. ``shards`` counts this driver's share of the shards,
     ``shards_unread`` those of them not yet read to their end, whose chunks can only be estimated.
     """
@@ -49,6 +50,7 @@ class Work:
     chunks_estimate: int
     chunks_done: int
     images_known: int
+    images_estimate: int
     shards_unread: int
 
     @property

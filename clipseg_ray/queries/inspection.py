@@ -1,8 +1,9 @@
 """A look at queries before a run: what each becomes, what is cut off, what is asked twice."""
 
+import hashlib
 import io
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,16 +12,23 @@ from PIL import Image
 
 from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.embedding import token_counts
-from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
 from clipseg_ray.queries.composition import compose_support
+from clipseg_ray.queries.naming import set_name
+from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
-from clipseg_ray.storage import Store, plain_errors
+from clipseg_ray.storage import Store, absolute, plain_errors
 
 CLIP_TOKENS = 77
 """Tokens that CLIP's text tower reads, start and end included."""
 
 NEAR = 0.98
 """Cosine of two conditionals from which their queries are called near-duplicates."""
+
+RELEASED = Preprocessing(352, BILINEAR, 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""What the released checkpoints' ``preprocessor_config.json`` asks for, to render pictures without a checkpoint."""
+
+_NEAR_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -94,16 +102,50 @@ def describe(
     return described
 
 
+def look(
+    queries: Sequence[Query], table: str, checkpoint: Checkpoint | None
+) -> tuple[list[str], list[list[str]], list[str], str]:
+    """What a person reads of `queries`: columns, rows of text, findings (one line each), and a summary line.
+
+    table: where the queries came from; pictures under its folder are named relative to it. With a checkpoint the
+    prompts' tokens are counted, and truncated prompts and near-duplicates are among the findings.
+    """
+    counts = None if checkpoint is None else count_tokens(queries, checkpoint)
+    described = describe(queries, counts, None if checkpoint is None else embed(queries, checkpoint))
+    folder = absolute(table).rpartition("/")[0] + "/"
+    columns = ["query_id", "kind", "prompts", "threshold", *([] if counts is None else ["tokens"])]
+    rows = []
+    for entry in described:
+        cells = [
+            entry.query_id,
+            entry.kind,
+            "\n".join(_becomes(entry, folder)),
+            f"{entry.threshold:g}",
+            _span(entry.tokens),
+        ]
+        rows.append([_printable(cell) for cell in cells[: len(columns)]])
+    findings = [*(warnings(queries, counts) if counts else ()), *_repeats(described)]
+    kinds = len({entry.kind for entry in described})
+    summary = (
+        f"{_plural(len(rows), 'query', 'queries')} of {_plural(kinds, 'kind', 'kinds')}; prompt set {set_name(queries)}"
+    )
+    return columns, rows, [_printable(finding) for finding in findings], summary
+
+
 def render(queries: Sequence[Query], preprocessing: Preprocessing, directory: str) -> list[str]:
     """Write what the model will see of each query's pictures: one PNG per support at `directory` (path or URL).
 
-    Returns the URLs written, ``<query_id>-<n>.png``, in the order of the queries.
+    Returns the URLs written, ``<query_id>-<n>.png``, in the order of the queries. Characters of an id that a file
+    name may not have become ``-``; ids that would then share a file get 8 hex digits of their SHA-256 each.
     """
     store = Store.of(directory)
     mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
+    stems = [re.sub(r"[^\w@.+-]+", "-", query.query_id) for query in queries]
+    shared = Counter(stem.casefold() for stem in stems)
     written = []
-    for query in queries:
-        stem = re.sub(r"[^\w@.+-]+", "-", query.query_id)
+    for query, stem in zip(queries, stems, strict=True):
+        if shared[stem.casefold()] > 1:
+            stem = f"{stem}-{hashlib.sha256(query.query_id.encode()).hexdigest()[:8]}"
         for number, support in enumerate(query.supports, 1):
             pixels_hwc = compose_support(support, query.mode, preprocessing).transpose(1, 2, 0) * std + mean
             levels_hwc = np.rint(pixels_hwc / preprocessing.rescale).clip(0, 255).astype(np.uint8)
@@ -114,6 +156,51 @@ def render(queries: Sequence[Query], preprocessing: Preprocessing, directory: st
                 store.put(name, png.getvalue())
             written.append(store.url_of(name))
     return written
+
+
+def _becomes(entry: Described, folder: str) -> list[str]:
+    """The prompts and pictures of a query, one line each; in a blend with their shares."""
+    lines = list(entry.prompts)
+    lines += [f"[{url.removeprefix(folder)}] {entry.mode}" for url in entry.pictures]
+    if entry.alpha is not None:
+        lines.append(f"blend: {entry.alpha:g} picture, {1 - entry.alpha:g} text")
+    return lines
+
+
+def _repeats(described: Sequence[Described]) -> list[str]:
+    """Queries asked twice and nearly twice; each group and each pair is named once, by its first query."""
+    lines = []
+    named: set[str] = set()
+    for entry in described:
+        if entry.duplicates and entry.query_id not in named:
+            others = ", ".join(map(repr, entry.duplicates))
+            lines.append(f"query {entry.query_id!r}: gives the same masks as {others}; keep one")
+            named.update(entry.duplicates)
+    earlier: set[str] = set()
+    for entry in described:
+        earlier.add(entry.query_id)
+        near = sorted((pair for pair in entry.near_duplicates if pair[0] not in earlier), key=lambda pair: -pair[1])
+        if near:
+            shown = ", ".join(f"{other!r} (cosine {cosine:.4f})" for other, cosine in near[:_NEAR_SHOWN])
+            more = f" and {len(near) - _NEAR_SHOWN} more" if len(near) > _NEAR_SHOWN else ""
+            lines.append(f"query {entry.query_id!r}: nearly the same as {shown}{more}")
+    return lines
+
+
+def _span(tokens: Sequence[int]) -> str:
+    if not tokens:
+        return ""
+    low, high = min(tokens), max(tokens)
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _plural(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _printable(text: str) -> str:
+    """Control characters as escapes, so that no table can steer a terminal; line ends between prompts stay."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
 def _near(queries: Sequence[Query], conditionals_qc: np.ndarray) -> dict[str, list[tuple[str, float]]]:

@@ -1,6 +1,5 @@
 """A prompt set: the queries of a run with the vectors the decoder is given, named by what they are."""
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.embedding import embed_images, embed_texts
 from clipseg_ray.queries.composition import compose_support
 from clipseg_ray.queries.modes import parse_mode
+from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.supports import Support
 
@@ -72,7 +72,7 @@ class PromptSet:
         ordered = tuple(queries[index] for index in order)
         if len({query.query_id for query in ordered}) != len(ordered):
             raise ValueError("a prompt set holds each query_id once")
-        return cls(prompt_set_name(ordered), ordered, np.asarray(conditionals_qc, np.float32)[order])
+        return cls(set_name(ordered), ordered, np.asarray(conditionals_qc, np.float32)[order])
 
     @property
     def threshold_logits_q(self) -> np.ndarray:
@@ -116,12 +116,6 @@ class PromptSet:
         conditionals_qc = vectors.flatten().to_numpy(zero_copy_only=False).reshape(table.num_rows, -1)
         rows = table.drop_columns(["conditional"]).to_pylist()
         return cls.of([_query(row) for row in rows], conditionals_qc)
-
-
-def prompt_set_name(queries: Sequence[Query]) -> str:
-    """``ps-`` and 16 hex digits: SHA-256 over the sorted (query_id, digest) pairs."""
-    pairs = sorted([query.query_id, query.digest()] for query in queries)
-    return f"ps-{hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]}"
 
 
 def embed(queries: Sequence[Query], checkpoint: Checkpoint) -> np.ndarray:

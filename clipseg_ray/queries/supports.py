@@ -16,6 +16,8 @@ from clipseg_ray.pixels.orientation import TRANSPOSES, read_orientation
 MaskCell = str | dict[str, Any] | list[float]
 """A mask as the table gives it: the URL of a picture file, a COCO RLE, or a box [x, y, w, h] in pixels."""
 
+_FAR = 1e9  # no picture is so large; NaN and infinity fail the comparison too
+
 
 @dataclass(frozen=True)
 class Support:
@@ -50,7 +52,7 @@ class Support:
         """The mask: bool [h, w]; None for the whole picture."""
         if self.counts is None:
             return None
-        return _rle_mask({"size": [self.height, self.width], "counts": self.counts})
+        return _from_runs(*_rle_runs({"size": [self.height, self.width], "counts": self.counts}))
 
 
 def make_support(url: str, picture: bytes, mask: MaskCell | None, mask_file: bytes | None) -> Support:
@@ -103,6 +105,8 @@ def parse_mask_cells(value: Any) -> list[MaskCell]:
     if isinstance(value, list):
         if len(value) != 4:
             raise ValueError(f"a box is [x, y, w, h], not {_shown(value)}")
+        if not all(abs(number) < _FAR for number in value):
+            raise ValueError(f"a box is [x, y, w, h] in pixels; {_shown(value)} is not")
         return [[float(number) for number in value]]
     raise ValueError(
         f'a mask is a path, a COCO RLE {{"size": [h, w], "counts": …}} or a box [x, y, w, h], not {_shown(value)}'
@@ -121,25 +125,31 @@ def _mask(mask: MaskCell, mask_file: bytes | None, height: int, width: int) -> n
         mask_hw[rows, max(0, round(x)) : max(0, round(x + w))] = True
         return mask_hw
     if isinstance(mask, dict):
-        mask_hw = _rle_mask(mask)
-    else:
-        if mask_file is None:
-            raise ValueError(f"mask {mask} was not read")
-        mask_hw = _file_mask(mask, mask_file)
-    if mask_hw.shape != (height, width):
-        raise ValueError(
-            f"mask {_shown(mask)} is {mask_hw.shape[1]}×{mask_hw.shape[0]} pixels (width×height), its picture "
-            f"{width}×{height}; they must be of one size"
-        )
+        runs = _rle_runs(mask)
+        _check_size(mask, runs[:2], (height, width))  # before a mistyped size is made into pixels
+        return _from_runs(*runs)
+    if mask_file is None:
+        raise ValueError(f"mask {mask} was not read")
+    mask_hw = _file_mask(mask, mask_file)
+    _check_size(mask, mask_hw.shape, (height, width))
     return mask_hw
 
 
-def _rle_mask(rle: dict[str, Any]) -> np.ndarray:
+def _check_size(mask: MaskCell, mask_size: tuple[int, ...], picture_size: tuple[int, int]) -> None:
+    if mask_size != picture_size:
+        raise ValueError(
+            f"mask {_shown(mask)} is {mask_size[1]}×{mask_size[0]} pixels (width×height), its picture "
+            f"{picture_size[1]}×{picture_size[0]}; they must be of one size"
+        )
+
+
+def _rle_runs(rle: dict[str, Any]) -> tuple[int, int, list[int]]:
+    """Height, width and run lengths, the first run of unmarked pixels, column by column."""
     try:
         height, width = (int(side) for side in rle["size"])
         counts = rle["counts"]
         if isinstance(counts, list):
-            lengths = counts
+            lengths = [int(length) for length in counts]
         else:
             counts = counts.encode() if isinstance(counts, str) else bytes(counts)
             lengths = _run_lengths(counts)
@@ -147,6 +157,11 @@ def _rle_mask(rle: dict[str, Any]) -> np.ndarray:
             raise ValueError(f"its runs cover {sum(lengths)} pixels, not {height}×{width}")
     except Exception as error:
         raise ValueError(f"mask {_shown(rle)} is no valid COCO RLE ({_brief(error)})") from error
+    return height, width, lengths
+
+
+def _from_runs(height: int, width: int, lengths: list[int]) -> np.ndarray:
+    """bool [h, w]"""
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(width, height).T
 

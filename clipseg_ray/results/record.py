@@ -22,7 +22,8 @@ class DatasetRecord:
 
     ``input``: root, format, image_field, id_field, chunk_images, chunk_bytes, slice_images, decode, limit, sample,
     seed. ``model``: checkpoint, revision, files (a digest of the checkpoint's listing), weights_sha256, grid,
-    preprocessing. ``masks``: size, keep_empty. ``compute``: device, precision, reason, compile, batch, decode_chunk.
+    preprocessing. ``masks``: size, keep_empty, presence. ``compute``: device, precision,
+    reason, compile, batch, decode_chunk.
     """
 
     input: dict[str, Any]

@@ -61,6 +61,14 @@ MASKS = pa.schema(
     ]
 )
 
+PRESENCE = _field("presence", pa.float32(), "CLIP's cosine of the whole image and the query (model.presence)")
+
+
+def masks(presence: bool) -> pa.Schema:
+    """``MASKS``, with the column ``presence`` where the dataset has it."""
+    return MASKS.append(PRESENCE) if presence else MASKS
+
+
 MASKS_DICTIONARY = ["image_id", "query_id", "query_text", "height", "width", "image_height", "image_width"]
 """Columns that repeat; ``counts`` never does, and a dictionary only costs it."""
 

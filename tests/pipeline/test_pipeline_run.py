@@ -337,3 +337,25 @@ def test_views_join_masks_images_and_queries(tmp_path: Path, checkpoint_dir: Pat
             "JOIN images i USING (image_id) WHERE i.status = 'ok' GROUP BY 1 ORDER BY 1"
         ).fetchall()
     assert rows == [("a red circle", 2), ("has wheels", 2), ("something to sit on", 2)]
+
+
+def test_presence_is_clips_own_similarity(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
+    world.write_tars(str(tmp_path / "in"), shards=1, images=2)
+    output = str(tmp_path / "out")
+    values = world.settings(
+        str(tmp_path / "in"), output, checkpoint_dir, table, input={"decode": "exact"}, model={"presence": True}
+    )
+    assert world.run(values).code == 0
+    model = CLIPSegForImageSegmentation.from_pretrained(checkpoint_dir).eval()
+    processor = CLIPSegProcessor.from_pretrained(checkpoint_dir, backend="pil")
+    for row in world.masks(output).to_pylist():
+        picture = Image.open(io.BytesIO(world.jpeg(int(row["image_id"][-3:]))))
+        text = processor(text=[dict(world.QUERIES)[row["query_id"]]], return_tensors="pt")
+        pixels = processor(images=[picture], return_tensors="pt")
+        with torch.inference_mode():
+            towards = model.clip.get_image_features(**pixels).pooler_output
+            query = model.clip.get_text_features(**text).pooler_output
+        expected = torch.nn.functional.cosine_similarity(towards, query).item()
+        assert row["presence"] == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(UserError, match=r"masks\.presence: the dataset has True, this run False"):
+        world.run({**values, "model": {"checkpoint": str(checkpoint_dir)}})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.queries.prompt_set import prompt_set_name
+from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.reading import shipped_tables
 from clipseg_ray.queries.table import from_texts, load_queries
 from clipseg_ray.storage import Store
@@ -154,7 +154,7 @@ def test_reads_any_url(picture_folder):
     local = write_jsonl(picture_folder / "t.jsonl", ROWS)
     store.put("t.jsonl", Path(local).read_bytes())
     here, there = (load_queries(url, None, 0.5) for url in (local, "memory://queries-test/t.jsonl"))
-    assert prompt_set_name(here) == prompt_set_name(there)
+    assert set_name(here) == set_name(there)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ tables = st.lists(
 @given(data=st.data(), table=tables)
 def test_name_ignores_order_format_and_unrelated_columns(tmp_path, data, table):
     names = {
-        prompt_set_name(load_queries(write(tmp_path / f"a.{format}", rows), None, 0.5))
+        set_name(load_queries(write(tmp_path / f"a.{format}", rows), None, 0.5))
         for format, write in FORMATS.items()
         for rows in (
             table,
@@ -263,7 +263,7 @@ CHANGES = {
 def test_name_changes_with_whatever_changes_a_mask(picture_folder, change):
     row = {"query_id": "mug", "text": ["mug"], "image": "cup.png", "mask": "cup-mask.png"}
     before, after = (
-        prompt_set_name(load_queries(write_jsonl(picture_folder / "t.jsonl", [version]), None, 0.5))
+        set_name(load_queries(write_jsonl(picture_folder / "t.jsonl", [version]), None, 0.5))
         for version in (row, CHANGES[change](row))
     )
     assert before != after
@@ -276,7 +276,7 @@ def test_name_ignores_what_changes_no_mask(picture_folder):
         "kind": "cup", "concept": "mug", "note": 1, "mask": [8, 6, 12, 10],
     }  # fmt: skip
     names = {
-        prompt_set_name(load_queries(write_jsonl(picture_folder / "t.jsonl", [version]), None, 0.5))
+        set_name(load_queries(write_jsonl(picture_folder / "t.jsonl", [version]), None, 0.5))
         for version in (row, row | spelled_out)
     }
     assert len(names) == 1

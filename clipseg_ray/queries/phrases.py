@@ -1,0 +1,88 @@
+"""Phrases that come with the images (referring expressions): each image is asked only its own.
+
+One prompt set stands for them all, named by the sample field they come from, the templates and the threshold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.model.checkpoint import Checkpoint
+from clipseg_ray.model.embedding import embed_texts
+from clipseg_ray.queries.phrase_set import PhraseSet
+from clipseg_ray.queries.prompt_set import SCHEMA
+
+REMEMBERED = 20_000
+"""Phrases an embedder keeps: 40 MB at 512 numbers each."""
+
+
+def phrase_id(text: str) -> str:
+    """The query id of a phrase: ``phrase-`` and 16 hex digits of its SHA-256."""
+    return f"phrase-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def phrases_of(fields: dict[str, Any], field: str, image_id: str) -> list[str]:
+    """The phrases of one sample, each once, in order: a string or a list of strings under ``field``; none if absent.
+
+    Raises UserError naming the image when the field holds something else.
+    """
+    value = fields.get(field)
+    if value is None:
+        return []
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise UserError(
+            f"queries.from: field {field!r} of {image_id} holds {value!r:.80}; it must be a string or a list of strings"
+        )
+    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+
+
+def to_table(phrase_set: PhraseSet) -> pa.Table:
+    """The set's one row of ``queries/<set>.parquet``; the phrases themselves are in ``masks.query_text``."""
+    row = {
+        "query_id": phrase_set.query_id,
+        "kind": "phrase",
+        "texts": [],
+        "templates": list(phrase_set.templates),
+        "threshold": phrase_set.threshold,
+        "supports": [],
+        "concept": [],
+        "digest": phrase_set.digest(),
+        "conditional": [],
+        "columns": "{}",
+    }
+    return pa.Table.from_pylist([row], SCHEMA)
+
+
+class PhraseEmbedder:
+    """Conditionals of phrases, each embedded once while it is remembered."""
+
+    def __init__(self, checkpoint: Checkpoint, phrase_set: PhraseSet, remembered: int = REMEMBERED) -> None:
+        self._checkpoint = checkpoint
+        self._templates = phrase_set.templates
+        self._remembered = remembered
+        self._known: OrderedDict[str, np.ndarray] = OrderedDict()
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [n, c]: for each text the mean projection over its templates, un-normalised."""
+        new = list(dict.fromkeys(text for text in texts if text not in self._known))
+        prompts = [template.replace("{}", text) for text in new for template in self._templates]
+        vectors = embed_texts(self._checkpoint, prompts)
+        fresh = vectors.reshape(len(new), len(self._templates), vectors.shape[1]).mean(axis=1, dtype=np.float64)
+        known = {text: self._known[text] for text in texts if text in self._known}
+        known |= dict(zip(new, fresh.astype(np.float32), strict=True))
+        for text in texts:
+            self._known[text] = known[text]
+            self._known.move_to_end(text)
+        while len(self._known) > self._remembered:
+            self._known.popitem(last=False)
+        if not texts:
+            return np.empty((0, vectors.shape[1]), np.float32)
+        return np.stack([known[text] for text in texts])
