@@ -21,7 +21,7 @@ class ShardDatasource(Datasource):
 
     def get_name(self) -> str:
         """The operator's name in Ray's logs."""
-        return "ReadShards"
+        return "Shards"
 
     def estimate_inmemory_data_size(self) -> int | None:
         """Unknown: how many chunks a shard holds is known only once it has been read."""

@@ -49,6 +49,8 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
     cluster = ray.cluster_resources()
     device = device_of(config.model.device, config.pool.gpus, cluster.get("GPU", 0))
     settled = settle(plan, device, reader_threads=1)
+    for warning in settled.warnings:
+        print(f"warning: {warning}", flush=True)
     work = settled.survey()
     if work.complete:
         return Outcome(COMPLETE, nothing_to_do(plan), None, {})

@@ -14,8 +14,7 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.masks.columns import columns
 from clipseg_ray.masks.resize import encode_at_size
 from clipseg_ray.masks.rle import Rles, area_of_bits, concatenate, encode_bits
-from clipseg_ray.queries.phrase_set import PhraseSet
-from clipseg_ray.queries.phrases import phrase_id
+from clipseg_ray.queries.phrase_set import PhraseSet, phrase_id
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.results import schema
 

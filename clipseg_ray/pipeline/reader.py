@@ -15,7 +15,7 @@ from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.pixels.decode import Picture, decode_all
 from clipseg_ray.pixels.preprocessing import Preprocessing
-from clipseg_ray.queries.phrases import phrases_of
+from clipseg_ray.queries.phrase_set import phrases_of
 from clipseg_ray.results import layout
 from clipseg_ray.results.schema import IMAGES
 from clipseg_ray.sources.base import Sample, Source

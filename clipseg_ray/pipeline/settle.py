@@ -16,6 +16,7 @@ from clipseg_ray.pipeline.reader import Reader
 from clipseg_ray.pipeline.segmenter import SegmenterSpec
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries import phrases
+from clipseg_ray.queries.inspection import count_tokens, warnings
 from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.prompt_set import PromptSet, embed
@@ -40,6 +41,7 @@ class Settled:
     prompt_sets: tuple[PromptSet | PhraseSet, ...]
     reader: Reader
     spec: SegmenterSpec
+    warnings: tuple[str, ...] = ()
 
     def survey(self) -> Work:
         """What is left to do now, from a fresh listing."""
@@ -53,6 +55,11 @@ class _Model:
     def __init__(self, name: str, revision: str | None) -> None:
         self.name, self.revision = name, revision
         self._loaded: Checkpoint | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether anything needed it yet."""
+        return self._loaded is not None
 
     @property
     def loaded(self) -> Checkpoint:
@@ -83,6 +90,7 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         )
     shards = inputs.append(store, planning.unseen(config, plan.listing, plan.source))
     prompt_sets = _claim(store, planning.asked(plan.queries, plan.phrases), model)
+    warned = warnings(plan.queries, count_tokens(plan.queries, model.loaded)) if model.is_loaded else []
     preprocessing = Preprocessing.from_json(settled_record.model["preprocessing"])
     compute = settled_record.compute
     reader = Reader(
@@ -107,7 +115,7 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         prompt_sets,
         {"fingerprint": settled_record.fingerprint},
     )
-    return Settled(plan, settled_record, tuple(shards), prompt_sets, reader, spec)
+    return Settled(plan, settled_record, tuple(shards), prompt_sets, reader, spec, tuple(warned))
 
 
 def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:

@@ -1,11 +1,16 @@
-"""The prompt set that stands for every phrase that comes with an image."""
+"""Phrases that come with the images (referring expressions): each image is asked only its own.
+
+One prompt set stands for them all, named by the sample field they come from, the templates and the threshold.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from clipseg_ray.errors import UserError
 from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import definition_digest
 
@@ -49,3 +54,24 @@ class PhraseSet:
     def from_definition(cls, definition: dict[str, Any]) -> PhraseSet:
         """The inverse of ``definition``."""
         return cls(definition["from"], tuple(definition["templates"]), definition["threshold"])
+
+
+def phrase_id(text: str) -> str:
+    """The query id of a phrase: ``phrase-`` and 16 hex digits of its SHA-256."""
+    return f"phrase-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def phrases_of(fields: dict[str, Any], field: str, image_id: str) -> list[str]:
+    """The phrases of one sample, each once, in order: a string or a list of strings under ``field``; none if absent.
+
+    Raises UserError naming the image when the field holds something else.
+    """
+    value = fields.get(field)
+    if value is None:
+        return []
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise UserError(
+            f"queries.from: field {field!r} of {image_id} holds {value!r:.80}; it must be a string or a list of strings"
+        )
+    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))

@@ -1,19 +1,13 @@
-"""Phrases that come with the images (referring expressions): each image is asked only its own.
-
-One prompt set stands for them all, named by the sample field they come from, the templates and the threshold.
-"""
+"""Phrases that come with the images, put before the model: their conditionals, and their row of the queries table."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from clipseg_ray.errors import UserError
 from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.embedding import embed_texts
 from clipseg_ray.queries.phrase_set import PhraseSet
@@ -21,27 +15,6 @@ from clipseg_ray.queries.prompt_set import SCHEMA
 
 REMEMBERED = 20_000
 """Phrases an embedder keeps: 40 MB at 512 numbers each."""
-
-
-def phrase_id(text: str) -> str:
-    """The query id of a phrase: ``phrase-`` and 16 hex digits of its SHA-256."""
-    return f"phrase-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-def phrases_of(fields: dict[str, Any], field: str, image_id: str) -> list[str]:
-    """The phrases of one sample, each once, in order: a string or a list of strings under ``field``; none if absent.
-
-    Raises UserError naming the image when the field holds something else.
-    """
-    value = fields.get(field)
-    if value is None:
-        return []
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise UserError(
-            f"queries.from: field {field!r} of {image_id} holds {value!r:.80}; it must be a string or a list of strings"
-        )
-    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
 
 
 def to_table(phrase_set: PhraseSet) -> pa.Table:

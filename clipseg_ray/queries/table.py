@@ -41,7 +41,7 @@ def from_texts(texts: Sequence[str], threshold: float) -> list[Query]:
 
 def _resolve(rows: Rows, where: str | None, threshold: float) -> list[Query]:
     faults = column_faults(rows)
-    drafts: list[Draft | None] = []
+    drafts: list[Draft] = []
     for number, values in enumerate(rows.rows, 1):
         draft, found = check_row(number, values, threshold)
         drafts.append(draft)
@@ -53,9 +53,11 @@ def _resolve(rows: Rows, where: str | None, threshold: float) -> list[Query]:
             raise
         selected = []
         faults.append(Fault(0, "", str(error)))
-    chosen = [draft for index in selected if (draft := drafts[index]) is not None]
+    chosen = [drafts[index] for index in selected]
     supports = _supports(chosen, rows.folder, faults)
-    numbered = [(draft.row, query) for draft in chosen for query in _queries(draft, supports[draft.row])]
+    broken = {fault.row for fault in faults}
+    named = [draft for draft in chosen if draft.row not in broken or (draft.query_id and not draft.sweep)]
+    numbered = [(draft.row, query) for draft in named for query in _queries(draft, supports[draft.row])]
     faults += _duplicates(numbered)
     if faults:
         faults.sort(key=lambda fault: fault.row)
@@ -76,7 +78,7 @@ def _resolve(rows: Rows, where: str | None, threshold: float) -> list[Query]:
 def _supports(drafts: Sequence[Draft], folder: str, faults: list[Fault]) -> dict[int, tuple[Support, ...]]:
     """The supports of each row; rows with a fault in one get none."""
     wanted = [
-        (draft.row, _url(folder, image), draft.masks[index] if draft.masks else None)
+        (draft.row, _url(folder, image), draft.masks[index] if index < len(draft.masks) else None)
         for draft in drafts
         for index, image in enumerate(draft.images)
     ]

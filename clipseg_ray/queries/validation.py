@@ -80,8 +80,11 @@ def column_faults(rows: Rows) -> list[Fault]:
     return faults
 
 
-def check_row(row: int, values: dict[str, Any], threshold: float) -> tuple[Draft | None, list[Fault]]:
-    """Row number `row` as a draft, or its faults. `threshold` is the run's, for rows without their own."""
+def check_row(row: int, values: dict[str, Any], threshold: float) -> tuple[Draft, list[Fault]]:
+    """Row number `row` as a draft, with its faults; what is at fault is left out of the draft or has its default.
+
+    `threshold` is the run's, for rows without their own.
+    """
     faults: list[Fault] = []
 
     def cell(column: str, parse: Callable[[Any], _T], default: _T) -> _T:
@@ -111,7 +114,7 @@ def check_row(row: int, values: dict[str, Any], threshold: float) -> tuple[Draft
     )
     broken = {fault.column for fault in faults}
     faults += [Fault(row, column, message) for column, message in _contradictions(draft, values, broken)]
-    return (None, faults) if faults else (_without_unused(draft), [])
+    return _without_unused(draft), faults
 
 
 def _contradictions(draft: Draft, values: dict[str, Any], broken: set[str]) -> Iterable[tuple[str, str]]:

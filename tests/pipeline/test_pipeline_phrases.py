@@ -11,8 +11,8 @@ from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.model.checkpoint import load
-from clipseg_ray.queries.phrase_set import PhraseSet
-from clipseg_ray.queries.phrases import PhraseEmbedder, phrase_id, phrases_of
+from clipseg_ray.queries.phrase_set import PhraseSet, phrase_id, phrases_of
+from clipseg_ray.queries.phrases import PhraseEmbedder
 from clipseg_ray.storage import Store
 from tests.pipeline import world
 

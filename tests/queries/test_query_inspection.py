@@ -65,3 +65,13 @@ def test_pictures_are_rendered_as_the_model_sees_them(tiny_checkpoint, picture_f
     np.testing.assert_array_equal(overlay[25, 20], whole[25, 20])  # inside the mask
     mean_colour = np.rint(np.array(tiny_checkpoint.preprocessing.mean) * 255)
     np.testing.assert_array_equal(overlay[60, 60], mean_colour)  # far outside it
+
+
+def test_no_picture_is_written_over_another(tiny_checkpoint, picture_folder):
+    ids = ["a/b", "a b", "A b", "a-1", "a"]
+    queries = queries_of(picture_folder, *({"query_id": id_, "image": "cup.png", "mode": "whole"} for id_ in ids))
+    written = render(queries, tiny_checkpoint.preprocessing, str(picture_folder / "seen"))
+    names = [url.rsplit("/", 1)[1] for url in written]
+    assert len({name.casefold() for name in names}) == 5
+    assert names[3:] == ["a-1-1.png", "a-1.png"]
+    assert sorted(path.name for path in (picture_folder / "seen").iterdir()) == sorted(names)

@@ -49,6 +49,12 @@ def message_of(folder, rows) -> str:
         ({"image": "cup.png", "mask": {"size": [30, 40], "counts": "é|"}}, "(counts hold the character"),
         ({"image": "cup.png", "mask": "[1, 2"}, "row 2, mask: [1, 2 is neither a path, a COCO RLE nor a box"),
         ({"image": "cup.png", "mask": [1, 2, 3]}, "row 2, mask: a box is [x, y, w, h], not [1, 2, 3]"),
+        ({"image": "cup.png", "mask": [0, 0, float("inf"), 9]}, "row 2, mask: a box is [x, y, w, h] in pixels"),
+        ({"image": "cup.png", "mask": [0, 0, float("nan"), 9]}, "row 2, mask: a box is [x, y, w, h] in pixels"),
+        (
+            {"image": "cup.png", "mask": {"size": [10**6, 10**6], "counts": [10, 10**12 - 10]}},
+            "is 1000000×1000000 pixels (width×height), its picture 40×30",
+        ),
         ({"image": "cup.png", "mask": True}, "row 2, mask: a mask is a path, a COCO RLE"),
         ({"image": "cup.png", "mask": "black.png"}, "row 2, mask: mask black.png is empty: it marks nothing"),
         ({"image": "cup.png", "mask": [60, 60, 5, 5]}, "row 2, mask: mask [60.0, 60.0, 5.0, 5.0] is empty"),
@@ -175,3 +181,24 @@ def test_a_turned_photo_takes_a_mask_of_its_upright_size(tmp_path):
     (tmp_path / "t.jsonl").write_text(json.dumps({"image": "photo.jpg", "mask": "mask.png"}))
     (query,) = load_queries(str(tmp_path / "t.jsonl"), None, 0.5)
     assert (query.supports[0].height, query.supports[0].width) == (30, 20)
+
+
+def test_a_fault_hides_none_in_the_rows_pictures_or_its_name(picture_folder):
+    rows = [
+        {"query_id": "a", "image": "gone.png", "mode": "whole", "threshold": 7},
+        {"query_id": "a", "image": ["cup.png", "gone.png"], "mask": "cup-mask.png"},
+    ]
+    assert message_of(picture_folder, rows).splitlines()[1:] == [
+        "  row 1, threshold: 7 is not between 0 and 1, both excluded",
+        f"  row 1, image: {picture_folder}/gone.png: no such file",
+        "  row 2, mask: 1 masks for 2 images; give one each",
+        f"  row 2, image: {picture_folder}/gone.png: no such file",
+        "  row 2, query_id: 'a' is also that of row 1; give each query its own",
+    ]
+
+
+def test_rows_whose_pictures_are_missing_are_not_called_equal(picture_folder):
+    rows = [{"image": "gone.png", "mode": "whole"}, {"image": "lost.png", "mode": "whole"}]
+    message = message_of(picture_folder, rows)
+    assert "2 faults" in message
+    assert "query_id" not in message
