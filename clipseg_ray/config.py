@@ -281,9 +281,11 @@ def _cross_checks(config: RunConfig) -> Iterator[str]:
         yield f"pool.min: {pool.min} is more than pool.max ({pool.max})"
     if pool.initial is not None and not pool.min <= pool.initial <= (pool.max or pool.initial):
         yield f"pool.initial: {pool.initial} is not between pool.min and pool.max"
-    for key, url in [*(("input.url", url) for url in config.input.url), ("output.url", config.output.url)]:
-        if "@" in urlsplit(url).netloc:
-            yield f"{key}: {url.split('://')[0]}://…@… holds credentials; give them in the environment instead"
+    urls = [*(("input.url", url) for url in config.input.url), ("output.url", config.output.url)]
+    urls += [("model.checkpoint", config.model.checkpoint), ("queries.table", config.queries.table or "")]
+    for key, url in urls:
+        if "@" in urlsplit(url).netloc or "x-amz-signature=" in url.lower():
+            yield f"{key}: {url.split('://')[0]}://… holds credentials; give them in the environment instead"
 
 
 def _absolute(config: RunConfig) -> RunConfig:

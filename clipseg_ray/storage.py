@@ -114,7 +114,7 @@ class Store:
             yield from self._list_s3(prefix)
         elif self.protocol == "file":
             top = Path(self.full(prefix))
-            for folder, _, names in os.walk(top):
+            for folder, names in _walk(top):
                 for name in names:
                     if _is_temporary(name):
                         continue
@@ -306,6 +306,20 @@ def _etag(info: dict[str, Any]) -> str:
             # The same moment comes as a datetime from one call and as seconds from another.
             return str(value.timestamp() if isinstance(value, datetime) else value).strip('"')
     return str(info.get("size"))
+
+
+def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders with their file names, links to folders followed once; an unreadable folder is an error, not a gap."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(top, onerror=refuse, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        folders[:] = [name for name in folders if os.path.realpath(Path(folder) / name) not in seen]
+        yield folder, names
 
 
 def _mtime_etag(stat: os.stat_result) -> str:

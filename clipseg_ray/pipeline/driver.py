@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clipseg_ray.config import RunConfig
-from clipseg_ray.pipeline.outcome import COMPLETE, Outcome, nothing_to_do
+from clipseg_ray.pipeline.outcome import Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import look
 
 
@@ -17,7 +17,7 @@ def run(config: RunConfig, *, invocation: str = "clipseg-ray run CONFIG") -> Out
     for warning in plan.warnings:
         print(f"warning: {warning}", flush=True)
     if plan.work.complete and plan.unchanged_model:
-        return Outcome(COMPLETE, nothing_to_do(plan), None, {})
+        return nothing_to_do(plan)
     from clipseg_ray.pipeline.execute import execute
 
     return execute(plan, invocation)

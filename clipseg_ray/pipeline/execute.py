@@ -19,23 +19,19 @@ import yaml
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import graph
+from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.graph import PoolState
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
-from clipseg_ray.pipeline.plan import Plan
+from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.progress import Reporter
+from clipseg_ray.pipeline.reader import WHOLE_SHARD
 from clipseg_ray.pipeline.resources import Pool, device_of, pool_of
-from clipseg_ray.pipeline.settle import Settled, settle
+from clipseg_ray.pipeline.settle import Outpaced, Settled, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results import runs
-from clipseg_ray.results.completeness import Missing, duplicate_ids, named
-
-FAILURES_IN_A_ROW = 10
-FAILED_SHARE, FAILED_SHARE_AFTER = 0.2, 50
-
-
-class RunStopped(Exception):
-    """The run gave up early, for the reason given."""
+from clipseg_ray.results.completeness import Missing, check_ids, named
+from clipseg_ray.storage import plain_errors
 
 
 def execute(plan: Plan, invocation: str) -> Outcome:
@@ -45,15 +41,18 @@ def execute(plan: Plan, invocation: str) -> Outcome:
 
 
 def _execute(plan: Plan, invocation: str) -> Outcome:
-    config, store = plan.config, plan.store
     cluster = ray.cluster_resources()
-    device = device_of(config.model.device, config.pool.gpus, cluster.get("GPU", 0))
-    settled = settle(plan, device, reader_threads=1)
+    try:
+        settled = settle(plan, _device(plan, cluster), reader_threads=1)
+    except Outpaced:  # another first run was faster: what it settled is this run's dataset too
+        plan = look(plan.config)
+        settled = settle(plan, _device(plan, cluster), reader_threads=1)
+    config, store, device = plan.config, plan.store, settled.record.compute["device"]
     for warning in settled.warnings:
         print(f"warning: {warning}", flush=True)
     work = settled.survey()
     if work.complete:
-        return Outcome(COMPLETE, nothing_to_do(plan), None, {})
+        return nothing_to_do(plan)
     pool = pool_of(config.pool, device, cluster, None if work.shards_unread else work.chunks_left)
     run_id = runs.new_run_id()
     started = time.time()
@@ -66,7 +65,8 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
         "versions": _versions(),
         "planned": {"shards": work.shards, "chunks": work.chunks_estimate, "chunks_done": work.chunks_done},
     }
-    runs.write_record(store, run_id, {**record, "state": "running"})
+    with plain_errors(store.url):
+        runs.write_record(store, run_id, {**record, "state": "running"})
     state, message, code = "failed", "", INCOMPLETE
     with _terminate_as_interrupt(), Reporter(run_id, work) as reporter:
         reporter.say(yaml.safe_dump(config.resolved(), sort_keys=False, allow_unicode=True).rstrip())
@@ -78,7 +78,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
             state, code = "interrupted", INTERRUPTED
             message = f"Interrupted. Everything written so far counts; run it again to go on: {invocation}"
         except RunStopped as stop:
-            state, message = "stopped", f"{stop} Finished chunks are kept; run again to go on: {invocation}"
+            state, message = "stopped", f"{stop}\nFinished chunks are kept; run again to go on: {invocation}"
         except BaseException as error:
             message = f"{type(error).__name__}: {error}"
             raise
@@ -89,9 +89,20 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
                 "seconds": round(time.time() - started, 1),
                 "totals": reporter.totals.as_json(),
             }
-            runs.write_record(store, run_id, record)
-            runs.write_status(store, run_id, {**reporter.snapshot(), "state": state, "time": time.time()})
+            try:
+                runs.write_record(store, run_id, record)
+                runs.write_status(store, run_id, {**reporter.snapshot(), "state": state, "time": time.time()})
+            except Exception as error:  # the outcome stands, and is printed
+                reporter.say(f"the run's record could not be written: {_brief(error)}")
     return Outcome(code, message, run_id, record["totals"])
+
+
+def _device(plan: Plan, cluster: dict[str, float]) -> str:
+    """Where to compute; ``auto`` takes what the dataset was made on."""
+    wish, gpus = plan.config.model.device, plan.config.pool.gpus
+    if wish == "auto" and gpus is None and plan.present is not None:
+        return str(plan.present.compute["device"])
+    return device_of(wish, gpus, cluster.get("GPU", 0))
 
 
 def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tuple[int, str]:
@@ -106,11 +117,8 @@ def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tup
     seconds = reporter.snapshot()["elapsed_s"]
     totals = reporter.totals
     if left.complete:
-        if duplicates := duplicate_ids(settled.plan.store):
-            return INCOMPLETE, (
-                f"Every chunk is written, but these image ids occur more than once: {', '.join(duplicates)}; "
-                "choose another input.id_field, or leave it out"
-            )
+        if repeated := check_ids(settled.plan.store):
+            return INCOMPLETE, repeated
         bad = totals.images - totals.statuses.get("ok", 0)
         return COMPLETE, (
             f"Complete: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
@@ -129,42 +137,41 @@ def _one_pass(
     settled: Settled, todo: Sequence[ShardWork], pool: Pool, reporter: Reporter, *, isolate: bool
 ) -> list[str]:
     """Run the graph once over ``todo``; the causes of chunks that failed. Raises RunStopped from the breaker."""
-    failures: list[str] = []
-    in_a_row = 0
-    watch = _Watch(settled, pool, reporter)
-    found = graph.results(
-        settled.reader, todo, settled.spec, pool, isolate=isolate, watch=watch.step, lost=failures.append
-    )
+    breaker = Breaker()
+    watch = _Watch(settled, pool, reporter, None if isolate else breaker)
+
+    def lost(cause: str) -> None:
+        reporter.totals.failed += 1
+        breaker.chunk_failed(cause)
+
+    found = graph.results(settled.reader, todo, settled.spec, pool, isolate=isolate, watch=watch.step, lost=lost)
     try:
         for result in found:
             watch.progressed()
             reporter.add(result)
             if result.failure is None:
-                in_a_row = 0
-                continue
-            failures.append(result.failure)
-            in_a_row += 1
-            tried = reporter.totals.chunks + reporter.totals.failed
-            many = tried >= FAILED_SHARE_AFTER and reporter.totals.failed > FAILED_SHARE * tried
-            if not isolate and (in_a_row >= FAILURES_IN_A_ROW or many):
-                raise RunStopped(
-                    f"Stopped after {reporter.totals.failed} failed chunk(s) of {tried}; "
-                    f"the last cause: {result.failure}."
-                )
+                breaker.succeeded()
+            elif result.chunk == WHOLE_SHARD:
+                breaker.shard_unread(result.failure)
+            else:
+                breaker.chunk_failed(result.failure)
+            if not isolate:
+                breaker.check()
     except (RunStopped, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise RunStopped(watch.reason or _brief(error)) from error
+        raise RunStopped(watch.reason or breaker.reason or _brief(error)) from error
     finally:
         watch.stop()
         found.close()
-    return failures
+    return breaker.causes
 
 
 class _Watch:
     """Heartbeats while Ray Data works, and the end of a run for which nothing can be scheduled."""
 
-    def __init__(self, settled: Settled, pool: Pool, reporter: Reporter) -> None:
+    def __init__(self, settled: Settled, pool: Pool, reporter: Reporter, breaker: Breaker | None) -> None:
+        self._breaker = breaker
         self._store = settled.plan.store
         self._wait_s = settled.plan.config.pool.wait_s
         self._pool = pool
@@ -187,6 +194,8 @@ class _Watch:
     def step(self, state: PoolState) -> None:
         """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``."""
         self._reporter.actors = state.running
+        if self._breaker is not None:
+            self._breaker.check()
         if state.running:
             self._idle_since = time.monotonic()
             self._reporter.note = ""
@@ -202,7 +211,10 @@ class _Watch:
         while not self._stopped.wait(1.0):
             if self._reporter.heartbeat():
                 status = {**self._reporter.snapshot(), "state": "running", "time": time.time()}
-                runs.write_status(self._store, self._reporter.run_id, status)
+                try:
+                    runs.write_status(self._store, self._reporter.run_id, status)
+                except Exception as error:  # a heartbeat that cannot be written must not stop the next one
+                    self._reporter.say(f"the status could not be written: {_brief(error)}")
 
 
 def _held() -> str:
@@ -244,11 +256,12 @@ def _versions() -> dict[str, str]:
 
 
 def _brief(error: BaseException) -> str:
+    """The last line of what went wrong: Ray hands on a worker's exception as the text of its traceback."""
     cause: BaseException = error
-    while cause.__cause__ is not None:
+    while cause.__cause__ is not None and str(cause.__cause__).strip():
         cause = cause.__cause__
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(cause).__name__)[:500]
+    return (lines[-1] if lines else type(cause).__name__).removeprefix("clipseg_ray.errors.UserError: ")[:500]
 
 
 @contextmanager

@@ -60,12 +60,13 @@ def results(
     """
     Watch.watcher = staticmethod(watch)
     _settings()
-    # Ray announces new names for actor options in 2.64 and has none for these two yet.
+    # Ray announces new names for these options in 2.64 and has none for them yet.
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
     dataset = ray.data.read_datasource(
         ShardDatasource(reader, work),
         override_num_blocks=len(work),
         num_cpus=pool.reader_cpus,
+        ray_remote_args={"max_retries": TRIES - 1},
     ).map_batches(
         Segmenter,
         fn_constructor_args=(spec,),

@@ -7,6 +7,7 @@ from typing import Any
 
 from clipseg_ray.pipeline import describe
 from clipseg_ray.pipeline.plan import Plan
+from clipseg_ray.results.completeness import check_ids
 
 COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
 
@@ -21,10 +22,13 @@ class Outcome:
     totals: dict[str, Any]
 
 
-def nothing_to_do(plan: Plan) -> str:
-    """The line that says so."""
+def nothing_to_do(plan: Plan) -> Outcome:
+    """The outcome of a run whose every part is there: complete, unless image ids repeat."""
+    if repeated := check_ids(plan.store):
+        return Outcome(INCOMPLETE, repeated, None, {})
     work = plan.work
-    return (
+    message = (
         f"Nothing to do: all {work.chunks_done} chunk(s) of {work.shards} shard(s) ({work.images_known} images) "
         f"have masks for all {describe.queries_text(plan)} in {plan.store.url}"
     )
+    return Outcome(COMPLETE, message, None, {})

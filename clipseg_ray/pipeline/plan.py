@@ -68,12 +68,14 @@ def look(config: RunConfig) -> Plan:
         config.input.format or (present.input["format"] if present else None),
         present.input["root"] if present else None,
     )
+    listing = _without_output(listing, store)
     source = formats.source_of(
         listing.format, listing.root, image_field=config.input.image_field, id_field=config.input.id_field
     )
     if present:
         refuse_other_settings(config, store, present, listing.format)
     frozen, _ = inputs.read(store)
+    _refuse_moved(listing, frozen, source)
     new = unseen(config, listing, source)(frozen)
     folders = [layout.masks_folder(owner.name) for owner in assignment.present]
     if assignment.new:
@@ -95,6 +97,36 @@ def look(config: RunConfig) -> Plan:
         present is not None and same_checkpoint(config, present),
         tuple(_warnings(config, work)),
     )
+
+
+def _without_output(listing: Listing, store: Store) -> Listing:
+    """The listing without what our own runs wrote, where the output lies inside the input."""
+    inside = f"{store.url}/"
+    root = Store(listing.root)
+    kept = tuple(
+        member
+        for member in listing.objects
+        if not (
+            member.path if "://" in member.path or member.path.startswith("/") else root.url_of(member.path)
+        ).startswith(inside)
+    )
+    return replace(listing, objects=kept)
+
+
+def _refuse_moved(listing: Listing, frozen: Sequence[Shard], source: Source) -> None:
+    """Refuse an input that is the frozen one under another root: every picture would be done again under new ids."""
+    known = {(member.path, member.size, member.etag) for shard in frozen for member in shard.members or (shard,)}
+    listed = [(member.path, member.size, member.etag) for member in source.members(listing.objects)]
+    paths = {path for path, _, _ in known}
+    if any(path in paths for path, _, _ in listed):
+        return
+    tails = {(path.rpartition("/")[2], size, etag) for path, size, etag in known}
+    if any((path.rpartition("/")[2], size, etag) in tails for path, size, etag in listed):
+        raise UserError(
+            f"input.url: none of the dataset's files are under {listing.root}, but files of the same name and bytes "
+            "are: the input seems to have moved, and would be done again under other ids. Put it back where it was, "
+            "or choose another output.url"
+        )
 
 
 def wanted_queries(config: RunConfig) -> tuple[list[Query], PhraseSet | None]:

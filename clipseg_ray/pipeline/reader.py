@@ -18,7 +18,7 @@ from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.phrase_set import phrases_of
 from clipseg_ray.results import layout
 from clipseg_ray.results.schema import IMAGES
-from clipseg_ray.sources.base import Sample, Source
+from clipseg_ray.sources.base import FAILED, Sample, Source
 from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
 from clipseg_ray.storage import Store, explain
 
@@ -58,21 +58,29 @@ class Reader:
                     store.put(layout.shard_record(work.shard.shard_id), item.to_json())
                     continue
                 position = item.index
-                yield self._row(work, item, started)
+                try:
+                    yield self._row(work, item, started)
+                except UserError as error:
+                    yield self._failure(work, item.index, started, str(error))
                 started = time.perf_counter()
         except Exception as error:
             explained = error if isinstance(error, UserError) else explain(error, self.source.url_of(work.shard.path))
             message = str(explained or f"{work.shard.path}: {type(error).__name__}: {error}")
-            yield ChunkRow(
-                work.shard.shard_id,
-                WHOLE_SHARD,
-                (),
-                IMAGES.empty_table(),
-                np.empty((0, self.preprocessing.size, self.preprocessing.size, 3), np.uint8),
-                [],
-                time.perf_counter() - started,
-                f"after chunk {position}: {message}" if position >= 0 else message,
+            yield self._failure(
+                work, WHOLE_SHARD, started, f"after chunk {position}: {message}" if position >= 0 else message
             )
+
+    def _failure(self, work: ShardWork, chunk: int, started: float, message: str) -> ChunkRow:
+        return ChunkRow(
+            work.shard.shard_id,
+            chunk,
+            (),
+            IMAGES.empty_table(),
+            np.empty((0, self.preprocessing.size, self.preprocessing.size, 3), np.uint8),
+            [],
+            time.perf_counter() - started,
+            message,
+        )
 
     def _row(self, work: ShardWork, chunk: Chunk, started: float) -> ChunkRow:
         size = self.preprocessing.size
@@ -83,6 +91,8 @@ class Reader:
         rows = []
         phrases = []
         for sample in chunk.samples:
+            if sample.status == FAILED:
+                raise UserError(str(sample.error))
             row = {
                 "image_id": sample.image_id,
                 "key": sample.key,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from clipseg_ray.model.checkpoint import Checkpoint
 
 
+_OTHER_DRIVER_S = 120.0
+"""How long to wait for the query table of a set that another driver has just claimed."""
+
+
 @dataclass(frozen=True)
 class Settled:
     """A plan that can be executed: everything resolved, and recorded where another run will find it."""
@@ -47,6 +53,10 @@ class Settled:
         """What is left to do now, from a fresh listing."""
         folders = [layout.masks_folder(prompt_set.name) for prompt_set in self.prompt_sets]
         return planning.survey(self.plan.config, self.plan.store, self.shards, folders)
+
+
+class Outpaced(Exception):
+    """Another run made the dataset since this one was planned: plan again."""
 
 
 class _Model:
@@ -81,7 +91,14 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
     else:
         revision = checkpoint.resolve_revision(config.model.checkpoint, config.model.revision)
         model = _Model(config.model.checkpoint, revision)
-        settled_record = record.write(store, _record(plan, model, device))
+        settled_record = _record(plan, model, device)
+        if plan.present is not None:
+            record.refuse_if_different(store, plan.present, settled_record)
+        else:
+            try:
+                record.create(store, settled_record)
+            except FileExistsError as error:
+                raise Outpaced from error
     if settled_record.compute["device"] != device:
         raise UserError(
             f"{store.url}: the dataset was made on {settled_record.compute['device']}, this run would compute on "
@@ -190,29 +207,32 @@ def _load(
     """A claimed set's prompts. The table is put right after the claim; where it is not there yet it is made."""
     path = layout.queries_file(owner.name)
     phrase_sets = [PhraseSet.from_definition(item) for item in owner.definitions.values() if "from" in item]
-    with plain_errors(store.url):
-        present = store.exists(path)
-        if phrase_sets:
-            if not present:
-                _put(store, owner.name, phrases.to_table(phrase_sets[0]))
-            return phrase_sets[0]
-        if present:
-            with store.open(path) as file:
-                return PromptSet.from_table(pq.read_table(file))
     missing = sorted(owner.digests.keys() - by_id.keys())
-    if missing:
-        raise UserError(
-            f"{store.url_of(path)}: missing, and this run's table does not hold the set's queries "
-            f"{', '.join(missing[:5])}; run once with the table that made the set"
-        )
-    queries = [query for query_id in sorted(owner.digests) if isinstance(query := by_id[query_id], Query)]
-    prompt_set = PromptSet.of(queries, embed(queries, model.loaded))
-    _put(store, prompt_set.name, prompt_set.to_table())
-    return prompt_set
+    with plain_errors(store.url):
+        if not store.exists(path) and phrase_sets:
+            _put(store, owner.name, phrases.to_table(phrase_sets[0]))
+        elif not store.exists(path) and not missing:
+            queries = [query for query_id in sorted(owner.digests) if isinstance(query := by_id[query_id], Query)]
+            _put(store, owner.name, PromptSet.of(queries, embed(queries, model.loaded)).to_table())
+        if phrase_sets:
+            return phrase_sets[0]
+        deadline = time.monotonic() + _OTHER_DRIVER_S
+        while not store.exists(path):
+            # The driver that claimed the set is embedding it now, or died before it had.
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{store.url_of(path)}: missing, and this run's table does not hold the set's queries "
+                    f"{', '.join(missing[:5])}; run once with the table that made the set"
+                )
+            time.sleep(1)
+        with store.open(path) as file:
+            return PromptSet.from_table(pq.read_table(file))
 
 
 def _put(store: Store, name: str, table: pa.Table) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     with plain_errors(store.url):
-        store.put(layout.queries_file(name), bytes(sink.getvalue()))
+        # Whoever was first has written what every part is made from.
+        with contextlib.suppress(FileExistsError):
+            store.create(layout.queries_file(name), bytes(sink.getvalue()))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import duckdb
-
 from clipseg_ray.results import layout, reading
-from clipseg_ray.storage import Store
+from clipseg_ray.storage import Store, plain_errors
 
 NAMED = 10
 
@@ -41,13 +40,28 @@ def named(missing: list[Missing]) -> str:
     return "\n".join(lines)
 
 
-def duplicate_ids(store: Store) -> list[str]:
-    """Image ids that more than one image carries, at most ``NAMED`` (reads one column of ``images``)."""
+def check_ids(store: Store) -> str | None:
+    """The line that names image ids which more than one image carries; None when there are none.
+
+    Reads one column of ``images``, and keeps the verdict in ``_ids.json`` for as long as no part is added.
+    """
+    with plain_errors(store.url):
+        parts = sum(1 for _ in store.list(layout.IMAGES))
+        kept = json.loads(store.get(layout.IDS)) if store.exists(layout.IDS) else {}
+        if kept.get("parts") != parts:
+            kept = {"parts": parts, "repeated": _repeated(store) if parts else []}
+            store.put(layout.IDS, json.dumps(kept).encode())
+    if not kept["repeated"]:
+        return None
+    return (
+        f"Every chunk is written, but these image ids occur more than once: {', '.join(kept['repeated'])}; joins on "
+        "image_id are ambiguous for them. Choose an input.id_field that is unique, and another output.url"
+    )
+
+
+def _repeated(store: Store) -> list[str]:
     with reading.connect(store) as connection:
-        try:
-            rows = connection.sql(
-                f"SELECT image_id FROM images GROUP BY image_id HAVING count(*) > 1 ORDER BY 1 LIMIT {NAMED}"
-            ).fetchall()
-        except duckdb.CatalogException:
-            return []
+        rows = connection.sql(
+            f"SELECT image_id FROM images GROUP BY image_id HAVING count(*) > 1 ORDER BY 1 LIMIT {NAMED}"
+        ).fetchall()
     return [row[0] for row in rows]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 DATASET = "_dataset.json"
+IDS = "_ids.json"
 INPUTS = "_inputs"
 SHARDS = "_shards"
 SETS = "_sets"

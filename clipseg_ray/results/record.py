@@ -72,18 +72,11 @@ def read(store: Store) -> DatasetRecord | None:
     return DatasetRecord(**values)
 
 
-def write(store: Store, record: DatasetRecord) -> DatasetRecord:
-    """Create the record; where another run was first, its record is returned if it is the same, else UserError."""
+def create(store: Store, record: DatasetRecord) -> None:
+    """Put the record of a new dataset. Raises FileExistsError where there is one already."""
     body = {**asdict(record), "fingerprint": record.fingerprint}
-    try:
-        with plain_errors(store.url):
-            store.create(layout.DATASET, json.dumps(body, indent=2, sort_keys=True).encode())
-    except FileExistsError:
-        present = read(store)
-        assert present is not None
-        refuse_if_different(store, present, record)
-        return present
-    return record
+    with plain_errors(store.url):
+        store.create(layout.DATASET, json.dumps(body, indent=2, sort_keys=True).encode())
 
 
 def refuse_if_different(store: Store, present: DatasetRecord, wanted: DatasetRecord) -> None:

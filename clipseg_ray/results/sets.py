@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import layout
-from clipseg_ray.storage import Store, get_many, plain_errors
+from clipseg_ray.storage import Store, explain, get_many, plain_errors
 
 
 class QueryLike(Protocol):
@@ -58,7 +58,7 @@ def read(store: Store) -> list[SetRecord]:
     records = []
     for number, body in enumerate(bodies):
         if isinstance(body, Exception):
-            raise body
+            raise explain(body, store.url) or body
         values = json.loads(body)
         queries = values["queries"]
         records.append(

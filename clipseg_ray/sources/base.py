@@ -63,6 +63,9 @@ def _hash(members: Sequence[Member], take: int | None) -> str:
     return digest.hexdigest()[:16]
 
 
+FAILED = "failed"
+
+
 @dataclass
 class Sample:
     """One image of a shard as it was read, before decoding.
@@ -70,7 +73,8 @@ class Sample:
     ``position`` says where a reader may start to get this sample first (a byte offset in a tar, a row index in a
     Parquet file, an index in a slice; None where the format cannot be entered midway). ``source_url``, ``offset`` and
     ``length`` find the encoded image again (offset: bytes in a tar, row index in a Parquet file; length in bytes).
-    ``image`` is None exactly when ``status`` is not "ok"; ``error`` then says why for a person.
+    ``image`` is None exactly when ``status`` is not "ok"; ``error`` then says why for a person. Status ``FAILED`` is
+    no verdict: the image could not be had this time, and its chunk must be tried again.
     """
 
     image_id: str

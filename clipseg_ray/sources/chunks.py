@@ -106,12 +106,14 @@ def _whole(
     count = size = 0
     first: tuple[int | None, str] = (None, "")
     keep = False
+    # In a slice the listed sizes count: an image that cannot be fetched now must not move the chunks behind it.
+    listed = iter([member.size for member in shard.members]) if shard.members else None
     for sample in itertools.islice(_steady(source, shard, None), shard.take):
         if not count:
             first = (sample.position, sample.key)
             keep = is_wanted(len(records))
         count += 1
-        size += len(sample.image or b"")
+        size += len(sample.image or b"") if listed is None else next(listed)
         if keep:
             kept.append(sample)
         if chunking.full(count, size):

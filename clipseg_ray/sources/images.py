@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 
-from clipseg_ray.sources.base import Member, Sample, Shard, Source
-from clipseg_ray.storage import StaleObject, get_many
+from clipseg_ray.sources.base import FAILED, Member, Sample, Shard, Source
+from clipseg_ray.storage import StaleObject, get_many, protocol_of
 
 FETCH_IMAGES = 32
 """Images asked for at once."""
 FETCH_BYTES = 64 * 2**20
 """Listed bytes asked for at once (one image more at most)."""
+
+FETCH_ATTEMPTS = 3
+"""How often an image is asked for again after a fault that may pass."""
+BACKOFF_S = 0.5
+"""Seconds before the first of these; doubled before each further one."""
 
 _TRY_AGAIN = (408, 425, 429)
 
@@ -36,9 +43,28 @@ class Images(Source):
         """See ``Source.samples``; positions are indices in the slice."""
         members = shard.members or ()
         for start, stop in pairwise(_cuts(members, position or 0)):
-            fetched = get_many([self.url_of(member.path) for member in members[start:stop]])
+            fetched = self._fetch([self.url_of(member.path) for member in members[start:stop]])
             for index, image in enumerate(fetched, start):
                 yield self._sample(members[index], index, image)
+
+    def _fetch(self, urls: Sequence[str]) -> list[bytes | Exception]:
+        """Images or what stands for them; faults that may pass are tried again, and raised if nothing else comes."""
+        if protocol_of(self.root) == "file" and not Path(self.root).is_dir():
+            raise OSError(f"{self.root}: the input root is not on this machine")
+        fetched = get_many(urls)
+        for attempt in range(FETCH_ATTEMPTS):
+            again = [index for index, image in enumerate(fetched) if _may_pass(image)]
+            if not again:
+                break
+            time.sleep(BACKOFF_S * 2**attempt)
+            for index, image in zip(again, get_many([urls[index] for index in again]), strict=True):
+                fetched[index] = image
+        for image in fetched:
+            if isinstance(image, PermissionError) and all(isinstance(other, Exception) for other in fetched):
+                raise image
+        if len(fetched) > 1 and all(_may_pass(image) for image in fetched):
+            raise next(image for image in fetched if isinstance(image, Exception))
+        return fetched
 
     def _sample(self, member: Member, index: int, image: bytes | Exception) -> Sample:
         url = self.url_of(member.path)
@@ -48,9 +74,8 @@ class Images(Source):
             image_id = str(fields[self.id_field])
         if isinstance(image, Exception):
             verdict = _verdict(image)
-            if verdict is None:
-                raise image
-            return Sample(image_id, member.path, url, None, index, None, None, fields, "missing", f"{url}: {verdict}")
+            status, why = ("missing", verdict) if verdict else (FAILED, f"{type(image).__name__}: {image}")
+            return Sample(image_id, member.path, url, None, index, None, None, fields, status, f"{url}: {why}")
         if member.size and len(image) != member.size:
             raise StaleObject(f"{url} changed since it was listed ({member.size} bytes, now {len(image)})")
         return Sample(image_id, member.path, url, image, index, 0, len(image), fields)
@@ -66,6 +91,10 @@ def _cuts(members: Sequence[Member], start: int) -> Iterator[int]:
         if count == FETCH_IMAGES or size >= FETCH_BYTES or index + 1 == len(members):
             yield index + 1
             count = size = 0
+
+
+def _may_pass(image: bytes | Exception) -> bool:
+    return isinstance(image, Exception) and not isinstance(image, PermissionError) and _verdict(image) is None
 
 
 def _verdict(error: Exception) -> str | None:

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Member, Shard, Source
-from clipseg_ray.sources.matching import match
+from clipseg_ray.sources.matching import PICTURES, match
 from clipseg_ray.storage import absolute, plain_errors
 
 EXTENSIONS = {
     "webdataset": (".tar", ".tgz", ".tar.gz"),
     "parquet": (".parquet", ".pq"),
-    "images": (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    "images": PICTURES,
     "manifest": (".csv", ".tsv", ".jsonl", ".ndjson"),
 }
 """Names (lower case) by which a format is known when none is set."""

@@ -7,13 +7,16 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from braceexpand import braceexpand
 from fsspec.utils import glob_translate
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.storage import Entry, Store, absolute, plain_errors, protocol_of
+
+PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""Endings of image files."""
 
 _HEAD_THREADS = 16
 
@@ -118,11 +121,19 @@ def _over_http(url: str) -> Found:
 def _listed(store: Store, hidden: set[str] | frozenset[str] = frozenset()) -> Iterator[tuple[str, Entry]]:
     """The objects below a folder without hidden ones, except those ``hidden`` names."""
     for entry in store.list():
-        if entry.path not in hidden and any(part.startswith((".", "_")) for part in entry.path.split("/")):
+        if entry.path not in hidden and _is_hidden(entry.path):
             continue
         if store.protocol in ("http", "https"):  # an index page tells neither size nor etag
             entry = Entry(entry.path, *_size_and_etag(store, entry.path))
         yield store.url_of(entry.path), entry
+
+
+def _is_hidden(path: str) -> bool:
+    """Dot names, folders in ``_``, and files in ``_`` that are no pictures: cameras write ``_MG_1234.JPG``."""
+    *folders, name = path.split("/")
+    if any(part.startswith((".", "_")) for part in folders) or name.startswith("."):
+        return True
+    return name.startswith("_") and PurePosixPath(name).suffix.lower() not in PICTURES
 
 
 def _size_and_etag(store: Store, path: str) -> tuple[int, str]:

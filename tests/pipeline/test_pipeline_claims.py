@@ -8,7 +8,7 @@ import pytest
 from clipseg_ray import config
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import plan
-from clipseg_ray.pipeline.settle import settle
+from clipseg_ray.pipeline.settle import Outpaced, settle
 from clipseg_ray.results import record, sets
 from clipseg_ray.storage import Store
 from tests.pipeline import world
@@ -26,6 +26,9 @@ def test_two_drivers_that_planned_at_once_claim_each_query_once(
     world.write_tars(source, shards=1, images=2)
     first = world.write_table(tmp_path / "a.jsonl", world.QUERIES[:2])
     second = world.write_table(tmp_path / "b.jsonl", world.QUERIES[1:])
+    only_circle = {"where": "query_id = 'circle'"}
+    begun = world.settings(source, output, checkpoint_dir, first, queries=only_circle)
+    settle(plan.look(config.parse(begun)), "cpu", 1)
     plans = [
         plan.look(config.parse(world.settings(source, output, checkpoint_dir, table))) for table in (first, second)
     ]
@@ -37,7 +40,7 @@ def test_two_drivers_that_planned_at_once_claim_each_query_once(
     two = settle(plans[1], "cpu", 1)
     claimed = [query_id for item in read(Store.of(output)) for query_id in item.digests]
     assert sorted(claimed) == ["circle", "sit", "wheels"]
-    assert two.prompt_sets[0].name == one.prompt_sets[0].name
+    assert two.prompt_sets[0].name == one.prompt_sets[1].name
     assert len(two.prompt_sets) == 2
 
 
@@ -50,8 +53,10 @@ def test_two_first_runs_with_other_settings_cannot_both_win(tmp_path: Path, chec
         for size in (2, 3)
     ]
     settle(plans[0], "cpu", 1)
-    with pytest.raises(UserError, match=r"input\.chunk_images: the dataset has 2, this run 3"):
+    with pytest.raises(Outpaced):
         settle(plans[1], "cpu", 1)
+    with pytest.raises(UserError, match=r"input\.chunk_images: the dataset has 2, this run 3"):
+        plan.look(plans[1].config)
     found = record.read(Store.of(output))
     assert found is not None
     assert found.input["chunk_images"] == 2

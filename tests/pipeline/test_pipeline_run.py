@@ -306,19 +306,6 @@ def test_empty_masks_can_be_left_out(tmp_path: Path, checkpoint_dir: Path) -> No
     assert [row for row in rows if row["area"]] == world.masks(left_out).to_pylist()
 
 
-def test_repeated_ids_are_told(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
-    store = Store.of(str(tmp_path / "in"))
-    files: dict[str, bytes] = {}
-    for i, name in enumerate(("one", "two", "one")):
-        files |= {f"{i}.jpg": world.jpeg(i), f"{i}.json": json.dumps({"name": name}).encode()}
-    store.put("a.tar", world.tar_of(files))
-    values = world.settings(str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, table)
-    values["input"]["id_field"] = "name"
-    outcome = world.run(values)
-    assert outcome.code == outcomes.INCOMPLETE
-    assert "occur more than once: one;" in outcome.message
-
-
 def test_plan_writes_nothing(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
     world.write_tars(str(tmp_path / "in"))
     found = plan.look(config.parse(world.settings(str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, table)))

@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.sources.base import FAILED
+from clipseg_ray.sources.chunks import Chunking, read_chunks
 from clipseg_ray.sources.formats import source_of
 from clipseg_ray.sources.listing import append_shards, discover
 from clipseg_ray.storage import StaleObject
@@ -42,13 +44,42 @@ def test_a_folder_of_images(tmp_path):
         list(source.samples(shards[0]))
 
 
-def test_transient_faults_of_images_are_raised(flaky):
+def test_a_passing_fault_of_an_image_is_tried_again(flaky, monkeypatch):
+    monkeypatch.setattr("clipseg_ray.sources.images.BACKOFF_S", 0.001)
     flaky.files |= {f"b/{i}.jpg": b"image" for i in range(3)}
     source, shards = shards_of("flaky://b")
     flaky.plan += [None, "raise"]
-    seen = []
-    with pytest.raises(ConnectionResetError):
-        seen.extend(source.samples(shards[0]))
+    assert [sample.status for sample in source.samples(shards[0])] == ["ok", "ok", "ok"]
+
+
+def test_an_image_that_cannot_be_had_now_is_no_verdict_and_moves_no_chunk(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("clipseg_ray.sources.images.BACKOFF_S", 0.001)
+    (tmp_path / "list.csv").write_text("url\n" + "".join(f"{server}/{code}.jpg\n" for code in (200, 503, 201, 202)))
+    source, (shard,) = shards_of(tmp_path / "list.csv")
+    first, second, record = read_chunks(source, shard, Chunking(2), {0, 1})
+    assert [sample.status for sample in first.samples] == ["ok", FAILED]
+    assert "503" in first.samples[1].error
+    assert [sample.status for sample in second.samples] == ["ok", "ok"]
+    assert record.samples == 4
+
+
+def test_an_absent_root_is_no_verdict_on_its_images(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(b"a")
+    source, (shard,) = shards_of(tmp_path / "in")
+    (tmp_path / "in" / "a.jpg").unlink()
+    assert [sample.status for sample in source.samples(shard)] == ["missing"]
+    (tmp_path / "in").rmdir()
+    with pytest.raises(OSError, match="the input root is not on this machine"):
+        list(source.samples(shard))
+
+
+def test_camera_names_are_not_hidden(tmp_path):
+    for name in ("_MG_1234.JPG", "a.jpg", ".hidden.jpg", "_notes.txt", "_cache/b.jpg", "sub/_DSC1.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = discover([str(tmp_path)], None)
+    assert [member.path for member in found.objects] == ["_MG_1234.JPG", "a.jpg", "sub/_DSC1.jpg"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
@@ -155,5 +186,6 @@ def test_http_answers(tmp_path, server):
     for code in (503, 429, 408):
         (tmp_path / "list.csv").write_text(f"url\n{server}/{code}.jpg\n")
         source, (shard,) = shards_of(tmp_path / "list.csv")
-        with pytest.raises(Exception, match=str(code)):
-            list(source.samples(shard))
+        (sample,) = source.samples(shard)
+        assert sample.status == FAILED
+        assert str(code) in sample.error

@@ -1,0 +1,44 @@
+"""When a run gives up: so many chunks in a row, or so large a share of them, cannot be a few bad chunks."""
+
+from __future__ import annotations
+
+IN_A_ROW = 10
+SHARE, SHARE_AFTER = 0.2, 50
+
+
+class RunStopped(Exception):
+    """The run gave up early, for the reason given."""
+
+
+class Breaker:
+    """Counts how chunks end. ``reason`` is set once it is time to stop; ``check`` then raises RunStopped."""
+
+    def __init__(self) -> None:
+        self.tried = self.failed = 0
+        self.causes: list[str] = []
+        self.reason: str | None = None
+        self._in_a_row = 0
+
+    def succeeded(self) -> None:
+        """A chunk has its parts."""
+        self.tried += 1
+        self._in_a_row = 0
+
+    def shard_unread(self, cause: str) -> None:
+        """A shard could not be read: one object's fault, fast to tell, and no sign that the others fail too."""
+        self.causes.append(cause)
+
+    def chunk_failed(self, cause: str) -> None:
+        """A chunk has none."""
+        self.causes.append(cause)
+        self.tried += 1
+        self.failed += 1
+        self._in_a_row += 1
+        many = self.tried >= SHARE_AFTER and self.failed > SHARE * self.tried
+        if self._in_a_row >= IN_A_ROW or many:
+            self.reason = f"Stopped after {self.failed} failed chunk(s) of {self.tried}; the last cause: {cause}."
+
+    def check(self) -> None:
+        """Raise RunStopped if it is time."""
+        if self.reason is not None:
+            raise RunStopped(self.reason)

@@ -1,0 +1,103 @@
+"""What a run must not do quietly: repeat ids, do a moved input again, read its own output, hide an actor's refusal."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from clipseg_ray import config
+from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline import execute, plan
+from clipseg_ray.pipeline import outcome as outcomes
+from clipseg_ray.pipeline.breaker import Breaker, RunStopped
+from clipseg_ray.pipeline.settle import settle
+from clipseg_ray.storage import Store
+from tests.pipeline import world
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    return world.write_table(tmp_path / "queries.jsonl")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_repeated_ids_are_told_each_time(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
+    files: dict[str, bytes] = {}
+    for i, name in enumerate(("one", "two", "one")):
+        files |= {f"{i}.jpg": world.jpeg(i), f"{i}.json": json.dumps({"name": name}).encode()}
+    Store.of(str(tmp_path / "in")).put("a.tar", world.tar_of(files))
+    values = world.settings(
+        str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, table, input={"id_field": "name"}
+    )
+    for _ in range(2):
+        outcome = world.run(values)
+        assert outcome.code == outcomes.INCOMPLETE
+        assert "occur more than once: one;" in outcome.message
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_actor_that_refuses_is_heard(
+    tmp_path: Path, checkpoint_dir: Path, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.write_tars(str(tmp_path / "in"), shards=1, images=2)
+
+    def other_weights(*arguments: object, **named: object) -> object:
+        settled = settle(*arguments, **named)  # type: ignore[arg-type]
+        return dataclasses.replace(settled, spec=dataclasses.replace(settled.spec, weights_sha256="0" * 64))
+
+    monkeypatch.setattr(execute, "settle", other_weights)
+    outcome = world.run(world.settings(str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, table))
+    assert outcome.code == outcomes.INCOMPLETE
+    assert "are not those of the dataset (sha256" in outcome.message
+    assert "Traceback" not in outcome.message
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_field_that_holds_no_phrase_fails_its_chunk_only(tmp_path: Path, checkpoint_dir: Path) -> None:
+    files: dict[str, bytes] = {}
+    for i, phrase in enumerate(["a cup", "a dog", 7, "a cat", "a hat", "a car"]):
+        files |= {f"{i}.jpg": world.jpeg(i), f"{i}.json": json.dumps({"said": phrase}).encode()}
+    Store.of(str(tmp_path / "in")).put("a.tar", world.tar_of(files))
+    values = world.settings(str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, "unused")
+    values["queries"] = {"from": "said"}
+    outcome = world.run(values)
+    assert outcome.code == outcomes.INCOMPLETE
+    assert "queries.from: field 'said' of a.tar/2 holds 7" in outcome.message
+    assert "a.tar: chunk 1" in outcome.message
+    assert world.masks(str(tmp_path / "out")).num_rows == 4
+
+
+def test_an_output_inside_the_input_is_not_read(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.jpg").write_bytes(world.jpeg(1))
+    (source / "out" / "images").mkdir(parents=True)
+    (source / "out" / "images" / "thumb.jpg").write_bytes(world.jpeg(2))
+    found = plan.look(config.parse(world.settings(str(source), str(source / "out"), checkpoint_dir, table)))
+    assert [member.path for shard in found.shards for member in shard.members or ()] == ["a.jpg"]
+
+
+def test_a_moved_input_is_not_done_again(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
+    world.write_tars(str(tmp_path / "here"), shards=2, images=2)
+    output = str(tmp_path / "out")
+    settle(plan.look(config.parse(world.settings(str(tmp_path / "here"), output, checkpoint_dir, table))), "cpu", 1)
+    (tmp_path / "here").rename(tmp_path / "there")
+    with pytest.raises(UserError, match="the input seems to have moved"):
+        plan.look(config.parse(world.settings(str(tmp_path / "there"), output, checkpoint_dir, table)))
+
+
+def test_the_breaker() -> None:
+    breaker = Breaker()
+    for _ in range(30):
+        breaker.shard_unread("gone")
+    for _ in range(9):
+        breaker.chunk_failed("bad")
+    breaker.succeeded()
+    breaker.chunk_failed("bad")
+    breaker.check()
+    for _ in range(40):
+        breaker.succeeded()
+    breaker.chunk_failed("worse")
+    with pytest.raises(RunStopped, match=r"Stopped after 11 failed chunk\(s\) of 52; the last cause: worse"):
+        breaker.check()
