@@ -61,7 +61,7 @@ def show(output: OutputUrl, rows: Annotated[int, typer.Option(help="How many row
     """Show a few rows, and for each query how many images it was found in."""
     from clipseg_ray.results import summary
 
-    console = Console()
+    console = _wide_console()
     for title, columns, values in summary.tables(output, rows):
         table = Table(*columns, title=title, title_justify="left")
         for row in values:

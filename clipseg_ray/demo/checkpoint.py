@@ -18,6 +18,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer
 
+from clipseg_ray.model.checkpoint import quiet
+
 Architecture = Literal["demo", "rd64", "rd64-refined"]
 
 WORDS = (
@@ -66,8 +68,9 @@ def write_checkpoint(
         model = CLIPSegForImageSegmentation(config).eval()
         _liven(model)
         _calibrate(model, tokenizer, image_size)
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    with quiet():
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
     preprocessor = {
         "image_processor_type": "ViTImageProcessor",
         "processor_class": "CLIPSegProcessor",

@@ -64,7 +64,7 @@ def load(checkpoint: str, revision: str | None = None) -> Checkpoint:
         _check_files(checkpoint, directory)
         revision = None
     source = str(directory or checkpoint)
-    with _quiet(), _explained(checkpoint):
+    with quiet(), _explained(checkpoint):
         _check_config(checkpoint, _read_json(source, "config.json", revision))
         preprocessing = Preprocessing.from_config(_preprocessor_config(checkpoint, source, revision))
         tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision or "main")
@@ -227,8 +227,8 @@ def _explained(checkpoint: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars: they would fill a worker's log."""
+def quiet() -> Iterator[None]:
+    """No progress bars from transformers: they would fill a worker's log."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
