@@ -275,7 +275,8 @@ def _cluster() -> Iterator[None]:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        address = None if "RAY_ADDRESS" in os.environ else "local"
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError) as error:
         raise UserError(f"Ray cannot be reached at {os.environ.get('RAY_ADDRESS', 'this machine')}: {error}") from error
     try:
