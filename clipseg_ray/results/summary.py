@@ -14,7 +14,7 @@ SELECT m.query_id,
        count(*) AS images,
        count(*) FILTER (area > 0) AS found_in,
        round(avg(coverage), 4) AS mean_coverage,
-       round(max(score), 3) AS best_score
+       round(max(score)::DOUBLE, 3) AS best_score
 FROM masks m LEFT JOIN queries q USING (query_id)
 GROUP BY m.query_id ORDER BY found_in DESC, m.query_id
 """
@@ -22,7 +22,7 @@ GROUP BY m.query_id ORDER BY found_in DESC, m.query_id
 _STATUSES = "SELECT status, count(*) AS images, any_value(error) AS example FROM images GROUP BY status ORDER BY 2 DESC"
 
 _ROWS = """
-SELECT image_id, query_id, round(score, 3) AS score, area, round(coverage, 4) AS coverage,
+SELECT image_id, query_id, round(score::DOUBLE, 3) AS score, area, round(coverage::DOUBLE, 4) AS coverage,
        [bbox.x, bbox.y, bbox.w, bbox.h] AS bbox, left(counts, 24) || '…' AS counts
 FROM masks WHERE area > 0 ORDER BY score DESC, image_id, query_id LIMIT ?
 """
