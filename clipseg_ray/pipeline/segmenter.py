@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline.mask_rows import Asked, MaskRows
@@ -84,8 +85,6 @@ class Segmenter:
     """
 
     def __init__(self, spec: SegmenterSpec) -> None:
-        import torch
-
         from clipseg_ray.model import checkpoint
         from clipseg_ray.model.engine import Engine
 
@@ -124,6 +123,8 @@ class Segmenter:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """One row in (see ``row.ChunkRow``), one row out: column ``result``, a ``ChunkResult`` as JSON."""
+        if self.spec.compute["device"] == "cpu":
+            torch.set_num_threads(1)  # the setting is each thread's own, and Ray calls from several
         row = ChunkRow.from_arrow(batch, self.spec.preprocessing.size)
         result = ChunkResult(row.shard, row.chunk, worker=self.worker, failure=row.failure)
         if row.failure is None:

@@ -112,6 +112,23 @@ def test_a_killed_driver_loses_and_doubles_nothing(folder: Path, checkpoint_dir:
     assert not [path for path in (folder / "out").rglob("*.tmp") if not path.name.startswith(".")]
 
 
+def test_two_drivers_at_once_with_overlapping_queries(tmp_path: Path, checkpoint_dir: Path) -> None:
+    world.write_tars(str(tmp_path / "in"), shards=3, images=6)
+    processes = []
+    for name, queries in (("one", world.QUERIES[:2]), ("two", world.QUERIES[1:])):
+        table = world.write_table(tmp_path / f"{name}.jsonl", queries)
+        values = world.settings(str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, table)
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
+        processes.append(start(tmp_path / f"{name}.yaml", 1))
+    for process in processes:
+        code, text = finish(process)
+        assert code == 0, text
+    images, masks = rows(tmp_path / "out")
+    asked = [(row["image_id"], row["query_id"]) for row in masks]
+    assert len(images) == 18
+    assert len(asked) == len(set(asked)) == 18 * 3
+
+
 def test_an_interrupt_leaves_a_resumable_directory_and_says_how(folder: Path, checkpoint_dir: Path) -> None:
     config = write_config(folder, checkpoint_dir)
     process = start(config)
