@@ -68,10 +68,10 @@ def look(config: RunConfig) -> Plan:
         config.input.format or (present.input["format"] if present else None),
         present.input["root"] if present else None,
     )
-    listing = _without_output(listing, store)
     source = formats.source_of(
         listing.format, listing.root, image_field=config.input.image_field, id_field=config.input.id_field
     )
+    listing = _without_output(listing, source, store)
     if present:
         refuse_other_settings(config, store, present, listing.format)
     frozen, _ = inputs.read(store)
@@ -99,17 +99,10 @@ def look(config: RunConfig) -> Plan:
     )
 
 
-def _without_output(listing: Listing, store: Store) -> Listing:
+def _without_output(listing: Listing, source: Source, store: Store) -> Listing:
     """The listing without what our own runs wrote, where the output lies inside the input."""
     inside = f"{store.url}/"
-    root = Store(listing.root)
-    kept = tuple(
-        member
-        for member in listing.objects
-        if not (
-            member.path if "://" in member.path or member.path.startswith("/") else root.url_of(member.path)
-        ).startswith(inside)
-    )
+    kept = tuple(member for member in listing.objects if not source.url_of(member.path).startswith(inside))
     return replace(listing, objects=kept)
 
 

@@ -232,7 +232,6 @@ def _load(
 def _put(store: Store, name: str, table: pa.Table) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    with plain_errors(store.url):
-        # Whoever was first has written what every part is made from.
-        with contextlib.suppress(FileExistsError):
-            store.create(layout.queries_file(name), bytes(sink.getvalue()))
+    # Whoever was first has written what every part is made from.
+    with contextlib.suppress(FileExistsError):
+        store.create(layout.queries_file(name), bytes(sink.getvalue()))
