@@ -7,18 +7,17 @@ The weights know nothing: masks are blobs that follow the picture and the query,
 is the format: transformers' ``CLIPSegProcessor`` and ``CLIPSegForImageSegmentation`` load it as it is.
 """
 
-import itertools
 import json
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer
 
 from clipseg_ray.model.checkpoint import quiet
+from clipseg_ray.model.tokenizer import make_tokenizer
 
 Architecture = Literal["demo", "rd64", "rd64-refined"]
 
@@ -61,7 +60,7 @@ def write_checkpoint(
     The head is scaled so that logits lie on both sides of 0. The same seed gives the same weights.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer()
+    tokenizer = make_tokenizer(WORDS.split())
     config = _config(tokenizer, architecture, overrides)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -115,45 +114,6 @@ def _config(tokenizer: CLIPTokenizer, architecture: Architecture, overrides: dic
     text = text | ids | overrides.pop("text_config", {})
     vision = vision | {"patch_size": 16, "image_size": 224} | overrides.pop("vision_config", {})
     return CLIPSegConfig(text_config=text, vision_config=vision, **(sizes | overrides))
-
-
-def _tokenizer() -> CLIPTokenizer:
-    """A CLIP byte-level BPE: every byte is a token, so any text will do; each of WORDS is one token."""
-    alphabet = sorted(ByteLevel.alphabet())
-    merges = _learn_merges(sorted(set(WORDS.split())))
-    tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in merges)]
-    tokens += ["<|startoftext|>", "<|endoftext|>"]  # last, as in CLIP: pooling may look for the largest id
-    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    return CLIPTokenizer(vocab=vocabulary, merges=cast(Any, merges), model_max_length=77)
-
-
-def _learn_merges(words: list[str]) -> list[tuple[str, str]]:
-    """Byte-pair encoding carried on until each of `words` is a single token."""
-    pieces = [[*word[:-1], f"{word[-1]}</w>"] for word in words]
-    merges: list[tuple[str, str]] = []
-    while True:
-        counts: dict[tuple[str, str], int] = {}
-        for word in pieces:
-            for pair in itertools.pairwise(word):
-                counts[pair] = counts.get(pair, 0) + 1
-        if not counts:
-            return merges
-        best = min(counts, key=lambda pair: (-counts[pair], pair))
-        merges.append(best)
-        pieces = [_merge(word, best) for word in pieces]
-
-
-def _merge(word: list[str], pair: tuple[str, str]) -> list[str]:
-    merged: list[str] = []
-    position = 0
-    while position < len(word):
-        if tuple(word[position : position + 2]) == pair:
-            merged.append("".join(pair))
-            position += 2
-        else:
-            merged.append(word[position])
-            position += 1
-    return merged
 
 
 @torch.no_grad()
