@@ -7,7 +7,6 @@ The weights know nothing: masks are blobs that follow the picture and the query,
 is the format: transformers' ``CLIPSegProcessor`` and ``CLIPSegForImageSegmentation`` load it as it is.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer
 
-from clipseg_ray.model.checkpoint import quiet
+from clipseg_ray.model.saving import imagenet_preprocessing, save
 from clipseg_ray.model.tokenizer import make_tokenizer
 
 Architecture = Literal["demo", "rd64", "rd64-refined"]
@@ -35,8 +34,6 @@ WORDS = (
     "shirt cloth paper clock phone screen keyboard"
 )
 
-_IMAGENET_MEAN = [0.485, 0.456, 0.406]
-_IMAGENET_STD = [0.229, 0.224, 0.225]
 _CALIBRATION_TEXTS = ["a red circle", "the blue square", "something to sit on", "a dog", "grass", "wheels"]
 _COVERED_SHARE = 0.25  # of all pixels over all calibration pairs
 _LOGIT_STD = 3.0
@@ -67,22 +64,7 @@ def write_checkpoint(
         model = CLIPSegForImageSegmentation(config).eval()
         _liven(model)
         _calibrate(model, tokenizer, image_size)
-    with quiet():
-        model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
-    preprocessor = {
-        "image_processor_type": "ViTImageProcessor",
-        "processor_class": "CLIPSegProcessor",
-        "do_resize": True,
-        "size": {"height": image_size, "width": image_size},
-        "resample": 2,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": _IMAGENET_MEAN,
-        "image_std": _IMAGENET_STD,
-    }
-    (directory / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
+    save(directory, model, tokenizer, imagenet_preprocessing(image_size))
 
 
 def _config(tokenizer: CLIPTokenizer, architecture: Architecture, overrides: dict[str, Any]) -> CLIPSegConfig:

@@ -49,15 +49,12 @@ def embed_texts(model: Model, tokens_qt: Tensor) -> Tensor:
     return projections
 
 
-def decode(model: Model, taps: Sequence[Tensor], conditionals_rc: Tensor, image_r: Tensor) -> Tensor:
-    """Logits in patch order (see `to_patches`) of R rows, each a conditional over the picture ``image_r`` names.
-
-    taps: from `encode`. conditionals_rc: [R, c]. image_r: int64 [R], index into the taps' pictures.
-    """
+def decode(model: Model, taps: Sequence[Tensor], conditionals_rc: Tensor) -> Tensor:
+    """Logits in patch order (see `to_patches`) of R = B·K conditionals [R, c], K after K for the taps' B pictures."""
     decoder = model.decoder
     state: Tensor | None = None
     for number, (tap, layer, reduce) in enumerate(zip(taps[::-1], decoder.layers, decoder.reduces, strict=True)):
-        reduced = reduce(tap)[image_r]  # reduced once per picture, repeated afterwards
+        reduced = reduce(tap)[:, None].expand(-1, len(conditionals_rc) // len(tap), -1, -1).flatten(0, 1)
         state = reduced if state is None else reduced + state
         if number == decoder.conditional_layer:
             state = decoder.film_mul(conditionals_rc)[:, None] * state + decoder.film_add(conditionals_rc)[:, None]
