@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.training.batches import Batch
 from clipseg_ray.training.network import Model, decode, embed_texts, encode, to_patches
+from clipseg_ray.training.starting import Start
 
 _GREATEST_SCALE = 100.0
 
@@ -18,17 +16,17 @@ _GREATEST_SCALE = 100.0
 class Objective(nn.Module):
     """The losses of a batch as a function of the model's parameters."""
 
-    def __init__(
-        self, model: Model, tokenizer: Any, preprocessing: Preprocessing, contrastive_weight: float, frozen_clip: bool
-    ) -> None:
+    def __init__(self, begun: Start, contrastive_weight: float) -> None:
         super().__init__()
-        self.model = model
-        self._tokenizer = tokenizer
-        self._preprocessing = preprocessing
+        self.model: Model = begun.model
+        self._tokenizer = begun.tokenizer
+        self._preprocessing = begun.preprocessing
+        self._frozen = begun.frozen_clip
         self._weight = contrastive_weight
-        self._frozen = frozen_clip
-        longest = model.config.text_config.max_position_embeddings
-        self._longest = min(tokenizer.model_max_length, longest)
+        if not contrastive_weight:
+            self.model.clip.logit_scale.requires_grad_(False)
+        longest = self.model.config.text_config.max_position_embeddings
+        self._longest = min(self._tokenizer.model_max_length, longest)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its parts by name (detached)."""

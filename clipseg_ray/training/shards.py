@@ -54,7 +54,8 @@ class TruthShards(Collection):
                             held.append(query)
                             counts.append(row["counts"])
                     builder.add_picture(held)
-                    assert sample.offset is not None and sample.length is not None
+                    assert sample.offset is not None
+                    assert sample.length is not None
                     self._places.append((sample.source_url, sample.offset, sample.length))
                     self._sizes.append(size)
         self.truth = builder.build()
