@@ -184,6 +184,9 @@ class TrainConfig(Settings):
             yield f"model.extract_layers: give each once, in rising order (got {list(model.extract_layers)})"
         if optimiser.batch_images % self.workers.count:
             yield f"optimiser.batch_images: {optimiser.batch_images} is no multiple of workers.count"
+        for name, data in (("data", self.data), ("validation", self.validation)):
+            if data is not None and data.format == "phrasecut" and len(data.url) > 1:
+                yield f"{name}.url: a PhraseCut release is one folder (got {len(data.url)})"
         if optimiser.final_lr > optimiser.lr:
             yield "optimiser.final_lr: is more than optimiser.lr"
         if optimiser.precision == "fp16" and not self.workers.gpus:

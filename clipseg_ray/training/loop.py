@@ -32,6 +32,7 @@ from clipseg_ray.training.curve import draw_curve
 from clipseg_ray.training.log import Log
 from clipseg_ray.training.objective import Objective
 from clipseg_ray.training.optimisation import Optimiser, learning_rate
+from clipseg_ray.training.phrasecut import PhraseCut
 from clipseg_ray.training.sampling import Sampler
 from clipseg_ray.training.shards import TruthShards
 from clipseg_ray.training.starting import start
@@ -170,4 +171,6 @@ def _asked(config: TrainConfig, collection: Collection) -> dict[str, str]:
 
 def open_collection(config: DataConfig) -> Collection:
     """The pictures and truths a section names."""
+    if config.format == "phrasecut":
+        return PhraseCut(config.url[0], config.split, config.pictures, config.held_out_words, config.limit)
     return TruthShards(config.url, config.held_out_words, config.limit)
