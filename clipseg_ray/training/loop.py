@@ -91,8 +91,7 @@ class _Run:
         if config.cache is not None:
             self.collection = Cached(self.collection, begun.preprocessing, config.cache, 2, config.data.url[0])
         begun.model.to(self._device).train()
-        weight = config.optimiser.contrastive_weight
-        self._objective = Objective(begun, weight)
+        self._objective = Objective(begun, config.optimiser)
         self._optimiser = Optimiser(self._objective, config.optimiser, self._device)
         self.done = self._resume()
         self.log = Log(self._store, self.done)

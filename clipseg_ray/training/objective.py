@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipseg_ray.training.batches import Batch
+from clipseg_ray.training.config import OptimiserConfig
 from clipseg_ray.training.network import Model, decode, embed_texts, encode, to_patches
 from clipseg_ray.training.starting import Start
 
@@ -16,14 +17,14 @@ _GREATEST_SCALE = 100.0
 class Objective(nn.Module):
     """The losses of a batch as a function of the model's parameters."""
 
-    def __init__(self, begun: Start, contrastive_weight: float) -> None:
+    def __init__(self, begun: Start, config: OptimiserConfig) -> None:
         super().__init__()
         self.model: Model = begun.model
         self._tokenizer = begun.tokenizer
         self._preprocessing = begun.preprocessing
         self._frozen = begun.frozen_clip
-        self._weight = contrastive_weight
-        if not contrastive_weight:
+        self._weight = config.contrastive_weight
+        if not self._weight:
             self.model.clip.logit_scale.requires_grad_(False)
         longest = self.model.config.text_config.max_position_embeddings
         self._longest = min(self._tokenizer.model_max_length, longest)
