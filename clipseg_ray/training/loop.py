@@ -66,7 +66,7 @@ def train(config: TrainConfig, rank: int = 0, world: int = 1, report: Report | N
     if not config.optimiser.contrastive_weight:
         begun.model.clip.logit_scale.requires_grad_(False)
     objective = Objective(
-        begun.model, begun.tokenizer, begun.preprocessing, config.optimiser.contrastive_weight, begun.frozen_clip
+        begun.model, begun.tokenizer, begun.preprocessing, config.optimiser, begun.frozen_clip
     )
     optimiser = Optimiser(objective, config.optimiser, device)
     done = 0
@@ -78,7 +78,15 @@ def train(config: TrainConfig, rank: int = 0, world: int = 1, report: Report | N
             raise UserError(f"{config.output.url}: has checkpoints of another run ({error}); set another") from error
     log = Log(store, done)
     validation = _validation(config, begun.preprocessing)
-    batches = Batches(collection, begun.preprocessing, mode, crop=config.sampling.crop, threads=config.workers.loaders)
+    patches = begun.preprocessing.size // begun.model.config.vision_config.patch_size
+    batches = Batches(
+        collection,
+        begun.preprocessing,
+        mode,
+        crop=config.sampling.crop,
+        threads=config.workers.loaders,
+        patches=patches if config.optimiser.patch_weight else None,
+    )
     sampler = Sampler(collection.truth, config.sampling, config.seed)
     steps = range(done, config.optimiser.steps)
     before = time.perf_counter()

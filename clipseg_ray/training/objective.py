@@ -10,22 +10,26 @@ from torch import Tensor, nn
 
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.training.batches import Batch
+from clipseg_ray.training.config import OptimiserConfig
 from clipseg_ray.training.network import Model, decode, embed_texts, encode, to_patches
 
 _GREATEST_SCALE = 100.0
+_RARE = -4.5
+"""The logit that a query holds on a patch, before anything is known."""
 
 
 class Objective(nn.Module):
     """The losses of a batch as a function of the model's parameters."""
 
     def __init__(
-        self, model: Model, tokenizer: Any, preprocessing: Preprocessing, contrastive_weight: float, frozen_clip: bool
+        self, model: Model, tokenizer: Any, preprocessing: Preprocessing, weights: OptimiserConfig, frozen_clip: bool
     ) -> None:
         super().__init__()
         self.model = model
         self._tokenizer = tokenizer
         self._preprocessing = preprocessing
-        self._weight = contrastive_weight
+        self._weight = weights.contrastive_weight
+        self._patch_weight = weights.patch_weight
         self._frozen = frozen_clip
         longest = model.config.text_config.max_position_embeddings
         self._longest = min(tokenizer.model_max_length, longest)
@@ -50,6 +54,10 @@ class Objective(nn.Module):
             contrast = self._contrast(prompts_mc.float(), paired_mc.float(), batch.query_m)
             parts["contrastive"] = contrast.detach()
             loss = loss + self._weight * contrast
+        if self._patch_weight:
+            patch = self._by_patch(taps[-1], batch)
+            parts["patch"] = patch.detach()
+            loss = loss + self._patch_weight * patch
         return loss, parts
 
     def normalise(self, pixels_bhwc: Tensor) -> Tensor:
@@ -67,6 +75,17 @@ class Objective(nn.Module):
         )
         ids: Tensor = found["input_ids"]
         return ids
+
+    def _by_patch(self, deepest_btv: Tensor, batch: Batch) -> Tensor:
+        """Binary cross-entropy of each patch's projection with every query's text, summed over the queries."""
+        clip = self.model.clip
+        patches_bnc = clip.visual_projection(clip.vision_model.post_layernorm(deepest_btv[:, 1:]))
+        texts_qc = embed_texts(self.model, self.tokens(batch.wordings).to(patches_bnc.device))
+        logits_bnq = (patches_bnc @ texts_qc.t()).float() * patches_bnc.shape[-1] ** -0.5 + _RARE
+        cover_bqn = logits_bnq.new_zeros(logits_bnq.transpose(1, 2).shape)
+        cover_bqn[batch.picture_t, batch.query_t] = batch.cover_tn
+        loss = F.binary_cross_entropy_with_logits(logits_bnq, cover_bqn.transpose(1, 2), reduction="sum")
+        return loss / (patches_bnc.shape[0] * patches_bnc.shape[1])
 
     def _contrast(self, prompts_mc: Tensor, texts_mc: Tensor, query_m: Tensor) -> Tensor:
         """InfoNCE both ways; prompts of one query are all right answers to its texts."""

@@ -42,6 +42,11 @@ def _multiplies_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def _is_hidden(name: str, parameter: Tensor) -> bool:
+    """Whether it is a matrix inside a transformer block."""
+    return parameter.ndim == 2 and ".layers." in name
+
+
 class Optimiser:
     """Lowers an objective. Its state, the model's included, can be taken out and put back exactly."""
 
@@ -51,25 +56,33 @@ class Optimiser:
         self._device = device
         self.precision = resolve_precision(config.precision, device)
         self._trained = {name: each for name, each in objective.named_parameters() if each.requires_grad}
-        self._adamw = torch.optim.AdamW(
-            self._trained.values(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
+        hidden = [each for name, each in self._trained.items() if config.hidden_lr and _is_hidden(name, each)]
+        others = [each for name, each in self._trained.items() if not config.hidden_lr or not _is_hidden(name, each)]
+        self._optimisers: dict[str, torch.optim.Optimizer] = {
+            "adamw": torch.optim.AdamW(others, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        }
+        if config.hidden_lr:
+            self._optimisers["muon"] = torch.optim.Muon(hidden, lr=config.hidden_lr, weight_decay=config.weight_decay)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self._mean = {name: each.detach().clone() for name, each in self._trained.items()} if config.average else {}
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         """Compute, average over the workers, and apply; returns the losses of this worker's batch and the norm."""
-        rate = learning_rate(self._config, step)
-        for group in self._adamw.param_groups:
-            group["lr"] = rate
+        share = learning_rate(self._config, step) / self._config.lr
+        for name, optimiser in self._optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = share * ((self._config.hidden_lr or 0.0) if name == "muon" else self._config.lr)
         loss, parts = self._losses(batch)
         self._scaler.scale(loss).backward()
         self._average_gradients()
-        self._scaler.unscale_(self._adamw)
+        for optimiser in self._optimisers.values():
+            self._scaler.unscale_(optimiser)
         norm = nn.utils.clip_grad_norm_(self._trained.values(), self._config.clip_norm or math.inf)
-        self._scaler.step(self._adamw)
+        for optimiser in self._optimisers.values():
+            self._scaler.step(optimiser)
         self._scaler.update()
-        self._adamw.zero_grad(set_to_none=True)
+        for optimiser in self._optimisers.values():
+            optimiser.zero_grad(set_to_none=True)
         self._follow(step)
         return {"loss": loss.item(), **{name: part.item() for name, part in parts.items()}, "norm": norm.item()}
 
@@ -122,15 +135,15 @@ class Optimiser:
         """Everything that the next step depends on."""
         return {
             "trained": {name: each.detach() for name, each in self._trained.items()},
-            "adamw": self._adamw.state_dict(),
+            **{name: optimiser.state_dict() for name, optimiser in self._optimisers.items()},
             "scaler": self._scaler.state_dict(),
             "mean": self._mean,
         }
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`. Raises ValueError where it is of another model."""
-        if {name: tuple(each.shape) for name, each in state["trained"].items()} != {
+        """Go on from a `state`. Raises ValueError where it is of another model or optimiser."""
+        if not self._optimisers.keys() <= state.keys() or {name: tuple(each.shape) for name, each in state["trained"].items()} != {
             name: tuple(each.shape) for name, each in self._trained.items()
         } or state["mean"].keys() != self._mean.keys():
             raise ValueError("its parameters are not this model's")
@@ -138,5 +151,6 @@ class Optimiser:
             each.copy_(state["trained"][name])
         for name, each in self._mean.items():
             each.copy_(state["mean"][name])
-        self._adamw.load_state_dict(state["adamw"])
+        for name, optimiser in self._optimisers.items():
+            optimiser.load_state_dict(state[name])
         self._scaler.load_state_dict(state["scaler"])
