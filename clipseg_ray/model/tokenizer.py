@@ -1,4 +1,4 @@
-"""Small tokenizers in CLIP's format, for models that are trained from scratch: byte-level BPE over a given vocabulary."""
+"""Small tokenizers in CLIP's format, for models trained from scratch: byte-level BPE over a given vocabulary."""
 
 import itertools
 from collections.abc import Iterable

@@ -48,6 +48,13 @@ class Batch:
     picture_t: torch.Tensor | None = None
     query_t: torch.Tensor | None = None
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in vars(self).items()
+        }
+        return Batch(**moved)
+
 
 @dataclass(frozen=True)
 class _Item:
@@ -61,7 +68,14 @@ class Batches:
     """Prepares batches of draws over a collection."""
 
     def __init__(
-        self, collection: Collection, preprocessing: Preprocessing, mode: Mode, *, crop: bool, threads: int, patches: int | None = None
+        self,
+        collection: Collection,
+        preprocessing: Preprocessing,
+        mode: Mode,
+        *,
+        crop: bool,
+        threads: int,
+        patches: int | None = None,
     ) -> None:
         """patches: patches a side, for batches that also tell what covers each patch."""
         self._collection = collection

@@ -30,10 +30,8 @@ class Checkpoints:
         try:
             state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except Exception as error:
-            url = self._store.url_of(names[-1])
-            raise UserError(
-                f"{url}: no checkpoint of training ({' '.join(str(error).split())[:200]}); remove it"
-            ) from (error)
+            why = " ".join(str(error).split())[:200]
+            raise UserError(f"{self._store.url_of(names[-1])}: no training checkpoint ({why}); remove it") from error
         return int(names[-1].removesuffix(".pt").rpartition("-")[2]), state
 
     def put(self, steps: int, state: dict[str, Any]) -> None:

@@ -10,6 +10,11 @@ from functools import cached_property
 import numpy as np
 
 
+def has_word(text: str, words: Sequence[str]) -> bool:
+    """Whether one of ``words`` stands in the text, as a whole and in any case."""
+    return not {word.casefold() for word in words}.isdisjoint(text.casefold().split())
+
+
 @dataclass(frozen=True)
 class Query:
     """What a true mask answers.
@@ -92,7 +97,7 @@ class TruthBuilder:
     _held: list[int] = field(default_factory=list)
 
     def add_picture(self, held: Sequence[Query]) -> None:
-        """The queries that hold in the next picture, each once."""
+        """The queries that hold in the next picture; one may hold of two different masks."""
         for query in held:
             number = self._numbers.setdefault(query.query_id, len(self._queries))
             if number == len(self._queries):

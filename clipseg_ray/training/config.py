@@ -26,7 +26,7 @@ class DataConfig(Section):
     """PhraseCut: which of ``refer_<split>.json``."""
     pictures: str | None = None
     """PhraseCut: the folder of Visual Genome's pictures. Default: ``images`` in the release's folder."""
-    held_out_words: list[str] = []
+    held_out_words: tuple[str, ...] = ()
     """Phrases with one of these words are left out: classes that only testing may see."""
     limit: Count | None = None
     """Only the first so many pictures."""
@@ -58,7 +58,7 @@ class SamplingConfig(Section):
     """Only queries of these kinds get picture prompts: what a picture of a red chair shows is a chair. Default: all."""
     support_mode: str = DEFAULT_MODE
     """How support picture and mask become the picture prompt."""
-    template: Annotated[OneOrSeveral, Field(min_length=1)] = ["shuffle+"]
+    template: Annotated[OneOrSeveral, Field(min_length=1)] = Field(default_factory=lambda: ["shuffle+"])
     """Template sets or templates, one drawn per phrase."""
     crop: bool = True
     """A random square of the picture's shorter side, of up to 50 the first with 5 % foreground, else the best."""
@@ -98,7 +98,7 @@ class ModelConfig(Section):
     reduce_dim: Count = 64
     decoder_heads: Count = 4
     decoder_intermediate_size: Count = 2048
-    extract_layers: Annotated[list[int], Field(min_length=1)] = [3, 6, 9]
+    extract_layers: Annotated[tuple[int, ...], Field(min_length=1)] = (3, 6, 9)
     refined: bool = True
     """The head of two small transposed convolutions instead of one large one."""
 
@@ -188,10 +188,13 @@ class TrainConfig(Settings):
         depth = model.vision.num_hidden_layers
         if model.checkpoint is None and not all(0 <= layer < depth for layer in model.extract_layers):
             yield f"model.extract_layers: the vision tower has blocks 0…{depth - 1}"
-        if sorted(set(model.extract_layers)) != model.extract_layers:
-            yield f"model.extract_layers: give each once, in rising order (got {model.extract_layers})"
+        if sorted(set(model.extract_layers)) != list(model.extract_layers):
+            yield f"model.extract_layers: give each once, in rising order (got {list(model.extract_layers)})"
         if optimiser.batch_images % self.workers.count:
             yield f"optimiser.batch_images: {optimiser.batch_images} is no multiple of workers.count"
+        for name, data in (("data", self.data), ("validation", self.validation)):
+            if data is not None and data.format == "phrasecut" and len(data.url) > 1:
+                yield f"{name}.url: a PhraseCut release is one folder (got {len(data.url)})"
         if optimiser.final_lr > optimiser.lr:
             yield "optimiser.final_lr: is more than optimiser.lr"
         if optimiser.precision == "fp16" and not self.workers.gpus:

@@ -39,7 +39,7 @@ def initialise_decoder(model: Any) -> None:
         nn.init.zeros_(linear.bias)
     nn.init.ones_(model.decoder.film_mul.bias)  # the picture passes through before any query has been learned
     head = model.decoder.transposed_convolution
-    last = head[-1] if isinstance(head, nn.Sequential) else head
+    last: Any = head[-1] if isinstance(head, nn.Sequential) else head
     nn.init.constant_(last.bias, math.log(FOREGROUND / (1 - FOREGROUND)))
 
 

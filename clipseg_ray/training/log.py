@@ -36,3 +36,14 @@ def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _short(inner) for key, inner in value.items()}
     return value
+
+
+def told(record: dict[str, Any], steps: int) -> str:
+    """A record as a line for a person; ``steps`` is the number of the last."""
+    line = f"step {record['step']}/{steps}: loss {record['loss']:.4f} (masks {record['bce']:.4f}), "
+    line += f"{record['seconds']:.2f} s a step, of which {record['waited']:.2f} s waiting for data"
+    measured = [
+        f"\n  {kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if value is not None)
+        for kind, scores in record.get("validation", {}).items()
+    ]
+    return line + "".join(measured)

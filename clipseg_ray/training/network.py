@@ -81,13 +81,14 @@ def to_maps(logits: Tensor) -> Tensor:
 
 def _pre_norm(layer: Any, state: Tensor) -> Tensor:
     state = state + _attention(layer.self_attn, layer.layer_norm1(state))
-    return state + layer.mlp(layer.layer_norm2(state))
+    result: Tensor = state + layer.mlp(layer.layer_norm2(state))
+    return result
 
 
 def _post_norm(layer: Any, state: Tensor) -> Tensor:
     state = layer.layer_norm1(state + _attention(layer.self_attn, state))
-    state = layer.layer_norm2(state + layer.mlp(state))
-    return state
+    result: Tensor = layer.layer_norm2(state + layer.mlp(state))
+    return result
 
 
 def _attention(attention: Any, state_btd: Tensor) -> Tensor:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.training.batches import Batch
 from clipseg_ray.training.config import OptimiserConfig
 from clipseg_ray.training.network import Model, decode, embed_texts, encode, to_patches
+from clipseg_ray.training.starting import Start
 
 _GREATEST_SCALE = 100.0
 _RARE = -4.5
@@ -21,18 +19,18 @@ _RARE = -4.5
 class Objective(nn.Module):
     """The losses of a batch as a function of the model's parameters."""
 
-    def __init__(
-        self, model: Model, tokenizer: Any, preprocessing: Preprocessing, weights: OptimiserConfig, frozen_clip: bool
-    ) -> None:
+    def __init__(self, begun: Start, weights: OptimiserConfig) -> None:
         super().__init__()
-        self.model = model
-        self._tokenizer = tokenizer
-        self._preprocessing = preprocessing
+        self.model: Model = begun.model
+        self._tokenizer = begun.tokenizer
+        self._preprocessing = begun.preprocessing
+        self._frozen = begun.frozen_clip
         self._weight = weights.contrastive_weight
         self._patch_weight = weights.patch_weight
-        self._frozen = frozen_clip
-        longest = model.config.text_config.max_position_embeddings
-        self._longest = min(tokenizer.model_max_length, longest)
+        if not weights.contrastive_weight:
+            self.model.clip.logit_scale.requires_grad_(False)
+        longest = self.model.config.text_config.max_position_embeddings
+        self._longest = min(self._tokenizer.model_max_length, longest)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its parts by name (detached)."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.func import functional_call
 
 from clipseg_ray.training.batches import Batch
@@ -56,6 +58,11 @@ class Optimiser:
         self._device = device
         self.precision = resolve_precision(config.precision, device)
         self._trained = {name: each for name, each in objective.named_parameters() if each.requires_grad}
+        self._frozen = {
+            name: each.to(torch.bfloat16)
+            for name, each in objective.named_parameters()
+            if not each.requires_grad and self.precision == "bf16" and device.type == "cpu"
+        }
         hidden = [each for name, each in self._trained.items() if config.hidden_lr and _is_hidden(name, each)]
         others = [each for name, each in self._trained.items() if not config.hidden_lr or not _is_hidden(name, each)]
         self._optimisers: dict[str, torch.optim.Optimizer] = {
@@ -86,23 +93,17 @@ class Optimiser:
         self._follow(step)
         return {"loss": loss.item(), **{name: part.item() for name, part in parts.items()}, "norm": norm.item()}
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _losses(self, batch: Batch) -> Any:
         if self._device.type == "cpu":
             if self.precision == "fp32":
-                result: tuple[Tensor, dict[str, Tensor]] = self._objective(batch)
-                return result
+                return self._objective(batch)
             # Weights rounded once a step and everything computed in bf16: autocast's conversions cost a CPU more
             # than bf16 saves. The weights that are kept and updated are fp32.
-            rounded = {
-                name: each.to(torch.bfloat16) if each.is_floating_point() else each
-                for name, each in self._objective.named_parameters()
-            }
-            result = functional_call(self._objective, rounded, (batch,))
-            return result
+            rounded = {name: each.to(torch.bfloat16) for name, each in self._trained.items()}
+            return functional_call(self._objective, {**self._frozen, **rounded}, (batch,))
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
         with torch.autocast("cuda", dtype, enabled=self.precision != "fp32"):
-            result = self._objective(batch)
-        return result
+            return self._objective(batch)
 
     def _average_gradients(self) -> None:
         """The mean over all workers, in one message; a parameter that one worker did not use counts as 0 there."""
@@ -125,11 +126,18 @@ class Optimiser:
         decay = min(self._config.average, (step + 1) / (step + 10))  # early means forget faster
         torch._foreach_lerp_(list(self._mean.values()), [p.detach() for p in self._trained.values()], 1 - decay)
 
-    def weights(self) -> dict[str, Tensor]:
-        """What is measured and saved: the model's whole state, with the running means where there are any."""
-        prefix = "model."
-        means = {name.removeprefix(prefix): each for name, each in self._mean.items()}
-        return {**self._objective.model.state_dict(), **means}
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the model has the weights that are measured and saved: the running means, where there are any."""
+        with torch.no_grad():
+            kept = {name: self._trained[name].clone() for name in self._mean}
+            for name, mean in self._mean.items():
+                self._trained[name].copy_(mean)
+            try:
+                yield
+            finally:
+                for name, own in kept.items():
+                    self._trained[name].copy_(own)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -142,15 +150,11 @@ class Optimiser:
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`. Raises ValueError where it is of another model or optimiser."""
-        if not self._optimisers.keys() <= state.keys() or {name: tuple(each.shape) for name, each in state["trained"].items()} != {
-            name: tuple(each.shape) for name, each in self._trained.items()
-        } or state["mean"].keys() != self._mean.keys():
-            raise ValueError("its parameters are not this model's")
+        """Go on from a `state` of the same model and configuration."""
         for name, each in self._trained.items():
             each.copy_(state["trained"][name])
-        for name, each in self._mean.items():
-            each.copy_(state["mean"][name])
+        for name, mean in self._mean.items():
+            mean.copy_(state["mean"][name])
         for name, optimiser in self._optimisers.items():
             optimiser.load_state_dict(state[name])
         self._scaler.load_state_dict(state["scaler"])

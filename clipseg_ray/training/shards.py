@@ -22,7 +22,7 @@ from clipseg_ray.sources.base import Sample, Shard
 from clipseg_ray.sources.listing import discover
 from clipseg_ray.sources.webdataset import WebDataset
 from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.training.collection import Collection, Query, TruthBuilder
+from clipseg_ray.training.collection import Collection, Query, TruthBuilder, has_word
 
 
 class TruthShards(Collection):
@@ -35,7 +35,6 @@ class TruthShards(Collection):
         """
         listing = discover(urls, "webdataset")
         source = WebDataset(listing.root)
-        held_out = {word.casefold() for word in held_out_words}
         builder = TruthBuilder()
         self._places: list[tuple[str, int, int]] = []
         self._sizes: list[tuple[int, int]] = []
@@ -49,17 +48,18 @@ class TruthShards(Collection):
                     rows, size = _sidecar(sample)
                     held = []
                     for row in rows:
-                        query = _query(row, known, held_out)
+                        query = _query(row, known, held_out_words)
                         if query is not None:
                             held.append(query)
                             counts.append(row["counts"])
                     builder.add_picture(held)
-                    assert sample.offset is not None and sample.length is not None
+                    assert sample.offset is not None
+                    assert sample.length is not None
                     self._places.append((sample.source_url, sample.offset, sample.length))
                     self._sizes.append(size)
         self.truth = builder.build()
         objects = [(member.path, member.size, member.etag) for member in listing.objects]
-        self.fingerprint = hashlib.sha256(repr((objects, sorted(held_out), limit)).encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(repr((objects, sorted(held_out_words), limit)).encode()).hexdigest()
         self._counts = pa.array(counts, pa.large_string())
 
     def encoded(self, picture: int) -> bytes:
@@ -98,10 +98,10 @@ def _sidecar(sample: Sample) -> tuple[list[dict[str, Any]], tuple[int, int]]:
     return rows, size  # type: ignore[return-value]
 
 
-def _query(row: dict[str, Any], known: dict[Any, Query], held_out: set[str]) -> Query | None:
+def _query(row: dict[str, Any], known: dict[Any, Query], held_out_words: Sequence[str]) -> Query | None:
     """The row's query, None where no text of it may be used."""
     key = (row["query_id"], *row["texts"])
     if key not in known:
-        texts = tuple(text for text in row["texts"] if held_out.isdisjoint(text.casefold().split()))
+        texts = tuple(text for text in row["texts"] if not has_word(text, held_out_words))
         known[key] = Query(row["query_id"], row["kind"], texts, frozenset(row["texts"]))
     return known[key] if known[key].texts else None

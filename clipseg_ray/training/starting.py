@@ -35,11 +35,11 @@ def start(config: ModelConfig, texts: Iterable[str], seed: int) -> Start:
     Over a checkpoint the decoder is new, and everything else the checkpoint's; pictures are of ``config.image_size``.
     Raises UserError for a checkpoint that cannot be loaded or lacks a block of ``extract_layers``.
     """
-    decoder = {
+    decoder: dict[str, Any] = {
         "reduce_dim": config.reduce_dim,
         "decoder_num_attention_heads": config.decoder_heads,
         "decoder_intermediate_size": config.decoder_intermediate_size,
-        "extract_layers": config.extract_layers,
+        "extract_layers": list(config.extract_layers),
         "use_complex_transposed_convolution": config.refined,
     }
     if config.checkpoint is None:
