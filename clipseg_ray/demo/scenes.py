@@ -162,9 +162,16 @@ def _objects(rng: np.random.Generator, side: int, held_out_pairs: bool) -> list[
         sketch, pattern = Sketch(), patterns.pick(rng, plan.size)
         kind = CATALOGUE[plan.name]
         kind.draw(sketch, rng)
-        line = 0.0 if rng.random() < 0.45 else rng.uniform(0.5, 1.1)
+        # A pattern hides the drawing beneath unless its parts have contours.
+        bare = pattern in ("plain", "shaded") and rng.random() < 0.55
+        line = 0.0 if bare else rng.uniform(0.5, 1.1)
         pose = Pose(
-            plan.size, rng.uniform(-kind.turn, kind.turn), rng.uniform(-0.12, 0.12), bool(rng.random() < 0.5), line
+            plan.size,
+            turn=rng.uniform(-kind.turn, kind.turn),
+            lean=rng.uniform(-0.12, 0.12),
+            left=bool(rng.random() < 0.5),
+            stretch=rng.uniform(0.86, 1.16),
+            line=line,
         )
         cutout = render(rng, sketch, pose, colours.pick(rng, plan.colour), pattern)
         height, width = cutout.cover_hw.shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ class Batch:
     pixels: uint8 [B, S, S, 3]. prompts: float32 [M, 3, S, S], normalised. labels: bool [R, S, S]. texts: the distinct
     ones, and text_r int64 [R] which is each row's. prompt_row_m: int64 [M], the rows with a picture prompt.
     share_m: float32 [M], the prompt's share in the blend. query_m: int64 [M], which query it shows.
+
+    Where patches are asked by themselves: wordings, a text for each of all Q queries; cover_tn: float32 [T, n·n], the
+    share of each patch that each truth of the B pictures covers; picture_t, query_t: int64 [T], whose it is.
     """
 
     pixels: torch.Tensor
@@ -40,6 +43,10 @@ class Batch:
     prompt_row_m: torch.Tensor
     share_m: torch.Tensor
     query_m: torch.Tensor
+    wordings: tuple[str, ...] = ()
+    cover_tn: torch.Tensor | None = None
+    picture_t: torch.Tensor | None = None
+    query_t: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
@@ -54,34 +61,50 @@ class _Item:
     pixels_hwc: np.ndarray
     labels_khw: np.ndarray
     prompts: dict[int, np.ndarray]
+    cover_tn: np.ndarray | None
 
 
 class Batches:
     """Prepares batches of draws over a collection."""
 
     def __init__(
-        self, collection: Collection, preprocessing: Preprocessing, mode: Mode, *, crop: bool, threads: int
+        self,
+        collection: Collection,
+        preprocessing: Preprocessing,
+        mode: Mode,
+        *,
+        crop: bool,
+        threads: int,
+        patches: int | None = None,
     ) -> None:
+        """patches: patches a side, for batches that also tell what covers each patch."""
         self._collection = collection
         self._preprocessing = preprocessing
         self._mode = mode
         self._crop = crop
         self._threads = threads
+        self._patches = patches
 
     def steps(self, sampler: Sampler, steps: range, images: int, rank: int, world: int) -> Iterator[Batch]:
         """The batches of a worker for some steps; all workers together draw ``images`` pictures a step."""
         share = images // world
         with ThreadPoolExecutor(self._threads, "batch", initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            window: deque[tuple[list[Draw], list[Future[_Item]]]] = deque()
+            window: deque[tuple[int, list[Draw], list[Future[_Item]]]] = deque()
+
+            def collated() -> Batch:
+                step, draws, futures = window.popleft()
+                batch = self._collate(draws, futures)
+                return batch if self._patches is None else replace(batch, wordings=sampler.wordings(step))
+
             try:
                 for step in steps:
                     first = step * images + rank * share
                     draws = [sampler.draw(position) for position in range(first, first + share)]
-                    window.append((draws, [pool.submit(self._item, draw) for draw in draws]))
+                    window.append((step, draws, [pool.submit(self._item, draw) for draw in draws]))
                     if len(window) > _AHEAD:
-                        yield self._collate(*window.popleft())
+                        yield collated()
                 while window:
-                    yield self._collate(*window.popleft())
+                    yield collated()
             finally:
                 pool.shutdown(cancel_futures=True)
 
@@ -113,7 +136,14 @@ class Batches:
         for number, row in enumerate(draw.rows):
             if row.support is not None and (prompt := self._prompt(row.support)) is not None:
                 prompts[number] = prompt
-        return _Item(squash_picture(pixels_hwc, self._preprocessing), labels_khw, prompts)
+        cover_tn = None
+        if self._patches is not None:
+            every = self._collection.truth.of(draw.picture)
+            every_thw = self._collection.masks(list(every)) if len(every) else np.zeros((0, height, width), bool)
+            if self._crop and height != width:
+                every_thw = every_thw[:, rows, columns]
+            cover_tn = _covered(squash_masks(every_thw, side), self._patches)
+        return _Item(squash_picture(pixels_hwc, self._preprocessing), labels_khw, prompts, cover_tn)
 
     def _prompt(self, support: int) -> np.ndarray | None:
         """The picture prompt of a truth; None where its mask has no pixel left."""
@@ -130,6 +160,13 @@ class Batches:
         texts = {text: number for number, text in enumerate(dict.fromkeys(row.text for row in rows))}
         prompts = {b * asked + k: prompt for b, item in enumerate(items) for k, prompt in item.prompts.items()}
         stacked = np.stack(list(prompts.values())) if prompts else np.zeros((0, 3, side, side), np.float32)
+        patches: dict[str, Any] = {}
+        if self._patches is not None:
+            truth = self._collection.truth
+            every = [truth.of(draw.picture) for draw in draws]
+            patches["cover_tn"] = torch.from_numpy(np.concatenate([item.cover_tn for item in items]))
+            patches["picture_t"] = torch.tensor([b for b, held in enumerate(every) for _ in held])
+            patches["query_t"] = torch.tensor([int(truth.query_t[each]) for held in every for each in held])
         return Batch(
             pixels=torch.from_numpy(np.stack([item.pixels_hwc for item in items])),
             prompts=torch.from_numpy(stacked),
@@ -139,4 +176,14 @@ class Batches:
             prompt_row_m=torch.tensor(list(prompts), dtype=torch.int64),
             share_m=torch.tensor([rows[r].share for r in prompts], dtype=torch.float32),
             query_m=torch.tensor([rows[r].query for r in prompts], dtype=torch.int64),
+            **patches,
         )
+
+
+def _covered(masks_thw: np.ndarray, patches: int) -> np.ndarray:
+    """The share of each patch inside: bool [T, S, S] → float32 [T, patches²]."""
+    side = masks_thw.shape[1] // patches
+    masks_thw = masks_thw[:, : side * patches, : side * patches]
+    rows = masks_thw.view(np.uint8).reshape(-1, side, patches * side).sum(1, dtype=np.uint16)
+    cells = rows.reshape(-1, patches, side).sum(2, dtype=np.uint32)
+    return (cells / np.float32(side * side)).astype(np.float32).reshape(len(masks_thw), patches**2)

@@ -54,6 +54,8 @@ class SamplingConfig(Section):
     """The picture prompt's share in the blend is uniform between these; the authors' code has 0.5 and 1."""
     support_alone: Share = 0.0
     """Share of the picture prompts that stand alone, without the text."""
+    support_kinds: list[str] | None = None
+    """Only queries of these kinds get picture prompts: what a picture of a red chair shows is a chair. Default: all."""
     support_mode: str = DEFAULT_MODE
     """How support picture and mask become the picture prompt."""
     template: Annotated[OneOrSeveral, Field(min_length=1)] = Field(default_factory=lambda: ["shuffle+"])
@@ -102,13 +104,16 @@ class ModelConfig(Section):
 
 
 class OptimiserConfig(Section):
-    """AdamW from ``lr`` along a cosine to ``final_lr``."""
+    """AdamW from ``lr`` along a cosine to ``final_lr``, as published; Muon beside it where ``hidden_lr`` is given."""
 
     steps: Count = 20_000
     batch_images: Count = 64
     """Pictures in a step, over all workers."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     final_lr: Annotated[float, Field(ge=0)] = 1e-4
+    hidden_lr: Annotated[float, Field(gt=0)] | None = None
+    """Rate of Muon (orthogonalised momentum, K. Jordan 2024) for the matrices inside transformer blocks, along the same
+    curve: a tower from scratch learns faster with it. None: AdamW for all."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Steps in which the rate rises linearly from 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -116,6 +121,9 @@ class OptimiserConfig(Section):
     """Greatest norm of the gradient."""
     contrastive_weight: Annotated[float, Field(ge=0)] = 0.0
     """Of the loss that draws picture prompt and text of one query together."""
+    patch_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Of the loss that has every patch tell by itself which queries hold there, through CLIP's own projections. It
+    stands for CLIP's pre-training where there is none: each picture answers all queries at once, without the decoder."""
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of the running mean of the weights, which is then what is measured and saved."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

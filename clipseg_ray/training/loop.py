@@ -95,8 +95,14 @@ class _Run:
         self._optimiser = Optimiser(self._objective, config.optimiser, self._device)
         self.done = self._resume()
         self.log = Log(self._store, self.done)
+        patches = begun.preprocessing.size // begun.model.config.vision_config.patch_size
         self.batches = Batches(
-            self.collection, begun.preprocessing, mode, crop=config.sampling.crop, threads=config.workers.loaders
+            self.collection,
+            begun.preprocessing,
+            mode,
+            crop=config.sampling.crop,
+            threads=config.workers.loaders,
+            patches=patches if config.optimiser.patch_weight else None,
         )
         self._validation = None
         if config.validation is not None:

@@ -12,6 +12,8 @@ from clipseg_ray.training.network import Model, decode, embed_texts, encode, to_
 from clipseg_ray.training.starting import Start
 
 _GREATEST_SCALE = 100.0
+_RARE = -4.5
+"""The logit that a query holds on a patch, before anything is known."""
 
 
 class Objective(nn.Module):
@@ -24,6 +26,7 @@ class Objective(nn.Module):
         self._preprocessing = begun.preprocessing
         self._frozen = begun.frozen_clip
         self._weight = config.contrastive_weight
+        self._patch_weight = config.patch_weight
         if not self._weight:
             self.model.clip.logit_scale.requires_grad_(False)
         longest = self.model.config.text_config.max_position_embeddings
@@ -45,10 +48,16 @@ class Objective(nn.Module):
         labels = to_patches(batch.labels, self.model).float()
         loss = F.binary_cross_entropy_with_logits(logits, labels)
         parts = {"bce": loss.detach()}
-        if self._weight and prompts_mc is not None:
-            contrast = self._contrast(prompts_mc.float(), paired_mc.float(), batch.query_m)
+        if self._weight:  # 0 where no row has a picture prompt, so that all workers tell of the same parts
+            contrast = loss.new_zeros(())
+            if prompts_mc is not None:
+                contrast = self._contrast(prompts_mc.float(), paired_mc.float(), batch.query_m)
             parts["contrastive"] = contrast.detach()
             loss = loss + self._weight * contrast
+        if self._patch_weight:
+            patch = self._by_patch(taps[-1], batch)
+            parts["patch"] = patch.detach()
+            loss = loss + self._patch_weight * patch
         return loss, parts
 
     def normalise(self, pixels_bhwc: Tensor) -> Tensor:
@@ -66,6 +75,17 @@ class Objective(nn.Module):
         )
         ids: Tensor = found["input_ids"]
         return ids
+
+    def _by_patch(self, deepest_btv: Tensor, batch: Batch) -> Tensor:
+        """Binary cross-entropy of each patch's projection with every query's text, summed over the queries."""
+        clip = self.model.clip
+        patches_bnc = clip.visual_projection(clip.vision_model.post_layernorm(deepest_btv[:, 1:]))
+        texts_qc = embed_texts(self.model, self.tokens(batch.wordings).to(patches_bnc.device))
+        logits_bnq = (patches_bnc @ texts_qc.t()).float() * patches_bnc.shape[-1] ** -0.5 + _RARE
+        cover_bqn = logits_bnq.new_zeros(logits_bnq.transpose(1, 2).shape)
+        cover_bqn[batch.picture_t, batch.query_t] = batch.cover_tn
+        loss = F.binary_cross_entropy_with_logits(logits_bnq, cover_bqn.transpose(1, 2), reduction="sum")
+        return loss / (patches_bnc.shape[0] * patches_bnc.shape[1])
 
     def _contrast(self, prompts_mc: Tensor, texts_mc: Tensor, query_m: Tensor) -> Tensor:
         """InfoNCE both ways; prompts of one query are all right answers to its texts."""

@@ -44,6 +44,11 @@ def _multiplies_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def _is_hidden(name: str, parameter: Tensor) -> bool:
+    """Whether it is a matrix inside a transformer block."""
+    return parameter.ndim == 2 and ".layers." in name
+
+
 class Optimiser:
     """Lowers an objective. Its state, the model's included, can be taken out and put back exactly."""
 
@@ -58,25 +63,34 @@ class Optimiser:
             for name, each in objective.named_parameters()
             if not each.requires_grad and self.precision == "bf16" and device.type == "cpu"
         }
-        self._adamw = torch.optim.AdamW(
-            self._trained.values(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
+        hidden = {name for name, each in self._trained.items() if config.hidden_lr and _is_hidden(name, each)}
+        others = [each for name, each in self._trained.items() if name not in hidden]
+        self._optimisers: dict[str, torch.optim.Optimizer] = {
+            "adamw": torch.optim.AdamW(others, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        }
+        if config.hidden_lr:
+            matrices = [each for name, each in self._trained.items() if name in hidden]
+            self._optimisers["muon"] = torch.optim.Muon(matrices, lr=config.hidden_lr, weight_decay=config.weight_decay)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self._mean = {name: each.detach().clone() for name, each in self._trained.items()} if config.average else {}
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         """Compute, average over the workers, and apply; returns the losses of this worker's batch and the norm."""
-        rate = learning_rate(self._config, step)
-        for group in self._adamw.param_groups:
-            group["lr"] = rate
+        share = learning_rate(self._config, step) / self._config.lr
+        for name, optimiser in self._optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = share * ((self._config.hidden_lr or 0.0) if name == "muon" else self._config.lr)
         loss, parts = self._losses(batch)
         self._scaler.scale(loss).backward()
         self._average_gradients()
-        self._scaler.unscale_(self._adamw)
+        for optimiser in self._optimisers.values():
+            self._scaler.unscale_(optimiser)
         norm = nn.utils.clip_grad_norm_(self._trained.values(), self._config.clip_norm or math.inf)
-        self._scaler.step(self._adamw)
+        for optimiser in self._optimisers.values():
+            self._scaler.step(optimiser)
         self._scaler.update()
-        self._adamw.zero_grad(set_to_none=True)
+        for optimiser in self._optimisers.values():
+            optimiser.zero_grad(set_to_none=True)
         self._follow(step)
         return {"loss": loss.item(), **{name: part.item() for name, part in parts.items()}, "norm": norm.item()}
 
@@ -93,12 +107,12 @@ class Optimiser:
             return self._objective(batch)
 
     def _average_gradients(self) -> None:
-        """The mean over all workers, in one message; a parameter that one worker did not use counts as 0 there."""
-        if not dist.is_initialized() or dist.get_world_size() == 1:
-            return
+        """The mean over all workers, in one message; a parameter that a batch did not use counts as 0 there."""
         for each in self._trained.values():
             if each.grad is None:
                 each.grad = torch.zeros_like(each)
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return
         gradients = [each.grad for each in self._trained.values() if each.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
@@ -130,7 +144,7 @@ class Optimiser:
         """Everything that the next step depends on."""
         return {
             "trained": {name: each.detach() for name, each in self._trained.items()},
-            "adamw": self._adamw.state_dict(),
+            **{name: optimiser.state_dict() for name, optimiser in self._optimisers.items()},
             "scaler": self._scaler.state_dict(),
             "mean": self._mean,
         }
@@ -142,5 +156,6 @@ class Optimiser:
             each.copy_(state["trained"][name])
         for name, mean in self._mean.items():
             mean.copy_(state["mean"][name])
-        self._adamw.load_state_dict(state["adamw"])
+        for name, optimiser in self._optimisers.items():
+            optimiser.load_state_dict(state[name])
         self._scaler.load_state_dict(state["scaler"])

@@ -78,6 +78,11 @@ class Sampler:
         rows = tuple(self._row(picture, held, number, rng) for number in range(self._config.phrases_per_image))
         return Draw(picture, held[0], rows, (self._seed, 2, position))
 
+    def wordings(self, step: int) -> tuple[str, ...]:
+        """One wording of every query, drawn anew each step."""
+        rng = np.random.default_rng([self._seed, 4, step])
+        return tuple(query.texts[rng.integers(len(query.texts))] for query in self._truth.queries)
+
     def _epoch(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self._seed, 0, epoch]).permutation(len(self._anchors))
 
@@ -102,7 +107,8 @@ class Sampler:
         text = texts[rng.integers(len(texts))]
         template = self._templates[rng.integers(len(self._templates))]
         support, share = None, 0.0
-        if rng.random() < config.support_share:
+        kinds = config.support_kinds
+        if (kinds is None or truth.queries[query].kind in kinds) and rng.random() < config.support_share:
             support = self._support(picture, query, rng)
             low, high = config.support_weight
             share = 1.0 if rng.random() < config.support_alone else float(rng.uniform(low, high))

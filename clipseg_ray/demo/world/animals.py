@@ -40,16 +40,18 @@ def _legs(
 def horse(sketch: Sketch, rng: np.random.Generator) -> None:
     """A long face on a strong neck with a mane, high legs, a hanging tail."""
     hair: Paint = ("deep", EYE, PAPER)[rng.integers(3)]
-    gait = rng.uniform(2, 13)
-    _legs(sketch, rng, (18, 66), 38, 86, 8, gait)
-    sketch.curve([(8, 18), (-6, 26), (-9, 44), (-6, 60)], 8, 12, hair, "tail")
-    sketch.blob([(6, 16), (30, 14), (56, 13), (76, 18), (80, 34), (66, 46), (34, 44), (12, 42), (3, 30)], "body")
-    head = (100.0, -20.0) if rng.random() < 0.75 else (106.0, 4.0)
+    gait, belly = rng.uniform(2, 14), rng.uniform(42, 50)
+    _legs(sketch, rng, (18, 66), 38, rng.uniform(78, 94), rng.uniform(8, 11), gait)
+    sketch.curve([(8, 18), (-8, 26), (-12, 44), (-8, 62)], 9, 15, hair, "tail")
+    sketch.blob(
+        [(6, 16), (30, 14), (56, 13), (76, 18), (80, 34), (66, belly), (34, belly - 2), (12, 42), (3, 30)], "body"
+    )
+    head = (rng.uniform(94, 104), rng.uniform(-26, -12)) if rng.random() < 0.75 else (106.0, rng.uniform(0, 12))
     muzzle = (head[0] + 15, head[1] + 19)
     sketch.limb([(70, 26), (head[0] - 5, head[1] + 4)], 30, 17)
-    for x in (-8, 1):
+    for x in (-9, 1):
         sketch.polygon(
-            [(head[0] + x - 5, head[1] - 5), (head[0] + x - 1, head[1] - 20), (head[0] + x + 5, head[1] - 4)],
+            [(head[0] + x - 6, head[1] - 3), (head[0] + x - 1, head[1] - 25), (head[0] + x + 7, head[1] - 2)],
             "dark",
             "ear",
         )
@@ -63,9 +65,9 @@ def dog(sketch: Sketch, rng: np.random.Generator) -> None:
     """A long muzzle with a black nose, big hanging ears, a tail held up; standing or sitting."""
     ear: Paint = ("deep", "dark")[rng.integers(2)]
     if rng.random() < 0.7:
-        long, foot = rng.uniform(58, 80), rng.uniform(62, 76)
-        sketch.curve([(6, 22), (-8, 14), (-12, -6)], 9, 6, "dark", "tail")
-        _legs(sketch, rng, (12, long - 8), 36, foot, 9.5, rng.uniform(1, 9))
+        long, foot = rng.uniform(54, 84), rng.uniform(60, 82)
+        sketch.curve([(6, 22), (-8, 14), (-12, rng.uniform(-16, 0))], 11, 8, "dark", "tail")
+        _legs(sketch, rng, (12, long - 8), 36, foot, rng.uniform(9, 12), rng.uniform(1, 11))
         sketch.blob(
             [(4, 16), (long * 0.5, 18), (long, 14), (long + 6, 30), (long - 4, 44), (long * 0.5, 42), (8, 42), (0, 30)],
             "body",
@@ -73,7 +75,7 @@ def dog(sketch: Sketch, rng: np.random.Generator) -> None:
         x, y = long + 8, 4.0
         sketch.limb([(long - 4, 24), (x - 2, y + 4)], 24, 20)
     else:
-        sketch.curve([(6, 76), (-12, 74), (-22, 60)], 9, 6, "dark", "tail")
+        sketch.curve([(6, 76), (-12, 74), (-22, rng.uniform(44, 64))], 11, 8, "dark", "tail")
         sketch.limb([(46, 46), (50, 82)], 12, 11, "deep", LEG)
         sketch.blob([(34, 14), (56, 20), (58, 44), (44, 78), (14, 84), (2, 70), (10, 44)], "body")
         sketch.ellipse(22, 80, 18, 8, "dark", LEG)
@@ -83,7 +85,7 @@ def dog(sketch: Sketch, rng: np.random.Generator) -> None:
     sketch.ellipse(x, y, 18, 16, "body")
     sketch.limb([(x + 8, y + 5), (x + 26, y + 8)], 16, 12, "light")
     sketch.ellipse(x + 31, y + 5, 5, 4.2, EYE)
-    sketch.blob([(x - 10, y - 15), (x - 2, y - 10), (x - 3, y + 12), (x - 11, y + 20), (x - 19, y + 8)], ear, "ear")
+    sketch.blob([(x - 11, y - 16), (x - 1, y - 10), (x - 2, y + 13), (x - 11, y + 24), (x - 21, y + 10)], ear, "ear")
     _eye(sketch, x + 8, y - 4)
 
 
@@ -98,17 +100,17 @@ def cat(sketch: Sketch, rng: np.random.Generator) -> None:
             sketch.ellipse(x, 87, 8, 5, "light", LEG)
         x, y = 0.0, 12.0
     else:
-        long, foot = rng.uniform(62, 76), rng.uniform(62, 70)
+        long, foot = rng.uniform(58, 82), rng.uniform(62, 76)
         sketch.curve([(6, 28), (-10, 20), (-12, -4), (-4, -18)], 9, 8, "dark", "tail")
-        _legs(sketch, rng, (10, long - 8), 38, foot, 9, rng.uniform(1, 9))
+        _legs(sketch, rng, (10, long - 8), 38, foot, rng.uniform(9, 11), rng.uniform(1, 11))
         sketch.blob(
             [(4, 24), (long * 0.5, 20), (long, 22), (long + 4, 34), (long - 4, 46), (long * 0.5, 44), (6, 46), (0, 36)],
             "body",
         )
         x, y = long + 7, 14.0
     for s in (-1, 1):
-        sketch.polygon([(x + s * 21, y - 2), (x + s * 19, y - 30), (x + s * 2, y - 14)], "body", "ear")
-        sketch.polygon([(x + s * 17, y - 8), (x + s * 16.5, y - 22), (x + s * 7, y - 14)], (240, 170, 170), "ear")
+        sketch.polygon([(x + s * 22, y + 1), (x + s * 21, y - 34), (x + s * 1, y - 13)], "body", "ear")
+        sketch.polygon([(x + s * 18, y - 8), (x + s * 17.5, y - 25), (x + s * 7, y - 14)], (240, 170, 170), "ear")
     sketch.ellipse(x, y, 22, 18, "body")
     for s in (-1, 1):
         sketch.ellipse(x + s * 8.5, y - 3, 4.4, 4.6, (214, 222, 90))
@@ -195,17 +197,17 @@ def fish(sketch: Sketch, rng: np.random.Generator) -> None:
 def person(sketch: Sketch, rng: np.random.Generator) -> None:
     """From the front, in trousers or a dress of the person's colour; standing, walking or waving."""
     skin, hair = _SKINS[rng.integers(len(_SKINS))], _HAIR[rng.integers(len(_HAIR))]
-    dress, stride = rng.random() < 0.35, rng.uniform(3, 13)
+    dress, foot_y = rng.random() < 0.35, rng.uniform(84, 98)
     trousers: Paint = skin if dress else ("deep", "dark", (52, 58, 78))[rng.integers(3)]
     long = dress or rng.random() < 0.35
     if long:
         sketch.blob([(-13, -20), (0, -31), (13, -20), (14, 4), (-14, 4)], hair)
     for side in (-1, 1):
-        foot = side * (5 + stride)
+        foot = side * rng.uniform(6, 24)
         sketch.limb(
-            [(side * 6, 44), (foot, 92)], 13 if not dress else 9, 10 if not dress else 8, trousers, "person leg"
+            [(side * 6, 44), (foot, foot_y)], 14 if not dress else 11, 12 if not dress else 10, trousers, "person leg"
         )
-        sketch.limb([(foot, 95), (foot + 4 * side, 95)], 8, paint=TYRE, part="person leg")
+        sketch.limb([(foot, foot_y + 3), (foot + 4 * side, foot_y + 3)], 9, paint=TYRE, part="person leg")
         lift = rng.choice((36.0, 30.0, 4.0, -24.0), p=(0.4, 0.2, 0.2, 0.2))
         elbow = (side * 23, 18.0 if lift > 0 else 6.0)
         hand = (side * (22 if lift > 20 else 34), lift)

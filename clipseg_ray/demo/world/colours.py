@@ -71,5 +71,5 @@ def outline(body: np.ndarray) -> np.ndarray:
 
 def muted(rng: np.random.Generator, brightness: tuple[float, float] = (45, 90)) -> RGB:
     """A colour of no name, for grounds and clutter: never a vivid red, yellow, green or blue."""
-    red, green, blue = hsv(rng.uniform(0, 360), rng.uniform(3, 32), rng.uniform(*brightness))
+    red, green, blue = hsv(rng.uniform(0, 360), rng.uniform(3, 28), rng.uniform(*brightness))
     return int(red), int(green), int(blue)

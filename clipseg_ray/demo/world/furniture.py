@@ -22,7 +22,7 @@ def chair(sketch: Sketch, rng: np.random.Generator) -> None:
 
 
 def _chair_from_front(sketch: Sketch, rng: np.random.Generator, legs: Paint) -> None:
-    top, thick, foot = rng.uniform(-8, 8), rng.uniform(7.5, 10), rng.uniform(96, 108)
+    top, thick, foot = rng.uniform(-8, 8), rng.uniform(9, 12), rng.uniform(96, 110)
     for x in (15, 57):
         sketch.limb([(x, 58), (x, foot - 9)], thick, paint="deep" if legs == "dark" else legs, part=LEG)
     back = rng.integers(3)
@@ -41,7 +41,7 @@ def _chair_from_front(sketch: Sketch, rng: np.random.Generator, legs: Paint) -> 
 
 
 def _chair_from_side(sketch: Sketch, rng: np.random.Generator, legs: Paint) -> None:
-    slant, thick, foot = rng.uniform(-8, 2), rng.uniform(7.5, 10), rng.uniform(96, 108)
+    slant, thick, foot = rng.uniform(-8, 2), rng.uniform(9, 12), rng.uniform(96, 110)
     far: Paint = "deep" if legs == "dark" else legs
     sketch.limb([(19, 60), (17, foot - 4)], thick, thick - 2, far, LEG)
     sketch.limb([(53, 60), (56, foot - 4)], thick, thick - 2, far, LEG)
@@ -55,18 +55,18 @@ def _chair_from_side(sketch: Sketch, rng: np.random.Generator, legs: Paint) -> N
 
 def sofa(sketch: Sketch, rng: np.random.Generator) -> None:
     """From the front: back, arms, cushions, short legs."""
-    wide, back, arm = rng.uniform(95, 130), rng.uniform(0, 14), rng.uniform(13, 19)
+    wide, back, arm, foot = rng.uniform(112, 145), rng.uniform(0, 14), rng.uniform(15, 21), rng.uniform(90, 98)
     legs: Paint = (WOOD, TYRE, "deep")[rng.integers(3)]
     for x in (arm / 2, wide - arm / 2):
-        sketch.polygon([(x - 6, 70), (x + 6, 70), (x + 4, 88), (x - 4, 88)], legs, LEG)
+        sketch.polygon([(x - 8, 70), (x + 8, 70), (x + 6, foot), (x - 6, foot)], legs, LEG)
     sketch.box(4, back, wide - 4, 60, "dark", rounding=rng.uniform(5, 16))
-    cushions = int(rng.integers(1, 4))
+    cushions = int(rng.integers(2, 4))
     edges = np.linspace(arm - 1, wide - arm + 1, cushions + 1)
     for left, right in pairwise(edges):
         sketch.box(left + 0.6, back + 6, right - 0.6, 52, "body", rounding=5)
-    sketch.box(arm - 2, 60, wide - arm + 2, 76, "dark")
+    sketch.box(arm - 2, 60, wide - arm + 2, 77, "dark")
     for left, right in pairwise(edges):
-        sketch.box(left + 0.6, 45, right - 0.6, 62, "light", "seat", rounding=5)
+        sketch.box(left + 0.6, 43, right - 0.6, 64, "light", "seat", rounding=5)
     height = rng.uniform(22, 34)
     for left, right in ((0, arm), (wide - arm, wide)):
         sketch.box(left, height, right, 77, "body", rounding=rng.uniform(4, 9))
@@ -75,13 +75,13 @@ def sofa(sketch: Sketch, rng: np.random.Generator) -> None:
 def bench(sketch: Sketch, rng: np.random.Generator) -> None:
     """A park bench from the front: wide slats and sturdy legs."""
     wide, legs = rng.uniform(110, 150), (TYRE, STEEL, "deep")[rng.integers(3)]
-    slats, height = int(rng.integers(1, 4)), rng.uniform(9, 12)
+    slats, height, foot = int(rng.integers(1, 4)), rng.uniform(10, 14), rng.uniform(36, 46)
     seat = slats * (height + 2.5) + 5
     places = (14, wide - 14) if rng.random() < 0.7 else (12, wide / 2, wide - 12)
     for x in places:
         sketch.box(x - 4, 2, x + 4, seat + 6, legs)
-        sketch.limb([(x - 3, seat + 8), (x - 7, seat + 36)], 7, paint=legs, part=LEG)
-        sketch.limb([(x + 3, seat + 8), (x + 7, seat + 36)], 7, paint=legs, part=LEG)
+        sketch.limb([(x - 3, seat + 8), (x - 7, seat + foot)], 8.5, paint=legs, part=LEG)
+        sketch.limb([(x + 3, seat + 8), (x + 7, seat + foot)], 8.5, paint=legs, part=LEG)
     for row in range(slats):
         sketch.box(0, row * (height + 2.5), wide, row * (height + 2.5) + height, rounding=2)
     sketch.polygon([(2, seat), (wide - 2, seat), (wide + 4, seat + 9), (-4, seat + 9)], "light", "seat")
@@ -103,7 +103,7 @@ def table(sketch: Sketch, rng: np.random.Generator) -> None:
         sketch.ellipse(wide / 2, 14, wide / 2, 12, "dark")
         sketch.ellipse(wide / 2, 9, wide / 2, 12, "body")
         return
-    depth, thick = rng.uniform(10, 18), rng.uniform(8, 11)
+    depth, thick = rng.uniform(10, 18), rng.uniform(9, 13)
     for x in (20, wide - 20):
         sketch.box(x - thick * 0.4, depth, x + thick * 0.4, tall - 12, "deep", LEG)
     for x in (thick * 0.7, wide - thick * 0.7):
@@ -116,7 +116,7 @@ def cupboard(sketch: Sketch, rng: np.random.Generator) -> None:
     """A tall box with doors or drawers, their knobs, and the side at a slant."""
     wide, tall, deep = rng.uniform(52, 84), rng.uniform(84, 112), rng.uniform(6, 14)
     for x in (7, wide - 7):
-        sketch.box(x - 5, tall - 2, x + 5, tall + 8, "deep", LEG)
+        sketch.box(x - 5, tall - 2, x + 5, tall + 8, "deep")
     sketch.polygon([(wide, 0), (wide + deep, -deep * 0.7), (wide + deep, tall - deep * 0.6), (wide, tall)], "deep")
     sketch.polygon([(0, 0), (deep, -deep * 0.7), (wide + deep, -deep * 0.7), (wide, 0)], "light")
     sketch.box(0, 0, wide, tall, "dark")

@@ -97,7 +97,7 @@ def _room(pen: _Pen, rng: np.random.Generator) -> None:
     )
     pen.box(0, 0, 1, edge, wall)
     if rng.random() < 0.5:
-        stripe, step = _near(rng, wall, 0.08), rng.uniform(0.04, 0.12)
+        stripe, step = _near(rng, wall, 0.04), rng.uniform(0.04, 0.12)
         for x in np.arange(0, 1, step):
             pen.box(x, 0, x + step / 2, edge, stripe)
     for _ in range(rng.integers(0, 4)):
@@ -130,7 +130,7 @@ def _meadow(pen: _Pen, rng: np.random.Generator) -> None:
             rng.uniform(0.06, 0.2),
             _rgb(rng.uniform(95, 160), 22, 66),
         )
-    grass = _rgb(rng.uniform(72, 105), rng.uniform(32, 52), rng.uniform(55, 74))
+    grass = _rgb(rng.uniform(70, 98), rng.uniform(28, 46), rng.uniform(52, 72))
     _fade(pen, grass, _near(rng, grass, 0.2), edge, 1)
     for x, y in rng.uniform((0, edge), (1, 1), (int(rng.integers(30, 90)), 2)):
         size = 0.012 + 0.03 * (y - edge)
@@ -204,13 +204,13 @@ def _heaven_cloud(pen: _Pen, rng: np.random.Generator) -> None:
 
 
 def _tiles(pen: _Pen, rng: np.random.Generator) -> None:
-    """Square tiles, plain or of two tones."""
+    """Square tiles of up to three tones in no order: alternating they would be a chequered surface."""
     count = int(rng.integers(4, 12))
-    one, gap, spread = muted(rng, (60, 92)), rng.uniform(0.004, 0.012), rng.uniform(0.01, 0.08)
-    other = muted(rng, (60, 92)) if rng.random() < 0.5 else one
+    tones = [muted(rng, (60, 92)) for _ in range(rng.integers(1, 4))]
+    gap, spread = rng.uniform(0.004, 0.012), rng.uniform(0.01, 0.08)
     for row in range(count):
         for column in range(count):
-            colour = one if (row + column) % 2 else other
+            colour = tones[rng.integers(len(tones))]
             left, top = column / count, row / count
             pen.box(left + gap, top + gap, left + 1 / count, top + 1 / count, _near(rng, colour, spread))
 
@@ -276,13 +276,14 @@ def _hills(pen: _Pen, rng: np.random.Generator) -> None:
 
 
 def _weave(pen: _Pen, rng: np.random.Generator) -> None:
-    """Cloth of crossing bands."""
-    pen.box(0, 0, 1, 1, muted(rng, (60, 90)))
-    step, colours = rng.uniform(0.05, 0.14), [muted(rng, (55, 90)) for _ in range(2)]
+    """Cloth of crossing bands, faint: bold ones would be a chequered surface."""
+    colour = muted(rng, (60, 90))
+    pen.box(0, 0, 1, 1, colour)
+    step, one, other = rng.uniform(0.05, 0.14), _near(rng, colour, 0.1), _near(rng, colour, 0.1)
     for place in np.arange(0, 1, step):
-        pen.box(place, 0, place + step * 0.45, 1, colours[0])
+        pen.box(place, 0, place + step * 0.45, 1, one)
     for place in np.arange(0, 1, step):
-        pen.box(0, place, 1, place + step * 0.22, colours[1])
+        pen.box(0, place, 1, place + step * 0.22, other)
 
 
 GROUNDS: dict[str, Callable[[_Pen, np.random.Generator], None]] = {

@@ -16,7 +16,7 @@ def tree(sketch: Sketch, rng: np.random.Generator) -> None:
     """A broad crown of leaves, or a fir in tiers, on a brown trunk."""
     bark, tall = (WOOD, (92, 66, 46), (134, 104, 76))[rng.integers(3)], rng.uniform(84, 104)
     if rng.random() < 0.3:
-        sketch.box(-7, tall - 24, 7, tall, bark, "trunk")
+        sketch.box(-8, tall - 24, 8, tall, bark, "trunk")
         tiers = int(rng.integers(3, 5))
         for row in range(tiers)[::-1]:
             top = row * (tall - 24) / tiers * 0.82
@@ -24,15 +24,17 @@ def tree(sketch: Sketch, rng: np.random.Generator) -> None:
             bottom = top + (tall - 12) / tiers + 6
             sketch.polygon([(0, top - 8), (half, bottom), (-half, bottom)], "body" if row % 2 else "dark", "crown")
         return
-    half = rng.uniform(7, 10)
+    half = rng.uniform(8, 11)
     sketch.polygon([(-half * 0.8, 40), (half * 0.8, 40), (half * 1.5, tall), (-half * 1.5, tall)], bark, "trunk")
     sketch.limb([(0, 62), (20, 40)], 7, paint=bark, part="trunk")
     wide, count = rng.uniform(26, 38), int(rng.integers(5, 8))
     angles = np.linspace(0, 2 * np.pi, count, endpoint=False) + rng.uniform(0, 1)
-    for angle in angles:
-        radius = rng.uniform(17, 22)
-        sketch.ellipse(wide * 0.8 * np.cos(angle), 24 + 22 * np.sin(angle), radius, radius, "body", "crown")
-    sketch.ellipse(0, 24, wide * 0.9, 26, "body", "crown")
+    radii = rng.uniform(17, 22, count)
+    discs = [
+        (float(wide * 0.8 * np.cos(angle)), float(24 + 22 * np.sin(angle)), radius, radius)
+        for angle, radius in zip(angles, radii, strict=True)
+    ]
+    sketch.discs([*discs, (0, 24, wide * 0.9, 26)], "body", "crown")
     for _ in range(4):
         x, y = rng.uniform(-wide * 0.7, wide * 0.7), rng.uniform(8, 40)
         sketch.ellipse(x, y, rng.uniform(5, 8), rng.uniform(4, 6), ("dark", "light")[rng.integers(2)], "crown")
@@ -70,9 +72,9 @@ def umbrella(sketch: Sketch, rng: np.random.Generator) -> None:
     """An open umbrella: a scalloped canopy in segments, a stick and a hooked handle."""
     tall, foot, segments = rng.uniform(34, 48), rng.uniform(74, 92), int(rng.integers(4, 7))
     stick: Paint = (TYRE, WOOD)[rng.integers(2)]
-    sketch.limb([(0, -tall - 6), (0, foot - 10)], 4.5, paint=stick)
+    sketch.limb([(0, -tall - 6), (0, foot - 10)], 5.5, paint=stick)
     sketch.curve(
-        [(0, foot - 24), (0, foot - 4), (6, foot + 3), (14, foot + 1), (16, foot - 7)], 8, paint=WOOD, part="handle"
+        [(0, foot - 24), (0, foot - 4), (6, foot + 3), (14, foot + 1), (16, foot - 7)], 10, paint=WOOD, part="handle"
     )
     edges = np.linspace(-50, 50, segments + 1)
     for number, (left, right) in enumerate(pairwise(edges)):

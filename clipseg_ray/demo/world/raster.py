@@ -16,12 +16,13 @@ _SAMPLES = 3  # a side of each pixel; odd, so that "half covered" is never a tie
 @dataclass(frozen=True)
 class Pose:
     """size: the longer side of the drawn object's box in pixels. turn: degrees. lean: shear, x by y. left: mirrored.
-    line: width of the contour in pixels, 0 for none."""
+    stretch: factor of its width. line: width of the contour in pixels, 0 for none."""
 
     size: float
     turn: float = 0.0
     lean: float = 0.0
     left: bool = False
+    stretch: float = 1.0
     line: float = 0.0
 
 
@@ -75,10 +76,8 @@ def _posed(sketch: Sketch, pose: Pose) -> tuple[np.ndarray, list[int]]:
     """All points of all polygons in the pose, and how many each polygon has."""
     polygons = [polygon for shape in sketch.shapes for polygon in shape.polygons]
     points = np.concatenate(polygons)
-    if pose.left:
-        points = points * (-1, 1)
     cos, sin = np.cos(np.radians(pose.turn)), np.sin(np.radians(pose.turn))
-    leaning = np.array([[1, pose.lean], [0, 1]])
+    leaning = np.array([[-pose.stretch if pose.left else pose.stretch, pose.lean], [0, 1]])
     turning = np.array([[cos, -sin], [sin, cos]])
     return points @ (turning @ leaning).T, [len(polygon) for polygon in polygons]
 

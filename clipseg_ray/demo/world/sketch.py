@@ -79,6 +79,12 @@ class Sketch:
         """An ellipse around (x, y) with radii ``across`` and ``down`` (a circle without), turned by degrees."""
         self.polygon(_ellipse(x, y, across, across if down is None else down, turn), paint, part)
 
+    def discs(
+        self, places: Sequence[tuple[float, float, float, float]], paint: Paint = "body", part: str | None = None
+    ) -> None:
+        """Ellipses (x, y, across, down) that together are one shape, with a contour around them all."""
+        self.shapes.append(Shape(tuple(_ellipse(*place, 0) for place in places), paint, part))
+
     def ring(
         self,
         x: float,

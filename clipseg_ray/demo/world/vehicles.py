@@ -59,7 +59,7 @@ def car(sketch: Sketch, rng: np.random.Generator) -> None:
 
 def bus(sketch: Sketch, rng: np.random.Generator) -> None:
     """One or two decks with rows of windows."""
-    pane, decks = _panes(rng), 1 if rng.random() < 0.65 else 2
+    pane, decks, wheel = _panes(rng), 1 if rng.random() < 0.65 else 2, rng.uniform(10, 12)
     long, tall = (rng.uniform(105, 130), 44) if decks == 1 else (rng.uniform(90, 110), 66)
     sketch.box(0, 0, long, tall, "body", rounding=rng.uniform(4, 9))
     columns = int(rng.integers(4, 7))
@@ -72,8 +72,8 @@ def bus(sketch: Sketch, rng: np.random.Generator) -> None:
     sketch.box(0, tall - 15, long, tall - 10, "light" if rng.random() < 0.5 else "deep")
     sketch.box(0, tall - 4, long, tall, "dark")
     sketch.ellipse(long - 4, tall - 8, 3, 3, LIGHT)
-    for x in (20, long - 24) if rng.random() < 0.7 else (16, 36, long - 24):
-        _wheel(sketch, x, tall - 1, 9.5)
+    for x in (20, long - 24) if rng.random() < 0.7 else (16, 40, long - 24):
+        _wheel(sketch, x, tall - 1, wheel)
 
 
 def bicycle(sketch: Sketch, rng: np.random.Generator) -> None:
@@ -132,14 +132,14 @@ def aeroplane(sketch: Sketch, rng: np.random.Generator) -> None:
 
 
 def _aeroplane_from_side(sketch: Sketch, rng: np.random.Generator) -> None:
-    sketch.polygon([(48, -6), (62, -6), (44, -32), (35, -32)], "deep", "aircraft wing")
+    sketch.polygon([(46, -5), (64, -5), (42, -34), (31, -34)], "deep", "aircraft wing")
     sketch.polygon([(2, -4), (20, -6), (4, -32), (-8, -32)], "dark")
     sketch.blob([(-6, -6), (20, -10), (70, -10), (92, -6), (100, 1), (90, 7), (60, 10), (22, 8)], "body")
     sketch.polygon([(-10, -4), (8, -3), (-4, 8), (-14, 8)], "deep")
     pane = _panes(rng)
-    for x in np.arange(24, 78, 8.0):
-        sketch.ellipse(x, -3, 2.6, 2.8, pane, WINDOW)
-    sketch.polygon([(84, -7), (92, -5.5), (95, -2), (84, -2)], pane, WINDOW)
+    for x in np.arange(22, 78, 8.0):
+        sketch.box(x, -6.5, x + 6, 0, pane, WINDOW, rounding=2.5)
+    sketch.polygon([(82, -8), (91, -6), (95, -1.5), (82, -1.5)], pane, WINDOW)
     reach = rng.uniform(30, 42)
     sketch.polygon([(40, 2), (66, 3), (36, reach), (22, reach)], "dark", "aircraft wing")
     if rng.random() < 0.6:

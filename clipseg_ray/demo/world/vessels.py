@@ -10,8 +10,9 @@ from clipseg_ray.demo.world.sketch import Sketch
 
 def bottle(sketch: Sketch, rng: np.random.Generator) -> None:
     """A narrow neck with a cap on a long body, with or without a label."""
-    half, neck, shoulder = rng.uniform(15, 20), rng.uniform(5.5, 7.5), rng.uniform(24, 38)
-    slope = rng.uniform(6, 16)
+    squat = rng.random() < 0.3
+    half, neck = (rng.uniform(22, 27), rng.uniform(7, 10)) if squat else (rng.uniform(15, 20), rng.uniform(5.5, 7.5))
+    shoulder, slope = rng.uniform(22, 38), rng.uniform(6, 16)
     sketch.turned(
         [(neck, 6), (neck, shoulder - 6), (half * 0.75, shoulder + slope * 0.4), (half, shoulder + slope), (half, 96)],
         smooth=False,
@@ -27,8 +28,8 @@ def bottle(sketch: Sketch, rng: np.random.Generator) -> None:
 def cup(sketch: Sketch, rng: np.random.Generator) -> None:
     """A mug or a teacup with a big handle on its right."""
     top, bottom, tall = rng.uniform(30, 36), rng.uniform(18, 34), rng.uniform(56, 76)
-    middle, reach = tall * 0.45, rng.uniform(15, 21)
-    sketch.ring(top * 0.95, middle, reach, tall * 0.3, 8.5, "dark", "handle")
+    middle, reach = tall * 0.46, rng.uniform(17, 23)
+    sketch.ring(top * 0.95, middle, reach, tall * 0.33, 9.5, "dark", "handle")
     if rng.random() < 0.3:
         sketch.ellipse(0, tall + 1, top * 1.5, 6, "light")
     if rng.random() < 0.5:
@@ -76,10 +77,12 @@ def bowl(sketch: Sketch, rng: np.random.Generator) -> None:
 
 def teapot(sketch: Sketch, rng: np.random.Generator) -> None:
     """A round belly with a lid, a spout on its right and a big handle on its left."""
-    half, tall = rng.uniform(32, 38), rng.uniform(48, 62)
+    half, tall, spout = rng.uniform(29, 40), rng.uniform(44, 66), rng.uniform(-4, 10)
     middle = tall * 0.52
-    sketch.ring(-half * 0.95, middle - 3, 19, tall * 0.36, 8, "dark", "handle")
-    sketch.curve([(half * 0.6, tall * 0.72), (half + 12, middle), (half + 17, 8), (half + 27, 1)], 19, 8, "body")
+    sketch.ring(-half * 0.96, middle - 3, 22, tall * 0.4, 9.5, "dark", "handle")
+    sketch.curve(
+        [(half * 0.6, tall * 0.72), (half + 12, middle), (half + 17, spout + 7), (half + 27, spout)], 21, 9, "body"
+    )
     sketch.blob(
         [
             (-half * 0.6, 3),
