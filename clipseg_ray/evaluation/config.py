@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from clipseg_ray import storage
 from clipseg_ray.evaluation.counts import index_of
+from clipseg_ray.evaluation.splits import expanded
 from clipseg_ray.queries.modes import DEFAULT_MODE, parse_mode
 from clipseg_ray.queries.templates import resolve_templates
 from clipseg_ray.settings import OneOrSeveral, Section, Settings, checkpoint_path, credential_faults
@@ -64,8 +65,9 @@ class RowConfig(Section):
     protocol: Literal["text", "picture", "hybrid", "table"] = "text"
     """``table``: the queries of a query table that have a ``concept``; the truth is the union over its categories."""
     kinds: Annotated[OneOrSeveral, Field(min_length=1)] | None = None
-    queries: Annotated[OneOrSeveral, Field(min_length=1)] | None = None
-    """Only these query_ids; thresholds are still those of their kinds."""
+    queries: Annotated[OneOrSeveral, AfterValidator(expanded), Field(min_length=1)] | None = None
+    """Only these query_ids, or those of a published split (``pascal-5i/0``, see ``splits``); with ``tune``, thresholds
+    are still those of all queries of their kinds."""
     pictures: Literal["all", "present"] = "all"
     """``present``: only pictures that have the thing, as one-shot protocols and PhraseCut do."""
     texts: Literal["first", "all", "paper"] = "first"

@@ -65,7 +65,7 @@ class Counts:
         seen_b = found_cb.any(axis=0)
         if not seen_b.any():
             return  # all of it is to be ignored: the picture says nothing
-        bin_of_score = int(np.flatnonzero(seen_b)[-1]) if score is None else _bin(score)
+        bin_of_score = int(np.flatnonzero(seen_b)[-1]) if score is None else bin_of(score)
         if found_cb[1].any():
             self.pixels_cb[1:] += found_cb
             self.images_cb[1, bin_of_score] += 1
@@ -159,7 +159,8 @@ def _above(counts_cb: np.ndarray) -> np.ndarray:
     return from_top_cb[:, _EDGES_T]
 
 
-def _bin(probability: float) -> int:
+def bin_of(probability: float) -> int:
+    """The bin of one probability. Raises ValueError outside 0…1."""
     if not 0 <= probability <= 1:
         raise ValueError(f"a score of {probability} is not between 0 and 1")
     return max(int(np.ceil(np.float64(probability) * BINS)) - 1, 0)

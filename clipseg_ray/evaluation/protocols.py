@@ -44,6 +44,16 @@ class Asking:
         alpha = row.alpha if row.protocol == "hybrid" else None
         return cls(row.protocol, row.texts, resolve_templates(row.template), alpha)
 
+    def __str__(self) -> str:
+        """In a few words, for a table."""
+        words = {"text": "text", "picture": "picture", "hybrid": f"hybrid, α = {self.alpha:g}" if self.alpha else ""}
+        said = words.get(self.protocol) or f"queries of {self.table}"
+        if self.texts not in (None, "first"):
+            said += f", {self.texts} wordings"
+        if self.templates not in (None, ("{}",)):
+            said += f", {len(self.templates or ())} template(s)"
+        return said
+
     @property
     def by_text(self) -> bool:
         """Whether words are part of it."""

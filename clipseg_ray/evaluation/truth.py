@@ -10,7 +10,7 @@ not listed is absent from the picture. An optional ``"ignore": "<RLE>"`` marks p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,26 +118,31 @@ class TruthSet:
                     yield [_scene(sample) for sample in item.samples]
 
 
-def vocabulary(truth: TruthSet) -> dict[str, Thing]:
-    """Every query that holds in some picture, by id. Reads all shards once, and decodes nothing.
+@dataclass(frozen=True)
+class Contents:
+    """What a truth set holds. vocabulary: every query that holds in some picture, by id."""
 
-    Raises UserError where one id has several kinds or wordings.
+    pictures: int
+    vocabulary: dict[str, Thing]
+
+
+def survey(truth: TruthSet) -> Contents:
+    """Read all shards once, without decoding anything.
+
+    Raises UserError where one query_id has several kinds or wordings.
     """
-    found: dict[str, Thing] = {}
-    for mask in (mask for shard in truth.shards for scenes in truth.scenes(shard) for mask in _masks(scenes)):
-        thing = Thing(mask.query_id, mask.kind, mask.texts)
-        known = found.setdefault(mask.query_id, thing)
-        if known != thing:
-            raise UserError(
-                f"{truth.source.root}: the query {mask.query_id!r} is {known.kind} {list(known.texts)} in one picture "
-                f"and {thing.kind} {list(thing.texts)} in another; give each meaning an id of its own"
-            )
-    return found
-
-
-def _masks(scenes: Iterable[Scene]) -> Iterator[TrueMask]:
-    for scene in scenes:
-        yield from scene.masks
+    pictures, found = 0, dict[str, Thing]()
+    for scene in (scene for shard in truth.shards for scenes in truth.scenes(shard) for scene in scenes):
+        pictures += 1
+        for mask in scene.masks:
+            thing = Thing(mask.query_id, mask.kind, mask.texts)
+            known = found.setdefault(mask.query_id, thing)
+            if known != thing:
+                raise UserError(
+                    f"{scene.image_id}: the query {mask.query_id!r} is {thing.kind} {list(thing.texts)} here and "
+                    f"{known.kind} {list(known.texts)} in a picture before; give each meaning an id of its own"
+                )
+    return Contents(pictures, found)
 
 
 def _scene(sample: Sample) -> Scene:
