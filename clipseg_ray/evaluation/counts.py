@@ -1,13 +1,8 @@
-"""What is kept of any number of masks: integers that add up, and the measures that follow from them.
+"""Histograms of one query's probabilities: what any threshold, and average precision, can be had from.
 
-A pixel is inside a mask where its probability is above the threshold. Measures over a set pool its pixels:
-
-- ``IoU_FG = TP / (TP + FP + FN)`` and ``IoU_BIN = (IoU_FG + TN / (TN + FP + FN)) / 2``.
-- ``AP``: area under the precision-recall steps, Σ (R_k − R_{k−1}) · P_k, over probabilities rounded up to 1/BINS;
-  scikit-learn's ``average_precision_score`` of the rounded probabilities.
-- Where a class has no true pixel in the set, its IoU is undefined and None, however much was predicted; such a query
-  is left out of means, but its false positives count wherever pixels are pooled. (CLIPSeg's authors add 1 to each
-  denominator instead, which makes it 0; for classes that occur the two differ by less than 1 / their pixels.)
+A pixel is inside a mask where its probability is above the threshold. ``AP`` is the area under the steps of precision
+over recall, Σ (R_k − R_{k−1}) · P_k, of probabilities rounded up to 1/BINS: scikit-learn's
+``average_precision_score`` of the rounded probabilities.
 """
 
 from __future__ import annotations
@@ -17,30 +12,39 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from clipseg_ray.evaluation.counting import BINS, count
+from clipseg_ray.evaluation.tally import SHARE, Tally
 
 THRESHOLDS = tuple(k / 50 for k in range(1, 50))
-"""0.02, 0.04, … 0.98: CLIPSeg's. Every one is an edge of the histogram's bins."""
+"""0.02, 0.04, … 0.98: CLIPSeg's. Every one is an edge of the histograms' bins."""
 
 _EDGES_T = np.array([round(threshold * BINS) for threshold in THRESHOLDS])
-_SHARE = 1 << 32  # an image's IoU is kept in units of 2⁻³²: sums of integers know no order
 _NOWHERE = np.zeros(0, np.bool_)
 
 
-def _histograms() -> np.ndarray:
-    return np.zeros((2, BINS), np.int64)
+def index_of(threshold: float) -> int:
+    """The place of a threshold in THRESHOLDS. Raises ValueError for any other number."""
+    for index, known in enumerate(THRESHOLDS):
+        if abs(known - threshold) < 1e-9:
+            return index
+    raise ValueError(f"threshold {threshold:g} is none of 0.02, 0.04, … 0.98")
+
+
+def _histograms(rows: int) -> np.ndarray:
+    return np.zeros((rows, BINS), np.int64)
 
 
 @dataclass(eq=False)
 class Counts:
     """Counts of one query, or of several added together.
 
-    pixels_cb: int64 [2, BINS], pixels by their probability: background (0) and foreground (1) by the truth.
-    images_cb: int64 [2, BINS], pictures by their score: without the thing (0) and with it (1).
-    share_sum_t: int64 [T], for each of THRESHOLDS the sum of IoU over the pictures with the thing, in 2⁻³².
+    pixels_cb: int64 [3, BINS], pixels by probability: of pictures without the thing (0); of those with it the
+        background (1) and the foreground (2).
+    images_cb: int64 [2, BINS], pictures by score: without the thing (0) and with it (1).
+    share_sum_t: int64 [T], for each of THRESHOLDS the sum of IoU over the pictures with the thing, in 1 / SHARE.
     """
 
-    pixels_cb: np.ndarray = field(default_factory=_histograms)
-    images_cb: np.ndarray = field(default_factory=_histograms)
+    pixels_cb: np.ndarray = field(default_factory=lambda: _histograms(3))
+    images_cb: np.ndarray = field(default_factory=lambda: _histograms(2))
     share_sum_t: np.ndarray = field(default_factory=lambda: np.zeros(len(THRESHOLDS), np.int64))
 
     def update(
@@ -61,12 +65,15 @@ class Counts:
         seen_b = found_cb.any(axis=0)
         if not seen_b.any():
             return  # all of it is to be ignored: the picture says nothing
-        self.pixels_cb += found_cb
-        present = int(found_cb[1].any())
-        self.images_cb[present, _bin(score) if score is not None else int(np.flatnonzero(seen_b)[-1])] += 1
-        if present:
-            true_t, false_t = _above(found_cb)[::-1]
-            self.share_sum_t += (true_t * _SHARE) // (found_cb[1].sum() + false_t)
+        bin_of_score = int(np.flatnonzero(seen_b)[-1]) if score is None else bin_of(score)
+        if found_cb[1].any():
+            self.pixels_cb[1:] += found_cb
+            self.images_cb[1, bin_of_score] += 1
+            false_t, true_t = _above(found_cb)
+            self.share_sum_t += (true_t * SHARE) // (found_cb[1].sum() + false_t)
+        else:
+            self.pixels_cb[0] += found_cb[0]
+            self.images_cb[0, bin_of_score] += 1
 
     def __iadd__(self, other: Counts) -> Counts:
         self.pixels_cb += other.pixels_cb
@@ -74,71 +81,39 @@ class Counts:
         self.share_sum_t += other.share_sum_t
         return self
 
-    @property
-    def images(self) -> tuple[int, int]:
-        """Pictures without the thing, and with it."""
-        without, having = self.images_cb.sum(axis=1).tolist()
-        return without, having
+    def where_present(self) -> Counts:
+        """Those of the pictures with the thing alone."""
+        pixels_cb, images_cb = self.pixels_cb.copy(), self.images_cb.copy()
+        pixels_cb[0], images_cb[0] = 0, 0
+        return Counts(pixels_cb, images_cb, self.share_sum_t)
+
+    def at(self, index: int) -> Tally:
+        """The tally at THRESHOLDS[index]."""
+        edge = _EDGES_T[index]
+        false_negative, true_positive = _split(self.pixels_cb[2], edge)
+        true_negative, false_positive = _split(self.pixels_cb[:2].sum(axis=0), edge)
+        absent_silent, absent_found = _split(self.images_cb[0], edge)
+        present_silent, present_found = _split(self.images_cb[1], edge)
+        return Tally(
+            true_positive,
+            false_positive,
+            false_negative,
+            true_negative,
+            present_found,
+            present_silent,
+            absent_found,
+            absent_silent,
+            int(self.share_sum_t[index]),
+        )
 
     @property
     def iou_fg_t(self) -> np.ndarray | None:
         """IoU of the foreground at each of THRESHOLDS: float64 [T]; None if the truth has no foreground."""
-        foreground = int(self.pixels_cb[1].sum())
+        foreground = int(self.pixels_cb[2].sum())
         if not foreground:
             return None
-        false_t, true_t = _above(self.pixels_cb)
+        false_t, true_t = _above(_binary(self.pixels_cb))
         return true_t / (foreground + false_t)
-
-    @property
-    def iou_bin_t(self) -> np.ndarray | None:
-        """Mean of the foreground's and the background's IoU: float64 [T]; None where one of them is undefined."""
-        background, foreground = self.pixels_cb.sum(axis=1).tolist()
-        iou_fg_t = self.iou_fg_t
-        if iou_fg_t is None or not background:
-            return None
-        false_t, true_t = _above(self.pixels_cb)
-        return (iou_fg_t + (background - false_t) / (background + foreground - true_t)) / 2
-
-    @property
-    def iou_per_image_t(self) -> np.ndarray | None:
-        """Mean over the pictures with the thing of each one's own IoU: float64 [T]; None if there is none."""
-        having = self.images[1]
-        return self.share_sum_t / _SHARE / having if having else None
-
-    @property
-    def precision_t(self) -> np.ndarray:
-        """Share of the predicted pixels that are true: float64 [T], NaN where nothing is predicted."""
-        false_t, true_t = _above(self.pixels_cb)
-        return _ratio(true_t, true_t + false_t)
-
-    @property
-    def recall_t(self) -> np.ndarray:
-        """Share of the true pixels that are predicted: float64 [T], NaN without any."""
-        true_t = _above(self.pixels_cb)[1]
-        return _ratio(true_t, np.full_like(true_t, self.pixels_cb[1].sum()))
-
-    @property
-    def silent_t(self) -> tuple[np.ndarray, np.ndarray]:
-        """Share of the pictures whose score is not above each of THRESHOLDS, so that they have no mask.
-
-        float64 [T], NaN without pictures: of those without the thing (the higher the better), of those with it.
-        """
-        silent_ct = self.images_cb.sum(axis=1, keepdims=True) - _above(self.images_cb)
-        without_t, having_t = (
-            _ratio(silent_t, np.full_like(silent_t, number))
-            for silent_t, number in zip(silent_ct, self.images, strict=True)
-        )
-        return without_t, having_t
-
-    @property
-    def average_precision(self) -> float | None:
-        """AP over pixels; None if the truth has no foreground."""
-        return average_precision(self.pixels_cb)
-
-    @property
-    def average_precision_images(self) -> float | None:
-        """AP of the pictures' scores as a sign that the thing is there; None if it is in no picture."""
-        return average_precision(self.images_cb)
 
     @property
     def best(self) -> int | None:
@@ -146,14 +121,36 @@ class Counts:
         iou_fg_t = self.iou_fg_t
         return None if iou_fg_t is None else int(np.argmax(iou_fg_t))
 
+    @property
+    def average_precision(self) -> float | None:
+        """AP over pixels; None if the truth has no foreground."""
+        return average_precision(_binary(self.pixels_cb))
+
+    @property
+    def average_precision_images(self) -> float | None:
+        """AP of the score as a sign that the thing is there, over pictures; None if it is in none."""
+        return average_precision(self.images_cb)
+
 
 def average_precision(counts_cb: np.ndarray) -> float | None:
-    """AP of a histogram pair, int64 [2, BINS]: negatives and positives; None without positives."""
+    """AP of a pair of histograms, int64 [2, BINS]: negatives and positives; None without positives."""
     false_b, true_b = np.cumsum(counts_cb[:, ::-1], axis=1)
     if not true_b[-1]:
         return None
     steps_b = counts_cb[1, ::-1]
-    return float((steps_b * _ratio(true_b, true_b + false_b))[steps_b > 0].sum() / true_b[-1])
+    some_b = steps_b > 0
+    precision_b = true_b[some_b] / (true_b + false_b)[some_b]
+    return float((steps_b[some_b] * precision_b).sum() / true_b[-1])
+
+
+def _binary(pixels_cb: np.ndarray) -> np.ndarray:
+    """Background and foreground, wherever the background is."""
+    return np.stack([pixels_cb[0] + pixels_cb[1], pixels_cb[2]])
+
+
+def _split(counts_b: np.ndarray, edge: int) -> tuple[int, int]:
+    """How many lie at or below the threshold, and above it."""
+    return int(counts_b[:edge].sum()), int(counts_b[edge:].sum())
 
 
 def _above(counts_cb: np.ndarray) -> np.ndarray:
@@ -162,11 +159,8 @@ def _above(counts_cb: np.ndarray) -> np.ndarray:
     return from_top_cb[:, _EDGES_T]
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
-
-
-def _bin(probability: float) -> int:
+def bin_of(probability: float) -> int:
+    """The bin of one probability. Raises ValueError outside 0…1."""
     if not 0 <= probability <= 1:
         raise ValueError(f"a score of {probability} is not between 0 and 1")
     return max(int(np.ceil(np.float64(probability) * BINS)) - 1, 0)

@@ -67,7 +67,7 @@ pictures_ = st.lists(st.integers(0, 10**9).map(picture), min_size=1, max_size=8)
 @given(pictures_, st.sampled_from(range(len(THRESHOLDS))))
 def test_every_measure_is_what_brute_force_gives(pictures: list[Picture], at: int) -> None:
     threshold = THRESHOLDS[at]
-    scores = measured(pictures).scores(threshold=threshold)
+    scores = measured(pictures).scores(thresholds=threshold)
     kept = [each for each in pictures if each.counted[0].size]
     p_n = np.concatenate([each.counted[0] for each in kept] or [np.zeros(0)])
     true_n = np.concatenate([each.counted[1] for each in kept] or [np.zeros(0, bool)])
@@ -137,7 +137,7 @@ def test_means_are_over_queries_that_have_a_truth() -> None:
     metrics.update("all", certain, certain > 0, kind="object")
     metrics.update("quarter", certain, quarter, kind="object")
     metrics.update("never there", certain, None, kind="object")
-    scores = metrics.scores(threshold=0.5)
+    scores = metrics.scores(thresholds=0.5)
     assert scores.queries == 3
     assert scores.miou == pytest.approx((1 + 1 / 4) / 2)
     assert scores.map == pytest.approx((1 + 1 / 4) / 2)
@@ -179,9 +179,9 @@ def test_a_threshold_is_chosen_on_one_set_and_applied_to_another() -> None:
 def test_the_score_may_come_from_the_models_own_grid() -> None:
     metrics = Metrics()
     metrics.update("a", np.full((4, 4), 0.4, np.float32), None, score=0.45)
-    assert metrics.scores(threshold=0.4).absent_silent == 0
-    assert metrics.scores(threshold=0.44).absent_silent == 0
-    assert metrics.scores(threshold=0.46).absent_silent == 1
+    assert metrics.scores(thresholds=0.4).absent_silent == 0
+    assert metrics.scores(thresholds=0.44).absent_silent == 0
+    assert metrics.scores(thresholds=0.46).absent_silent == 1
 
 
 def test_the_table_has_its_schema_also_when_nothing_was_counted() -> None:
@@ -208,4 +208,26 @@ def test_what_is_no_answer_is_refused(probability: object, label: object, ignore
     with pytest.raises(ValueError, match=message):
         metrics.update("a", probability, label, ignore)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"none of 0\.02"):
-        metrics.scores(threshold=0.333)
+        metrics.scores(thresholds=0.333)
+
+
+def test_kinds_have_thresholds_of_their_own_and_pool_at_them() -> None:
+    metrics = Metrics()
+    label_hw = np.array([[True, True, False, False]])
+    metrics.update("a", np.array([[0.9, 0.3, 0.5, 0.1]], np.float32), label_hw, kind="low")
+    metrics.update("b", np.array([[0.9, 0.3, 0.5, 0.1]], np.float32), label_hw, kind="high")
+    scores = metrics.scores(thresholds={"low": 0.2, "high": 0.6})
+    assert scores.iou_fg == pytest.approx((2 + 1) / (3 + 2))
+    assert scores.miou == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert scores.threshold is None
+    assert metrics.scores(thresholds={"low": 0.2, "high": 0.2}).threshold == 0.2
+
+
+@settings(max_examples=30, deadline=None)
+@given(pictures_)
+def test_present_only_is_as_if_the_other_pictures_had_not_been_there(pictures: list[Picture]) -> None:
+    having = [each for each in pictures if each.counted[1].any()]
+    alone = measured(having).scores(thresholds=0.5)
+    found = measured(pictures).scores(thresholds=0.5, present_only=True)
+    for measure in ("images_present", "images_absent", "iou_fg", "iou_bin", "ap", "precision", "best_threshold"):
+        assert getattr(found, measure) == getattr(alone, measure)
