@@ -18,6 +18,7 @@ import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline.cluster import last_line
 from clipseg_ray.storage import Store
 from clipseg_ray.training.config import TrainConfig
 from clipseg_ray.training.log import told
@@ -61,7 +62,7 @@ def fit(config: TrainConfig) -> None:
         fault = trainer.fit().return_value
     except api.TrainingFailedError as error:
         raise UserError(
-            f"training failed {workers.retries + 1} time(s), the last: {_last_line(error)}; run it again to go on"
+            f"training failed {workers.retries + 1} time(s), the last: {last_line(error)}; run it again to go on"
         ) from error
     finally:
         over.set()
@@ -111,9 +112,3 @@ def _status(store: Store) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return record
-
-
-def _last_line(error: BaseException) -> str:
-    """Ray hands on a worker's exception as the text of its traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:500] if lines else type(error).__name__
