@@ -20,7 +20,7 @@ from torch import nn
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.threshold import pack
-from clipseg_ray.model import feedforward_kernel
+from clipseg_ray.model import feedforward_kernel, packed
 from clipseg_ray.model.decoder import Decoder, Film, FilmLayers
 from clipseg_ray.model.encoder import Encoder, Features
 from clipseg_ray.model.precision import DTYPES
@@ -109,6 +109,9 @@ class Engine:
             _prepare_cuda(self.device, exact=precision == "fp32")
         encoder = Encoder(model, preprocessing, dtype, presence).eval().to(self.device)
         decoder = Decoder(model, encoder.grid).to(dtype).eval().to(self.device)
+        if self.device.type == "cpu" and not compile and packed.pays():
+            packed.pack(encoder)
+            packed.pack(decoder)
         self._film_layers = FilmLayers(model).eval().to(self.device)
         self._side, self._width = encoder.side, self._film_layers.mul.out_features
         self._link = Link(self.device)

@@ -86,7 +86,7 @@ class FusedFeedForward(nn.Module):
             and 16 <= width <= 128
             and width & (width - 1) == 0
             and hidden % _HIDDEN == 0
-            and block.feedforward.name == "relu"
+            and block.feedforward.widen.activation == "relu"
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

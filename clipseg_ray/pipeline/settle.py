@@ -169,11 +169,15 @@ def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
 
 def _compile(plan: Plan, loaded: Checkpoint, device: str) -> bool:
     """``model.compile``, ``auto`` decided by the work of the first run, as far as it can be told."""
+    from clipseg_ray.model import packed
     from clipseg_ray.model.flops import worth_compiling
+    from clipseg_ray.model.precision import has_amx
 
     wish = plan.config.model.compile
     if wish != "auto":
         return wish == "on"
+    if device == "cpu" and packed.pays() and not has_amx():
+        return False  # packed layers are as fast as compiled ones there, from the first image on
     images = plan.work.images_estimate
     masks = images * max(1, len(plan.queries))
     actors = plan.config.pool.max or 1
