@@ -82,7 +82,7 @@ class ModelConfig(_Section):
     """Which CLIPSeg, and on what it computes."""
 
     checkpoint: str = "CIDAS/clipseg-rd64-refined"
-    """A hub name, a local directory, or any URL of a directory written by ``save_pretrained``."""
+    """A hub name, a directory written by ``save_pretrained`` (local or at any URL), or ``builtin:scenes``."""
     revision: str | None = None
     """Branch, tag or commit of a hub name; the run pins it to a commit."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
