@@ -1,0 +1,99 @@
+"""Truth shards: WebDataset tars of scenes, a JPEG and a JSON with every query's true mask for each.
+
+    python -m clipseg_ray.demo.shards FOLDER --scenes N --seed S [--held-out-pairs]
+
+Scene i is that of seed S + i, under the key of that number. The same arguments give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+import tarfile
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+
+from clipseg_ray.demo.scenes import Scene, scene
+
+_IN_A_SHARD = 250
+
+
+def write_shards(folder: Path, *, shards: int, images: int, seed: int, held_out_pairs: bool = False) -> None:
+    """Write ``shards`` tars of ``images`` scenes each, of the seeds from ``seed`` on, into ``folder`` (created)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard in range(shards):
+        first = seed + shard * images
+        _write(folder / f"scenes-{shard:05d}.tar", range(first, first + images), held_out_pairs=held_out_pairs)
+
+
+def sidecar(shown: Scene) -> dict[str, Any]:
+    """The JSON beside a scene's picture; ``counts`` are COCO's compressed run lengths at the picture's size."""
+    height, width, _ = shown.pixels_hwc.shape
+    counts = iter(_counts([*(truth.mask_hw for truth in shown.truth), *(one.mask_hw for one in shown.instances)]))
+    truth = [
+        {"query_id": one.query_id, "kind": one.kind, "texts": list(one.texts), "counts": next(counts)}
+        for one in shown.truth
+    ]
+    instances = [
+        {
+            "name": one.name,
+            "colour": one.colour,
+            "pattern": one.pattern,
+            "bbox": list(one.bbox),
+            "counts": next(counts),
+        }
+        for one in shown.instances
+    ]
+    phrases = [text for one in shown.truth for text in one.texts]
+    return {"phrases": phrases, "truth": truth, "height": height, "width": width, "instances": instances}
+
+
+def _counts(masks: list[np.ndarray]) -> list[str]:
+    encoded = coco.encode(np.asfortranarray(np.stack(masks, -1).astype(np.uint8)))
+    return [one["counts"].decode() for one in encoded]
+
+
+def _write(path: Path, seeds: Iterable[int], *, held_out_pairs: bool) -> None:
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for seed in seeds:
+            shown = scene(seed, held_out_pairs=held_out_pairs)
+            _add(tar, f"{seed:09d}.jpg", shown.jpeg)
+            _add(tar, f"{seed:09d}.json", json.dumps(sidecar(shown), separators=(",", ":")).encode())
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def main() -> int:
+    """Write the shards the command line asks for, two at a time."""
+    parser = argparse.ArgumentParser(description="Write scenes with their true masks as WebDataset shards.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--scenes", type=int, required=True, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="the first scene's seed; the others follow")
+    parser.add_argument("--held-out-pairs", action="store_true", help="a colour and name kept from training in each")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    stop = given.seed + given.scenes
+    ranges = [range(first, min(first + _IN_A_SHARD, stop)) for first in range(given.seed, stop, _IN_A_SHARD)]
+    paths = [given.folder / f"scenes-{number:05d}.tar" for number in range(len(ranges))]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        write = partial(_write, held_out_pairs=given.held_out_pairs)
+        for path, _ in zip(paths, pool.map(write, paths, ranges), strict=True):
+            print(path, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Truth shards are ordinary WebDataset input with every mask beside the picture."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+
+from clipseg_ray.demo.scenes import scene
+from clipseg_ray.demo.shards import write_shards
+from clipseg_ray.demo.vocabulary import HELD_OUT_PAIRS
+from clipseg_ray.sources.base import Shard
+from clipseg_ray.sources.listing import discover
+from clipseg_ray.sources.webdataset import WebDataset
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    write_shards(folder, shards=2, images=4, seed=40)
+    return folder
+
+
+def _samples(folder):
+    listing = discover([str(folder)], None)
+    source = WebDataset(listing.root)
+    return [sample for member in listing.objects for sample in source.samples(Shard.of_object(member))]
+
+
+def test_our_source_reads_pictures_and_truth(folder):
+    samples = _samples(folder)
+    assert [sample.key for sample in samples] == [f"{seed:09d}" for seed in range(40, 48)]
+    for seed, sample in zip(range(40, 48), samples, strict=True):
+        shown = scene(seed)
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(sample.image))), shown.pixels_hwc)
+        fields = sample.fields
+        assert (fields["height"], fields["width"]) == (352, 352)
+        assert fields["phrases"] == [text for truth in shown.truth for text in truth.texts]
+        assert [one["query_id"] for one in fields["truth"]] == [truth.query_id for truth in shown.truth]
+        for one, truth in zip(fields["truth"], shown.truth, strict=True):
+            assert (one["kind"], tuple(one["texts"])) == (truth.kind, truth.texts)
+            assert np.array_equal(coco.decode({"size": [352, 352], "counts": one["counts"]}), truth.mask_hw)
+        for one, instance in zip(fields["instances"], shown.instances, strict=True):
+            rle = {"size": [352, 352], "counts": one["counts"]}
+            assert np.array_equal(coco.decode(rle), instance.mask_hw)
+            assert one["bbox"] == coco.toBbox(rle).tolist()
+            assert (one["name"], one["colour"], one["pattern"]) == (instance.name, instance.colour, instance.pattern)
+
+
+def test_same_arguments_same_bytes_and_held_out_pairs_on_request(folder, tmp_path):
+    write_shards(tmp_path / "again", shards=2, images=4, seed=40)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["scenes-00000.tar", "scenes-00001.tar"]
+    assert all((folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
+    write_shards(tmp_path / "held", shards=1, images=1, seed=40, held_out_pairs=True)
+    (held,) = _samples(tmp_path / "held")
+    assert {(one["colour"], one["name"]) for one in held.fields["instances"]} & HELD_OUT_PAIRS
+
+
+def test_the_command_writes_them_too(folder, tmp_path):
+    command = [sys.executable, "-m", "clipseg_ray.demo.shards", str(tmp_path / "out"), "--scenes", "4", "--seed", "40"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert told.split() == [str(tmp_path / "out" / "scenes-00000.tar")]
+    assert (tmp_path / "out" / "scenes-00000.tar").read_bytes() == (folder / "scenes-00000.tar").read_bytes()
