@@ -69,6 +69,18 @@ def show(output: OutputUrl, rows: Annotated[int, typer.Option(help="How many row
         console.print(table)
 
 
+@app.command(epilog="Example: clipseg-ray evaluate configs/evaluate-demo.yaml -s model.checkpoint=my-checkpoint/")
+def evaluate(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML evaluation, local or at any URL.")],
+    set_: Overrides = None,
+) -> None:
+    """Score a model or a masks dataset against truth shards; print the table and write it to output.url."""
+    from clipseg_ray.evaluation.config import EvaluateConfig
+    from clipseg_ray.pipeline import evaluation
+
+    print(evaluation.evaluate(EvaluateConfig.load(config, set_ or ())).markdown())
+
+
 @app.command(epilog="Example: clipseg-ray queries builtin:properties --where \"kind = 'material'\"")
 def queries(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="A query table at any path or URL, or builtin:NAME.")],

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-from pathlib import Path
-
 from clipseg_ray.config import RunConfig
+from clipseg_ray.pipeline.cluster import guard_a_local_cluster
 from clipseg_ray.pipeline.outcome import Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import look
 
@@ -22,16 +19,7 @@ def run(config: RunConfig, *, invocation: str = "clipseg-ray run CONFIG") -> Out
         print(f"warning: {warning}", flush=True)
     if plan.work.complete and plan.unchanged_model:
         return nothing_to_do(plan)
-    _guard_a_local_cluster()
+    guard_a_local_cluster()
     from clipseg_ray.pipeline.execute import execute
 
     return execute(plan, invocation)
-
-
-def _guard_a_local_cluster() -> None:
-    """Give a cluster of our own a token of its own, before Ray is imported: Ray would leave one in the home folder."""
-    settings = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    if any(name in os.environ for name in settings) or (Path.home() / ".ray" / "auth_token").exists():
-        return
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

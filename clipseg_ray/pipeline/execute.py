@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import logging
-import os
 import platform
 import signal
 import threading
@@ -17,9 +15,9 @@ from typing import Any
 import ray
 import yaml
 
-from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
+from clipseg_ray.pipeline.cluster import connected
 from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.graph import PoolState
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
@@ -36,7 +34,7 @@ from clipseg_ray.storage import plain_errors
 
 def execute(plan: Plan, invocation: str) -> Outcome:
     """Do what the plan lacks, on the Ray cluster at ``RAY_ADDRESS`` or on this machine. See ``driver.run``."""
-    with _cluster():
+    with connected():
         return _execute(plan, invocation)
 
 
@@ -262,29 +260,6 @@ def _brief(error: BaseException) -> str:
         cause = cause.__cause__
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return (lines[-1] if lines else type(cause).__name__).removeprefix("clipseg_ray.errors.UserError: ")[:500]
-
-
-@contextmanager
-def _cluster() -> Iterator[None]:
-    """Ray, connected or started; left running if somebody else started it."""
-    if ray.is_initialized():
-        yield
-        return
-    if "RAY_ADDRESS" not in os.environ:
-        # A cluster of our own on this machine: Ray's core would tell the terminal of its inner workings.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        address = None if "RAY_ADDRESS" in os.environ else "local"
-        # A dashboard nobody looks at took 4 % of a two-core machine.
-        dashboard = None if address is None else False
-        ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError) as error:
-        raise UserError(f"Ray cannot be reached at {os.environ.get('RAY_ADDRESS', 'this machine')}: {error}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

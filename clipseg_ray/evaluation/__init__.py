@@ -1,0 +1,1 @@
+"""How good masks are: metrics over whole sets, truth shards, and the protocols that bring the two together."""

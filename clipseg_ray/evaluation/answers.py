@@ -1,0 +1,87 @@
+"""Masks as they were given, compared with the truth: one threshold, the run's own, so tallies instead of histograms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from clipseg_ray.evaluation.counting import BINS
+from clipseg_ray.evaluation.counts import average_precision, bin_of
+from clipseg_ray.evaluation.metrics import Asked, Chosen
+from clipseg_ray.evaluation.scores import Scores
+from clipseg_ray.evaluation.tally import SHARE, Tally
+
+
+@dataclass(eq=False)
+class Answer:
+    """What one query got: the tallies of the pictures without the thing and with it; images_cb as in ``Counts``."""
+
+    absent: Tally = field(default_factory=Tally)
+    present: Tally = field(default_factory=Tally)
+    images_cb: np.ndarray = field(default_factory=lambda: np.zeros((2, BINS), np.int64))
+
+
+class Answers:
+    """Mergeable counts of given masks, per query."""
+
+    def __init__(self) -> None:
+        self.answers: dict[Asked, Answer] = {}
+
+    def update(
+        self,
+        asked: Asked,
+        mask_hw: np.ndarray | None,
+        label_hw: np.ndarray | None,
+        ignore_hw: np.ndarray | None,
+        score: float,
+        size: int,
+    ) -> None:
+        """Count one mask.
+
+        mask_hw, label_hw: bool [h, w] at the truth's size; None where empty. ignore_hw: pixels that count for nothing.
+        score: of the mask, 0…1. size: pixels of the picture.
+        """
+        if ignore_hw is not None:
+            size -= _number(ignore_hw)
+            mask_hw, label_hw = (None if each is None else each & ~ignore_hw for each in (mask_hw, label_hw))
+        if not size:
+            return
+        inside, true = _number(mask_hw), _number(label_hw)
+        both = 0 if mask_hw is None or label_hw is None else _number(mask_hw & label_hw)
+        pixels = (both, inside - both, true - both, size - inside - true + both)
+        answer = self.answers.setdefault(asked, Answer())
+        answer.images_cb[int(true > 0), bin_of(score)] += 1
+        found = int(inside > 0)
+        if true:
+            answer.present += Tally(*pixels, found, 1 - found, 0, 0, both * SHARE // (inside + true - both))
+        else:
+            answer.absent += Tally(*pixels, 0, 0, found, 1 - found)
+
+    def merge(self, other: Answers) -> None:
+        """Add what another has counted."""
+        for asked, theirs in other.answers.items():
+            mine = self.answers.setdefault(asked, Answer())
+            mine.absent += theirs.absent
+            mine.present += theirs.present
+            mine.images_cb = mine.images_cb + theirs.images_cb
+
+    def scores(self, chosen: Chosen, *, present_only: bool = False) -> Scores:
+        """The chosen queries' measures; AP over pixels is undefined, for masks have no probabilities."""
+        each = [answer for asked, answer in self.answers.items() if chosen(asked)]
+        images_cb = sum((answer.images_cb for answer in each), np.zeros((2, BINS), np.int64))
+        if present_only:
+            images_cb[0] = 0
+        return Scores.of(
+            [answer.present if present_only else answer.absent + answer.present for answer in each],
+            threshold=None,
+            best_threshold=None,
+            ap=None,
+            each_ap=(),
+            ap_images=average_precision(images_cb),
+        )
+
+
+def _number(plane_hw: np.ndarray | None) -> int:
+    """Pixels inside."""
+    return 0 if plane_hw is None else int(np.count_nonzero(plane_hw))

@@ -1,0 +1,180 @@
+"""What is evaluated on which truth, and the rows of the table it gives.
+
+config = EvaluateConfig.load("configs/evaluate-demo.yaml", ["model.checkpoint=checkpoints/small"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from clipseg_ray import storage
+from clipseg_ray.evaluation.counts import index_of
+from clipseg_ray.evaluation.splits import expanded
+from clipseg_ray.queries.modes import DEFAULT_MODE, parse_mode
+from clipseg_ray.queries.templates import resolve_templates
+from clipseg_ray.settings import OneOrSeveral, Section, Settings, checkpoint_path, credential_faults
+
+
+class EvaluatedModel(Section):
+    """A model to be scored: its probabilities, at thresholds chosen for it."""
+
+    checkpoint: str
+    """A hub name, a local directory, or any URL of a directory written by ``save_pretrained``."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub name."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class EvaluatedMasks(Section):
+    """A dataset of masks to be scored as it is: its masks at the run's own thresholds."""
+
+    url: str
+    """What a run wrote (its ``output.url``)."""
+    match: Literal["id", "concept"] = "id"
+    """A query's truth: ``id``, that of the same query_id; ``concept``, the union over its concept's categories."""
+    queries: dict[str, str] = Field(default={})
+    """With ``match: id``: query_id in the dataset → query_id in the truth, where they differ."""
+
+
+class SupportsConfig(Section):
+    """Where picture prompts come from."""
+
+    truth: str
+    """The truth set whose pictures and masks they are. A picture is never a support for itself."""
+    shots: Annotated[int, Field(ge=1)] = 1
+    """Supports of one question; their embeddings are averaged."""
+    pool: Annotated[int, Field(ge=1)] = 10
+    """Candidates drawn for each query, from which each question draws its own."""
+    smallest: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Least share of its picture that a support's mask covers. One in a hundred is about PFENet's limit."""
+    mode: str = DEFAULT_MODE
+    """How picture and mask become one picture."""
+    seed: int = 0
+
+
+class RowConfig(Section):
+    """One row of the table: some queries, asked in one way, pooled."""
+
+    name: str
+    truth: str = "test"
+    """The truth set, by its name under ``truth``."""
+    protocol: Literal["text", "picture", "hybrid", "table"] = "text"
+    """``table``: the queries of a query table that have a ``concept``; the truth is the union over its categories."""
+    kinds: Annotated[OneOrSeveral, Field(min_length=1)] | None = None
+    queries: Annotated[OneOrSeveral, AfterValidator(expanded), Field(min_length=1)] | None = None
+    """Only these query_ids, or those of a published split (``pascal-5i/0``, see ``splits``); with ``tune``, thresholds
+    are still those of all queries of their kinds."""
+    pictures: Literal["all", "present"] = "all"
+    """``present``: only pictures that have the thing, as one-shot protocols and PhraseCut do."""
+    texts: Literal["first", "all", "paper"] = "first"
+    """Wordings: each query's first; each of them, counted alike; those that are CLIPSeg's generalised queries."""
+    template: OneOrSeveral = Field(default=["plain"], min_length=1)
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The picture's share in a hybrid."""
+    table: str | None = None
+    """For ``protocol: table``: a query table at any URL, or ``builtin:<name>``."""
+
+
+class OutputConfig(Section):
+    """Where the tables go."""
+
+    url: str
+
+
+class WorkersConfig(Section):
+    """How many shards are scored at once."""
+
+    max: Annotated[int, Field(ge=1)] | None = None
+    """Default: every GPU of the cluster, or every CPU where there is none."""
+
+
+class EvaluateConfig(Settings):
+    """Everything one evaluation needs: a model or a masks dataset, truth, rows."""
+
+    examples: ClassVar[Mapping[str, str]] = {
+        "truth": "truth: {test: scenes/test/, tune: scenes/tune/}",
+        "rows": "rows: [{name: objects, kinds: [object]}]",
+        "output": "output: {url: evaluation/}",
+    }
+
+    truth: Annotated[dict[str, Annotated[OneOrSeveral, Field(min_length=1)]], Field(min_length=1)]
+    """Truth shards by name: URLs, folders or globs."""
+    rows: Annotated[list[RowConfig], Field(min_length=1)]
+    output: OutputConfig
+    model: EvaluatedModel | None = None
+    masks: EvaluatedMasks | None = None
+    tune: str | None = None
+    """The truth set on which each kind's threshold is chosen. Default: the set that is measured (and the table says
+    so)."""
+    threshold: float | None = None
+    """One threshold for all instead: 0.02, 0.04, … 0.98."""
+    supports: SupportsConfig | None = None
+    workers: WorkersConfig = WorkersConfig()
+
+    def faults(self) -> Iterator[str]:
+        """What no single key shows."""
+        if (self.model is None) == (self.masks is None):
+            yield "model, masks: give one of them: a model to be scored, or a dataset of masks"
+        if self.tune is not None and self.threshold is not None:
+            yield "tune, threshold: give one of them, not both"
+        if self.threshold is not None:
+            try:
+                index_of(self.threshold)
+            except ValueError as error:
+                yield f"threshold: {error}"
+        sets = [("tune", self.tune), ("supports.truth", self.supports and self.supports.truth)]
+        sets += [(f"rows.{index}.truth", row.truth) for index, row in enumerate(self.rows)]
+        for key, name in sets:
+            if name is not None and name not in self.truth:
+                yield f"{key}: truth has no set {name!r}; it has {', '.join(self.truth)}"
+        names = [row.name for row in self.rows]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield f"rows: {name!r} is the name of several; give each its own"
+        if self.supports is not None:
+            try:
+                parse_mode(self.supports.mode)
+            except ValueError as error:
+                yield f"supports.mode: {error}"
+        for index, row in enumerate(self.rows):
+            yield from self._row_faults(f"rows.{index}", row)
+        urls = [(f"truth.{name}", url) for name, several in self.truth.items() for url in several]
+        urls += [("output.url", self.output.url)]
+        urls += [("model.checkpoint", self.model.checkpoint)] if self.model else []
+        urls += [("masks.url", self.masks.url)] if self.masks else []
+        yield from credential_faults(urls)
+
+    def _row_faults(self, key: str, row: RowConfig) -> Iterator[str]:
+        if self.masks is not None and row.protocol != "text":
+            yield f"{key}.protocol: a dataset of masks was asked once and for all; leave it out"
+        if row.protocol in ("picture", "hybrid") and self.supports is None:
+            yield f"{key}.protocol: {row.protocol} needs pictures, e.g. supports: {{truth: tune}}"
+        if (row.protocol == "table") != (row.table is not None):
+            yield f"{key}.table: goes with protocol: table, and only with it"
+        try:
+            resolve_templates(row.template)
+        except ValueError as error:
+            yield f"{key}.template: {error}"
+
+    def absolute(self) -> EvaluateConfig:
+        """Local paths absolute."""
+        model = self.model and self.model.model_copy(update={"checkpoint": checkpoint_path(self.model.checkpoint)})
+        masks = self.masks and self.masks.model_copy(update={"url": storage.absolute(self.masks.url)})
+        rows = [
+            row
+            if row.table is None or row.table.startswith("builtin:")
+            else row.model_copy(update={"table": storage.absolute(row.table)})
+            for row in self.rows
+        ]
+        return self.model_copy(
+            update={
+                "truth": {name: [storage.absolute(url) for url in urls] for name, urls in self.truth.items()},
+                "rows": rows,
+                "output": self.output.model_copy(update={"url": storage.absolute(self.output.url)}),
+                "model": model,
+                "masks": masks,
+            }
+        )

@@ -1,0 +1,153 @@
+"""A dataset of masks against truth shards: joined by image and query, at the run's own thresholds.
+
+Masks on another grid than the truth's are resized to it by nearest neighbour: they are already black and white, and a
+pixel of the truth takes the pixel of the mask under its centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation.answers import Answers
+from clipseg_ray.evaluation.config import EvaluatedMasks
+from clipseg_ray.evaluation.metrics import Asked
+from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet
+from clipseg_ray.masks.rle import decode
+from clipseg_ray.results import record
+from clipseg_ray.results.reading import connect
+from clipseg_ray.sources.base import Shard
+from clipseg_ray.storage import Store
+
+_MASKS = """
+SELECT image_id, query_id, score, area, height, width, counts
+FROM masks WHERE image_id IN (SELECT unnest(?::VARCHAR[]))
+"""
+_READ = "SELECT image_id FROM images WHERE status = 'ok' AND image_id IN (SELECT unnest(?::VARCHAR[]))"
+
+
+class _Row(NamedTuple):
+    """One mask as the dataset has it."""
+
+    score: float
+    area: int
+    height: int
+    width: int
+    counts: str
+
+
+_NO_ROW = _Row(0.0, 0, 0, 0, "")
+
+
+@dataclass(frozen=True)
+class GivenMasks:
+    """A masks dataset and the truth of its queries: ``things`` by the dataset's query_id. Pickles to workers."""
+
+    url: str
+    things: Mapping[str, Thing]
+
+    def score(self, truth: TruthSet, shard: Shard) -> tuple[Answers, int]:
+        """Compare the masks of one truth shard's pictures; also how many of these the dataset has no masks for.
+
+        A query that has no row for a picture (``keep_empty: false``) gave an empty mask of score 0 there.
+        """
+        answers, missing = Answers(), 0
+        with connect(Store.of(self.url)) as connection:
+            for scenes in truth.scenes(shard):
+                ids = [scene.image_id for scene in scenes]
+                read = {row[0] for row in connection.execute(_READ, [ids]).fetchall()}
+                rows: dict[str, dict[str, _Row]] = {image_id: {} for image_id in ids}
+                for image_id, query_id, *values in connection.execute(_MASKS, [ids]).fetchall():
+                    rows[image_id][query_id] = _Row(*values)
+                missing += len(ids) - len(read)
+                for scene in scenes:
+                    if scene.image_id in read:
+                        self._compare(scene, rows[scene.image_id], answers)
+        return answers, missing
+
+    def _compare(self, scene: Scene, rows: Mapping[str, _Row], answers: Answers) -> None:
+        planes, ignored = scene.planes(), scene.ignored()
+        for query_id, thing in self.things.items():
+            row = rows.get(query_id, _NO_ROW)
+            answers.update(
+                Asked(thing.kind, query_id),
+                _at_size(row, scene) if row.area else None,
+                thing.label(scene, planes),
+                ignored,
+                row.score,
+                scene.height * scene.width,
+            )
+
+
+def truth_of(settings: EvaluatedMasks, vocabulary: Mapping[str, Thing]) -> dict[str, Thing]:
+    """The truth of each query of the dataset that has one, by the dataset's query_id.
+
+    Phrases that came with the images are left out: they were not asked of every picture. Raises UserError where no
+    query has a truth, or a mapping names what is not there.
+    """
+    store = Store.of(settings.url)
+    with connect(store) as connection:
+        _require_views(connection, settings.url)
+        found = connection.execute("SELECT query_id, kind, texts, concept FROM queries ORDER BY query_id").fetchall()
+    asked = {query_id: (kind, tuple(texts), tuple(concept)) for query_id, kind, texts, concept in found}
+    unknown = [query_id for query_id in settings.queries if query_id not in asked]
+    unknown += [query_id for query_id in settings.queries.values() if query_id not in vocabulary]
+    if unknown:
+        raise UserError(f"masks.queries: {unknown[0]!r} is neither in the dataset {settings.url} nor in the truth")
+    names = {name for thing in vocabulary.values() for name in (thing.query_id, *thing.texts)}
+    things: dict[str, Thing] = {}
+    for query_id, (kind, texts, concept) in asked.items():
+        same = vocabulary.get(settings.queries.get(query_id, query_id))
+        if settings.match == "concept" and names & set(concept):
+            things[query_id] = Thing(query_id, kind, texts, concept)
+        elif settings.match == "id" and same is not None:
+            things[query_id] = same
+    if not things:
+        raise UserError(
+            f"masks.match: {settings.match}: no query of {settings.url} ({', '.join(list(asked)[:3])}, …) has a truth "
+            f"({', '.join(list(vocabulary)[:3])}, …); give masks.queries, or set masks.match"
+        )
+    return things
+
+
+def truth_set(urls: list[str], masks_url: str) -> TruthSet:
+    """The truth set with image ids as the dataset's run made them. Raises UserError where no dataset is."""
+    made = record.read(Store.of(masks_url))
+    if made is None:
+        raise UserError(f"{masks_url}: no dataset here; check masks.url")
+    return TruthSet.of(urls, made.input["root"], made.input["id_field"])
+
+
+def strangers(truth: TruthSet, masks_url: str) -> UserError:
+    """What to say where a dataset has masks for none of a truth set's pictures."""
+    scene = next(scenes[0] for shard in truth.shards for scenes in truth.scenes(shard))
+    with connect(Store.of(masks_url)) as connection:
+        known = connection.execute("SELECT min(image_id) FROM images WHERE status = 'ok'").fetchone()
+    return UserError(
+        f"masks.url: {masks_url} has masks for none of the truth's pictures: theirs are named like {scene.image_id!r}, "
+        f"the dataset's like {known and known[0]!r}; evaluate on the shards the run read"
+    )
+
+
+def _require_views(connection: duckdb.DuckDBPyConnection, url: str) -> None:
+    views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    missing = {"images", "masks", "queries"} - {view for (view,) in views}
+    if missing:
+        raise UserError(f"{url}: the dataset has no {', '.join(sorted(missing))}; finish its run first")
+
+
+def _at_size(row: _Row, scene: Scene) -> np.ndarray:
+    """The mask at the truth's size: bool [width, height]."""
+    mask_wh = decode([row.counts], row.height, row.width)[0].T
+    if (row.height, row.width) == (scene.height, scene.width):
+        return mask_wh
+    columns, rows = (
+        ((np.arange(size) + 0.5) * grid / size).astype(np.int64)
+        for size, grid in ((scene.width, row.width), (scene.height, row.height))
+    )
+    return mask_wh[columns[:, None], rows]

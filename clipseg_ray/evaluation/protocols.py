@@ -1,0 +1,153 @@
+"""Ways of asking, and what is asked in each on each truth set.
+
+- text: every query of the set's vocabulary, in words, of every picture.
+- picture: in one or a few support pictures with their masks (one-shot, few-shot), drawn anew for each question.
+- hybrid: both, ``alpha · picture + (1 − alpha) · text``.
+- table: the queries of a query table that have a ``concept``; the truth is the union over its categories. CLIPSeg's
+  generalised queries are such rows of the shipped tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation.config import EvaluateConfig, RowConfig
+from clipseg_ray.evaluation.metrics import Asked
+from clipseg_ray.evaluation.truth import Thing
+from clipseg_ray.queries.query import Query
+from clipseg_ray.queries.table import load_queries
+from clipseg_ray.queries.templates import resolve_templates
+
+Vocabulary = Mapping[str, Thing]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One way of asking; what does not matter to a protocol is None."""
+
+    protocol: str
+    texts: str | None = None
+    templates: tuple[str, ...] | None = None
+    alpha: float | None = None
+    table: str | None = None
+
+    @classmethod
+    def of(cls, row: RowConfig) -> Asking:
+        """The way a row asks."""
+        if row.protocol == "picture":
+            return cls("picture")
+        if row.protocol == "table":
+            return cls("table", table=row.table)
+        alpha = row.alpha if row.protocol == "hybrid" else None
+        return cls(row.protocol, row.texts, resolve_templates(row.template), alpha)
+
+    def __str__(self) -> str:
+        """In a few words, for a table."""
+        words = {"text": "text", "picture": "picture", "hybrid": f"hybrid, α = {self.alpha:g}" if self.alpha else ""}
+        said = words.get(self.protocol) or f"queries of {self.table}"
+        if self.texts not in (None, "first"):
+            said += f", {self.texts} wordings"
+        if self.templates not in (None, ("{}",)):
+            said += f", {len(self.templates or ())} template(s)"
+        return said
+
+    @property
+    def by_text(self) -> bool:
+        """Whether words are part of it."""
+        return self.protocol in ("text", "hybrid")
+
+    @property
+    def by_picture(self) -> bool:
+        """Whether drawn support pictures are part of it."""
+        return self.protocol in ("picture", "hybrid")
+
+    def wordings(self, thing: Thing) -> tuple[str, ...]:
+        """The texts by which a thing is asked for, each by itself; none if this asking does not reach it."""
+        if not self.by_text:
+            return ()
+        if self.texts == "paper":
+            return tuple(text for text in thing.texts if text in paper_keys())
+        return thing.texts if self.texts == "all" else thing.texts[:1]
+
+    def things(self, vocabulary: Vocabulary) -> list[Thing]:
+        """What can be asked this way where ``vocabulary`` is the truth's."""
+        if self.table is None:
+            return [thing for thing in vocabulary.values() if not self.by_text or self.wordings(thing)]
+        known = {name for thing in vocabulary.values() for name in (thing.query_id, *thing.texts)}
+        return [
+            Thing(query.query_id, query.kind, query.texts, query.concept)
+            for query in table_queries(self.table)
+            if known & set(query.concept)
+        ]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One way of asking on one truth set. ``everywhere``: also of pictures without the thing."""
+
+    truth: str
+    asking: Asking
+    things: tuple[Thing, ...]
+    everywhere: bool
+
+
+def jobs_of(config: EvaluateConfig, vocabularies: Mapping[str, Vocabulary]) -> list[Job]:
+    """What must be asked where for every row of the table, tuning included, each thing once.
+
+    vocabularies: of each truth set that rows or ``tune`` name. Raises UserError for a row that asks for nothing.
+    """
+    wanted: dict[tuple[str, Asking], dict[str, Thing]] = {}
+    everywhere: dict[tuple[str, Asking], bool] = {}
+    for row in config.rows:
+        asking = Asking.of(row)
+        measured = [thing for thing in asking.things(vocabularies[row.truth]) if holds(row, thing)]
+        if not measured:
+            raise UserError(_nothing(row, vocabularies[row.truth]))
+        kinds = {thing.kind for thing in measured}
+        parts = [(row.truth, measured)]
+        if config.tune is not None:
+            parts.append((config.tune, [t for t in asking.things(vocabularies[config.tune]) if t.kind in kinds]))
+        for truth, things in parts:
+            wanted.setdefault((truth, asking), {}).update({thing.query_id: thing for thing in things})
+            everywhere[truth, asking] = everywhere.get((truth, asking), False) or row.pictures == "all"
+    return [
+        Job(truth, asking, tuple(things[query_id] for query_id in sorted(things)), everywhere[truth, asking])
+        for (truth, asking), things in wanted.items()
+    ]
+
+
+def holds(row: RowConfig, query: Thing | Asked) -> bool:
+    """Whether a row is about a query."""
+    return (row.kinds is None or query.kind in row.kinds) and (row.queries is None or query.query_id in row.queries)
+
+
+@cache
+def table_queries(table: str) -> tuple[Query, ...]:
+    """The queries of a table that say by their ``concept`` what they should match. Raises UserError without any."""
+    found = tuple(query for query in load_queries(table, None, 0.5) if query.concept)
+    if not found:
+        raise UserError(f"{table}: no query has a concept, so nothing says which pixels are right; fill the column")
+    return found
+
+
+@cache
+def paper_keys() -> frozenset[str]:
+    """The wordings of CLIPSeg's generalised queries: "sit on", "can fly", "has wheels", …"""
+    tables = ("builtin:affordances", "builtin:properties")
+    return frozenset(
+        text for table in tables for query in load_queries(table, "source = 'paper'", 0.5) for text in query.texts
+    )
+
+
+def _nothing(row: RowConfig, vocabulary: Vocabulary) -> str:
+    kinds = sorted({thing.kind for thing in vocabulary.values()})
+    missing = [query_id for query_id in row.queries or () if query_id not in vocabulary]
+    return (
+        f"row {row.name!r}: nothing to ask on the truth set {row.truth!r}: it has {len(vocabulary)} queries, of the "
+        f"kinds {', '.join(kinds) or 'none'}"
+        + (f", and no {', '.join(missing[:3])}" if missing else "")
+        + "; change the row's kinds, queries or texts"
+    )

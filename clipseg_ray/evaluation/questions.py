@@ -1,0 +1,85 @@
+"""The questions of one job as the decoder takes them: conditionals for every picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipseg_ray.evaluation.protocols import Job, table_queries
+from clipseg_ray.evaluation.supports import Candidates
+from clipseg_ray.evaluation.truth import Thing
+from clipseg_ray.model.checkpoint import Checkpoint
+from clipseg_ray.queries.prompt_set import embed
+from clipseg_ray.queries.query import Query
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """What is asked of every picture of a truth set in one way. Pickles to workers.
+
+    texts_wc: for each thing its wordings' embeddings, float32 [w, c], w ≥ 1; None where words are no part of it.
+    pictures: for each thing its supports; None where pictures are no part of it. alpha: the pictures' share.
+    """
+
+    job: Job
+    things: tuple[Thing, ...]
+    texts_wc: tuple[np.ndarray, ...] | None
+    pictures: tuple[Candidates, ...] | None
+    alpha: float
+    shots: int = 1
+    seed: int = 0
+
+    def conditionals(self, index: int, picture: str) -> np.ndarray:
+        """The conditionals to be asked for thing ``index`` of the picture with this SHA-256: float32 [w, c].
+
+        One row a wording; no row where too few other pictures can serve as supports.
+        """
+        if self.pictures is None:
+            assert self.texts_wc is not None
+            return self.texts_wc[index]
+        candidates = self.pictures[index]
+        vector_c = candidates.draw(picture, self.things[index].query_id, self.shots, self.seed)
+        if vector_c is None:
+            return np.zeros((0, candidates.vectors_nc.shape[1]), np.float32)
+        if self.texts_wc is None:
+            return vector_c[None]
+        return self.alpha * vector_c + (1 - self.alpha) * self.texts_wc[index]
+
+
+def prepare(
+    job: Job, checkpoint: Checkpoint, pictures: Mapping[str, Candidates], *, shots: int = 1, seed: int = 0
+) -> Questions:
+    """Embed a job's words. Things that need pictures and have none in ``pictures`` are left out of ``things``."""
+    asking = job.asking
+    things = tuple(thing for thing in job.things if not asking.by_picture or thing.query_id in pictures)
+    return Questions(
+        job,
+        things,
+        _texts(job, things, checkpoint),
+        tuple(pictures[thing.query_id] for thing in things) if asking.by_picture else None,
+        alpha=1.0 if asking.alpha is None else asking.alpha,
+        shots=shots,
+        seed=seed,
+    )
+
+
+def _texts(job: Job, things: tuple[Thing, ...], checkpoint: Checkpoint) -> tuple[np.ndarray, ...] | None:
+    asking = job.asking
+    if asking.table is not None:
+        queries = {query.query_id: query for query in table_queries(asking.table)}
+        return tuple(embed([queries[thing.query_id] for thing in things], checkpoint)[:, None])
+    if not asking.by_text:
+        return None
+    wordings = [asking.wordings(thing) for thing in things]
+    rows_rc = embed(
+        [
+            Query(thing.query_id, thing.kind, (text,), asking.templates or ("{}",), 0.5)
+            for thing, texts in zip(things, wordings, strict=True)
+            for text in texts
+        ],
+        checkpoint,
+    )
+    ends = np.cumsum([len(texts) for texts in wordings])
+    return tuple(np.split(rows_rc, ends[:-1]))

@@ -1,0 +1,89 @@
+"""From counts to the rows of the report: thresholds chosen, groups pooled, conditions said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from clipseg_ray.evaluation.answers import Answers
+from clipseg_ray.evaluation.config import EvaluateConfig, RowConfig
+from clipseg_ray.evaluation.metrics import Asked, Metrics
+from clipseg_ray.evaluation.protocols import Asking, holds
+from clipseg_ray.evaluation.report import ReportRow
+from clipseg_ray.evaluation.scores import COLUMNS, Scores
+
+Measured = Mapping[tuple[str, Asking], Metrics]
+"""By truth set and way of asking."""
+
+QUERIES = pa.schema(
+    [pa.field(name, pa.string(), nullable=False) for name in ("row", "truth", "asked", "kind", "query_id")] + COLUMNS
+)
+"""The columns of ``evaluation-queries.parquet``: each row's queries, each measured at its kind's threshold."""
+
+
+def model_rows(config: EvaluateConfig, measured: Measured) -> tuple[list[ReportRow], pa.Table, list[str]]:
+    """A model's rows, the table of each row's queries, and notes on thresholds."""
+    rows, queries, notes = [], [], [_threshold_note(config)]
+    for row in config.rows:
+        asking, present_only = Asking.of(row), row.pictures == "present"
+        metrics = measured[row.truth, asking]
+        thresholds, undecided = _thresholds(config, row, measured)
+        if undecided:
+            notes.append(f"{row.name}: no true pixel to choose a threshold by for {', '.join(undecided)}: 0.5 is used")
+        scores = metrics.scores(partial(holds, row), thresholds, present_only=present_only)
+        rows.append(ReportRow(row.name, row.truth, str(asking), row.pictures, thresholds, scores))
+        for asked in sorted(filter(partial(holds, row), metrics.counts)):
+            own = metrics.scores(partial(Asked.__eq__, asked), thresholds, present_only=present_only)
+            queries.append(_query(rows[-1], asked, own))
+    return rows, pa.Table.from_pylist(queries, QUERIES), notes
+
+
+def given_rows(config: EvaluateConfig, answers: Mapping[str, Answers]) -> tuple[list[ReportRow], pa.Table]:
+    """A masks dataset's rows, and the table of each row's queries; answers by truth set."""
+    rows, queries = [], []
+    for row in config.rows:
+        given, present_only = answers[row.truth], row.pictures == "present"
+        scores = given.scores(partial(holds, row), present_only=present_only)
+        rows.append(ReportRow(row.name, row.truth, "masks as given", row.pictures, {}, scores))
+        for asked in sorted(filter(partial(holds, row), given.answers)):
+            own = given.scores(partial(Asked.__eq__, asked), present_only=present_only)
+            queries.append(_query(rows[-1], asked, own))
+    return rows, pa.Table.from_pylist(queries, QUERIES)
+
+
+def _query(row: ReportRow, asked: Asked, scores: Scores) -> dict[str, Any]:
+    return {"row": row.name, "truth": row.truth, "asked": row.asked, **asked._asdict(), **asdict(scores)}
+
+
+def _thresholds(config: EvaluateConfig, row: RowConfig, measured: Measured) -> tuple[dict[str, float], list[str]]:
+    """The threshold of each kind in a row, and the kinds for which none could be chosen."""
+    asking = Asking.of(row)
+    kinds = sorted({asked.kind for asked in measured[row.truth, asking].counts if holds(row, asked)})
+    if config.threshold is not None:
+        return dict.fromkeys(kinds, config.threshold), []
+    # With a set of its own to choose on, a kind's threshold is that of all its queries; else of the row's.
+    where = row.model_copy(update={"queries": None}) if config.tune is not None else row
+    by = measured[config.tune or row.truth, asking]
+    found = {
+        kind: by.best_threshold(
+            partial(holds, where.model_copy(update={"kinds": [kind]})), present_only=row.pictures == "present"
+        )
+        for kind in kinds
+    }
+    undecided = [kind for kind, best in found.items() if best is None]
+    return {kind: 0.5 if best is None else best for kind, best in found.items()}, undecided
+
+
+def _threshold_note(config: EvaluateConfig) -> str:
+    if config.threshold is not None:
+        return f"threshold {config.threshold:g} for all, as configured"
+    if config.tune is not None:
+        return f"the threshold of each kind is the one with the greatest IoU_FG on the truth set {config.tune!r}"
+    return (
+        "the threshold of each kind is the one with the greatest IoU_FG on the measured set itself, which flatters; "
+        "name another set under tune"
+    )

@@ -1,0 +1,98 @@
+"""Support pictures for one-shot questions: drawn from a truth set, composed and embedded once."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation.config import SupportsConfig
+from clipseg_ray.evaluation.truth import Scene, TruthSet
+from clipseg_ray.model.checkpoint import Checkpoint
+from clipseg_ray.queries.modes import parse_mode
+from clipseg_ray.queries.prompt_set import embed
+from clipseg_ray.queries.query import Query
+from clipseg_ray.queries.supports import Support, make_support
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The supports of one query: the SHA-256 of each one's picture, and its embedding, float32 [n, c]."""
+
+    pictures: tuple[str, ...]
+    vectors_nc: np.ndarray
+
+    def draw(self, picture: str, query_id: str, shots: int, seed: int) -> np.ndarray | None:
+        """The mean embedding of ``shots`` supports for one question, float32 [c]; None where there are too few.
+
+        picture: SHA-256 of the picture that is asked, which is never a support for itself. The draw is a pure function
+        of seed, picture and query.
+        """
+        other = [index for index, candidate in enumerate(self.pictures) if candidate != picture]
+        if len(other) < shots:
+            return None
+        chosen = random.Random(f"{seed} {picture} {query_id}").sample(other, shots)
+        return self.vectors_nc[chosen].mean(axis=0)
+
+
+def candidates(
+    query_ids: Collection[str], truth: TruthSet, settings: SupportsConfig, checkpoint: Checkpoint
+) -> dict[str, Candidates]:
+    """For each query up to ``pool`` supports, embedded; a query with fewer than ``shots`` is left out.
+
+    Reads the truth set once and keeps the pictures that may still be drawn. Which are drawn depends on the seed and
+    the pictures, not on their order.
+    """
+    kept: dict[str, dict[str, Support]] = defaultdict(dict)
+    for scene in (scene for shard in truth.shards for scenes in truth.scenes(shard) for scene in scenes):
+        for query_id, counts in _large_enough(scene, query_ids, settings.smallest):
+            found, rank = kept[query_id], _rank(settings.seed, scene.sha256, query_id)
+            if rank in found or (len(found) == settings.pool and rank > max(found)):
+                continue
+            found[rank] = _support(scene, counts)
+            if len(found) > settings.pool:
+                del found[max(found)]
+    chosen = {
+        query_id: [found[rank] for rank in sorted(found)]
+        for query_id, found in sorted(kept.items())
+        if len(found) >= settings.shots
+    }
+    mode = parse_mode(settings.mode)
+    queries = [
+        Query(query_id, "", (), (), 0.5, (support,), mode) for query_id, found in chosen.items() for support in found
+    ]
+    vectors = iter(embed(queries, checkpoint))
+    return {
+        query_id: Candidates(
+            tuple(support.picture_sha256 for support in found), np.stack([next(vectors) for _ in found])
+        )
+        for query_id, found in chosen.items()
+    }
+
+
+def _large_enough(scene: Scene, query_ids: Collection[str], smallest: float) -> Iterator[tuple[str, str]]:
+    """(query_id, RLE) of the masks in a scene that may serve as supports."""
+    if not any(mask.query_id in query_ids for mask in scene.masks):
+        return
+    planes = scene.planes()
+    for mask in scene.masks:
+        area = np.count_nonzero(planes[mask.query_id])
+        if mask.query_id in query_ids and area and area >= smallest * scene.height * scene.width:
+            yield mask.query_id, mask.counts
+
+
+def _support(scene: Scene, counts: str) -> Support:
+    size = {"size": [scene.height, scene.width], "counts": counts}
+    try:
+        return make_support(scene.image_id, scene.image, size, None)
+    except ValueError as error:
+        raise UserError(f"{scene.image_id}: no support picture: {error}") from error
+
+
+def _rank(seed: int, picture: str, query_id: str) -> str:
+    return hashlib.sha256(f"{seed} {picture} {query_id}".encode()).hexdigest()

@@ -1,0 +1,99 @@
+"""What became of pixels and pictures at one threshold, and the measures that follow.
+
+Over a set the pixels are pooled:
+
+- ``IoU_FG = TP / (TP + FP + FN)`` and ``IoU_BIN = (IoU_FG + TN / (TN + FP + FN)) / 2``.
+- Where a class has no true pixel in the set, its IoU is undefined and None, however much was predicted; such a query
+  is left out of means over queries, but its false positives count wherever pixels are pooled. (CLIPSeg's authors add
+  1 to each denominator instead, which makes it 0; for classes that occur the two differ by less than 1 / their
+  pixels.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+SHARE = 1 << 32
+"""A picture's own IoU is kept in units of 1 / SHARE: sums of integers know no order."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts at one threshold; they add up.
+
+    Pixels: true_positive, false_positive, false_negative, true_negative. (Picture, query) pairs, by whether the thing
+    is there and whether a mask was given: present_found, present_silent, absent_found, absent_silent.
+    share_sum: over the present pairs, each one's own IoU in units of 1 / SHARE.
+    """
+
+    true_positive: int = 0
+    false_positive: int = 0
+    false_negative: int = 0
+    true_negative: int = 0
+    present_found: int = 0
+    present_silent: int = 0
+    absent_found: int = 0
+    absent_silent: int = 0
+    share_sum: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Tally)))
+
+    @property
+    def present(self) -> int:
+        """Pairs where the thing is there."""
+        return self.present_found + self.present_silent
+
+    @property
+    def absent(self) -> int:
+        """Pairs where it is not."""
+        return self.absent_found + self.absent_silent
+
+    @property
+    def iou_fg(self) -> float | None:
+        """None if the truth has no foreground."""
+        if not self.true_positive + self.false_negative:
+            return None
+        return self.true_positive / (self.true_positive + self.false_positive + self.false_negative)
+
+    @property
+    def iou_bin(self) -> float | None:
+        """None if the truth lacks foreground or background."""
+        if self.iou_fg is None or not self.true_negative + self.false_positive:
+            return None
+        background = self.true_negative / (self.true_negative + self.false_positive + self.false_negative)
+        return (self.iou_fg + background) / 2
+
+    @property
+    def iou_per_image(self) -> float | None:
+        """Mean over the present pairs of each one's own IoU; None if there is none."""
+        return self.share_sum / SHARE / self.present if self.present else None
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the predicted pixels that are true; None if none was predicted."""
+        return _share(self.true_positive, self.false_positive)
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the true pixels that are predicted; None if there is none."""
+        return _share(self.true_positive, self.false_negative)
+
+    @property
+    def found_share(self) -> float | None:
+        """Share of the present pairs with a mask."""
+        return _share(self.present_found, self.present_silent)
+
+    @property
+    def silent_share(self) -> float | None:
+        """Share of the absent pairs without one."""
+        return _share(self.absent_silent, self.absent_found)
+
+    @property
+    def presence_accuracy(self) -> float | None:
+        """Share of the pairs with a mask where the thing is, and without one where it is not."""
+        return _share(self.present_found + self.absent_silent, self.present_silent + self.absent_found)
+
+
+def _share(part: int, rest: int) -> float | None:
+    return part / (part + rest) if part + rest else None

@@ -1,0 +1,168 @@
+"""Truth shards: WebDataset tars whose JSON sidecar says which pixels are right, for every query that holds there.
+
+    {"truth": [{"query_id": "sit-on", "kind": "affordance", "texts": ["something to sit on"], "counts": "<RLE>"}, …],
+     "height": 352, "width": 352}
+
+``counts`` is COCO's compressed RLE at the picture's size. ``truth`` lists each query with a true pixel once; a query
+not listed is absent from the picture. An optional ``"ignore": "<RLE>"`` marks pixels that count for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.masks.rle import decode
+from clipseg_ray.sources.base import Sample, Shard, Source
+from clipseg_ray.sources.chunks import Chunk, Chunking, read_chunks
+from clipseg_ray.sources.formats import source_of
+from clipseg_ray.sources.listing import append_shards, discover
+from clipseg_ray.storage import plain_errors
+
+SCENES_AT_ONCE = 16
+"""Pictures of a shard in memory together."""
+
+
+@dataclass(frozen=True)
+class TrueMask:
+    """One query that holds in a picture: ``counts`` is the RLE of its true pixels."""
+
+    query_id: str
+    kind: str
+    texts: tuple[str, ...]
+    counts: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture (encoded bytes) and its truth; height and width in pixels; ``ignore`` an RLE or None."""
+
+    image_id: str
+    image: bytes
+    height: int
+    width: int
+    masks: tuple[TrueMask, ...]
+    ignore: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the picture's bytes: what tells a picture from every other, wherever it lies."""
+        return hashlib.sha256(self.image).hexdigest()
+
+    def planes(self) -> dict[str, np.ndarray]:
+        """The true pixels of each query that holds: bool [width, height], column-major as RLE has them."""
+        return dict(
+            zip([mask.query_id for mask in self.masks], self._decoded([m.counts for m in self.masks]), strict=True)
+        )
+
+    def ignored(self) -> np.ndarray | None:
+        """The pixels that count for nothing: bool [width, height]; None where all count."""
+        return None if self.ignore is None else self._decoded([self.ignore])[0]
+
+    def _decoded(self, counts: Sequence[str]) -> np.ndarray:
+        try:
+            return decode(counts, self.height, self.width).transpose(0, 2, 1)
+        except UserError as error:
+            raise UserError(f"{self.image_id}: truth: {error}") from error
+
+
+@dataclass(frozen=True)
+class Thing:
+    """What can be asked for: a query of the truth, or one whose truth is the union over ``concept``.
+
+    ``concept`` names queries of the truth by id or by wording (a generalised query: "sit on" is chair or sofa or …);
+    empty for a query of the truth itself.
+    """
+
+    query_id: str
+    kind: str
+    texts: tuple[str, ...]
+    concept: tuple[str, ...] = ()
+
+    def label(self, scene: Scene, planes: dict[str, np.ndarray]) -> np.ndarray | None:
+        """Its true pixels in a scene whose ``planes`` are given: bool [width, height]; None where there are none."""
+        if not self.concept:
+            return planes.get(self.query_id)
+        found = [planes[mask.query_id] for mask in scene.masks if {mask.query_id, *mask.texts} & set(self.concept)]
+        return np.logical_or.reduce(found) if found else None
+
+
+@dataclass(frozen=True)
+class TruthSet:
+    """A set of truth shards: where they are read from, and the shards in order. Pickles to workers."""
+
+    source: Source
+    shards: tuple[Shard, ...]
+
+    @classmethod
+    def of(cls, urls: Sequence[str], root: str | None = None, id_field: str | None = None) -> TruthSet:
+        """The tars that the URLs name. root, id_field: what makes image ids, as a run's input has them.
+
+        Raises UserError for URLs that name nothing.
+        """
+        with plain_errors(urls[0]):
+            listing = discover(urls, "webdataset", root)
+            source = source_of(listing.format, listing.root, id_field=id_field)
+            return cls(source, tuple(append_shards([], listing, source, 1)))
+
+    def scenes(self, shard: Shard) -> Iterator[list[Scene]]:
+        """A shard's scenes in order, SCENES_AT_ONCE at a time. Raises UserError for a sample that is none."""
+        with plain_errors(self.source.url_of(shard.path)):
+            for item in read_chunks(self.source, shard, Chunking(SCENES_AT_ONCE), lambda chunk: True):
+                if isinstance(item, Chunk):
+                    yield [_scene(sample) for sample in item.samples]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a truth set holds. vocabulary: every query that holds in some picture, by id."""
+
+    pictures: int
+    vocabulary: dict[str, Thing]
+
+
+def survey(truth: TruthSet) -> Contents:
+    """Read all shards once, without decoding anything.
+
+    Raises UserError where one query_id has several kinds or wordings.
+    """
+    pictures, found = 0, dict[str, Thing]()
+    for scene in (scene for shard in truth.shards for scenes in truth.scenes(shard) for scene in scenes):
+        pictures += 1
+        for mask in scene.masks:
+            thing = Thing(mask.query_id, mask.kind, mask.texts)
+            known = found.setdefault(mask.query_id, thing)
+            if known != thing:
+                raise UserError(
+                    f"{scene.image_id}: the query {mask.query_id!r} is {thing.kind} {list(thing.texts)} here and "
+                    f"{known.kind} {list(known.texts)} in a picture before; give each meaning an id of its own"
+                )
+    return Contents(pictures, found)
+
+
+def _scene(sample: Sample) -> Scene:
+    if sample.image is None:
+        raise UserError(f"{sample.image_id}: {sample.error or 'no picture'}; a truth shard has one for each sample")
+    fields = sample.fields
+    try:
+        masks = tuple(_mask(entry) for entry in fields["truth"])
+        height, width, ignore = int(fields["height"]), int(fields["width"]), fields.get("ignore")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{sample.image_id}: no truth in its JSON ({type(error).__name__}: {error}); a truth shard has "
+            '{"truth": [{"query_id", "kind", "texts", "counts"}, …], "height", "width"}'
+        ) from error
+    if len({mask.query_id for mask in masks}) < len(masks):
+        raise UserError(f"{sample.image_id}: truth names a query twice; join its masks into one")
+    return Scene(sample.image_id, sample.image, height, width, masks, ignore)
+
+
+def _mask(entry: dict[str, Any]) -> TrueMask:
+    if not entry["texts"] or isinstance(entry["texts"], str):
+        raise ValueError(f"texts of {entry['query_id']!r} must be a list of at least one wording")
+    return TrueMask(str(entry["query_id"]), str(entry["kind"]), tuple(entry["texts"]), str(entry["counts"]))

@@ -1,0 +1,46 @@
+"""The Ray cluster a driver works on: the one at ``RAY_ADDRESS``, or one of its own on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clipseg_ray.errors import UserError
+
+
+def guard_a_local_cluster() -> None:
+    """Give a cluster of our own a token of its own, before Ray is imported: Ray would leave one in the home folder."""
+    settings = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if any(name in os.environ for name in settings) or (Path.home() / ".ray" / "auth_token").exists():
+        return
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Ray, connected or started; left running if somebody else started it."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    if "RAY_ADDRESS" not in os.environ:
+        # A cluster of our own on this machine: Ray's core would tell the terminal of its inner workings.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        address = None if "RAY_ADDRESS" in os.environ else "local"
+        # A dashboard nobody looks at took 4 % of a two-core machine.
+        dashboard = None if address is None else False
+        ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError) as error:
+        raise UserError(f"Ray cannot be reached at {os.environ.get('RAY_ADDRESS', 'this machine')}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()

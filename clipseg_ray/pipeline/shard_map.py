@@ -1,0 +1,74 @@
+"""One function over many shards on a Ray cluster: a few actors that each prepare once, results as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayTaskError
+
+from clipseg_ray.errors import UserError
+
+S = TypeVar("S")
+T = TypeVar("T")
+R = TypeVar("R")
+
+RETRIES = 2
+"""Of a shard whose worker died."""
+_IN_FLIGHT = 2  # a shard waits at each actor while it works on another
+
+
+def map_shards(
+    prepare: Callable[[S], Callable[[T], R]], spec: S, items: Sequence[T], *, workers: int, cpus: float, gpus: float
+) -> Iterator[tuple[T, R]]:
+    """``prepare(spec)(item)`` for each item, in the order they are done.
+
+    Each of at most ``workers`` actors prepares once and holds ``cpus`` and ``gpus``. An item whose worker dies is
+    tried again, RETRIES times. A UserError of a worker is raised as it is, anything else as Ray's error.
+    """
+    shared = ray.put(spec)
+    actors = [
+        _Worker.options(  # type: ignore[attr-defined]
+            num_cpus=cpus, num_gpus=gpus, max_restarts=RETRIES, max_task_retries=RETRIES
+        ).remote(prepare, shared)
+        for _ in range(max(1, min(workers, len(items))))
+    ]
+    waiting = list(reversed(items))
+    running: dict[Any, tuple[Any, T]] = {}
+
+    def feed(actor: Any) -> None:
+        if waiting:
+            item = waiting.pop()
+            running[actor.work.remote(item)] = (actor, item)
+
+    try:
+        for _ in range(_IN_FLIGHT):
+            for actor in actors:
+                feed(actor)
+        while running:
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            actor, item = running.pop(done)
+            feed(actor)
+            yield item, _result(done)
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
+def _result(reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise UserError(str(error.cause)) from error
+        raise
+
+
+@ray.remote
+class _Worker:
+    def __init__(self, prepare: Callable[[Any], Callable[[Any], Any]], spec: Any) -> None:
+        self._work = prepare(spec)
+
+    def work(self, item: Any) -> Any:
+        return self._work(item)

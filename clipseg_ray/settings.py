@@ -1,0 +1,209 @@
+"""Settings files: YAML into pydantic models, changed by dotted overrides, every fault told at once.
+
+    class TrainConfig(Settings):
+        data: DataConfig
+        steps: Annotated[int, Field(ge=1)] = 1000
+
+    config = TrainConfig.load("configs/train.yaml", ["steps=50", "data.url=scenes/"])
+
+Sections are models of their own (`Section`); lists and mappings of sections may be nested.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self, TypeGuard
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from clipseg_ray import storage
+from clipseg_ray.errors import UserError
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _byte_count(value: Any) -> Any:
+    units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([\d.]+)\s*([kmg]i?)?b?\s*", value.lower())
+        if match is None:
+            raise ValueError("write bytes as a number or like 8GiB, 500MB")
+        return int(float(match[1]) * units[match[2] or ""])
+    return value
+
+
+OneOrSeveral = Annotated[list[str], BeforeValidator(_listed)]
+"""A list of strings that may be written as one string."""
+
+ByteCount = Annotated[int, BeforeValidator(_byte_count)]
+"""A number of bytes that may be written as 8GiB or 500MB."""
+
+
+class Section(BaseModel):
+    """Keys that belong together. Unknown keys are faults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Settings(Section):
+    """A whole settings file. Subclasses may say what is wrong across keys, and which paths they hold."""
+
+    examples: ClassVar[Mapping[str, str]] = {}
+    """For top-level keys that are required: how to write them."""
+
+    def faults(self) -> Iterator[str]:
+        """What no single key shows, each as ``section.key: what is wrong``."""
+        return iter(())
+
+    def absolute(self) -> Self:
+        """The same with local paths made absolute (relative ones are relative to the working directory)."""
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """The whole configuration as plain values, defaults filled in."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @classmethod
+    def load(cls, path: str, overrides: Sequence[str] = ()) -> Self:
+        """Read a YAML file at any URL and apply ``a.b=value`` overrides (values are YAML).
+
+        Local paths become absolute, so that they mean the same on every worker. Raises UserError naming every fault
+        with its dotted path.
+        """
+        folder, _, name = storage.absolute(path).rpartition("/")
+        store = storage.Store.of(folder or "/")
+        with storage.plain_errors(path):
+            text = store.get(name).decode()
+        try:
+            values = yaml.safe_load(text) or {}
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(values, dict):
+            names = ", ".join(list(_fields(cls))[:2])
+            raise UserError(
+                f"{path}: a configuration is a mapping of sections ({names}, …), not a {type(values).__name__}"
+            )
+        return cls.parse(values, overrides, source=path)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "configuration") -> Self:
+        """Check a configuration given as nested mappings. Raises UserError naming every fault."""
+        merged: dict[str, Any] = {key: dict(part) if isinstance(part, dict) else part for key, part in values.items()}
+        for override in overrides:
+            _apply(merged, override)
+        faults = list(_unknown_keys(merged, cls, "", cls))
+        config: Self | None = None
+        try:
+            config = cls.model_validate(merged)
+        except ValidationError as error:
+            faults += [_fault(item, cls.examples) for item in error.errors() if item["type"] != "extra_forbidden"]
+        if config is not None:
+            faults += config.faults()
+        if faults or config is None:
+            raise UserError(f"{source}: {len(faults)} fault(s)\n" + "\n".join(f"  {fault}" for fault in faults))
+        return config.absolute()
+
+
+def credential_faults(urls: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """A fault for each (key, url) that holds a secret; the secret is not repeated."""
+    for key, url in urls:
+        if "@" in urlsplit(url).netloc or "x-amz-signature=" in url.lower():
+            yield f"{key}: {url.split('://')[0]}://… holds credentials; give them in the environment instead"
+
+
+def checkpoint_path(name: str) -> str:
+    """A checkpoint's name, made absolute where it means a local directory; hub names and URLs stay."""
+    if storage.protocol_of(name) != "file":
+        return name
+    local = storage.absolute(name)
+    return local if name.startswith((".", "/", "~")) or storage.Store(local).fs.isdir(local) else name
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"-s {override}: write it as section.key=value, e.g. -s masks.threshold=0.4")
+    *sections, last = key.strip().split(".")
+    place = values
+    for depth, section in enumerate(sections):
+        inner = place.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"-s {override}: {'.'.join(sections[: depth + 1])} is a value, not a section")
+        place = inner
+    try:
+        place[last] = yaml.safe_load(text) if text else None
+    except yaml.YAMLError as error:
+        raise UserError(f"-s {override}: the value is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _unknown_keys(value: Any, annotation: Any, path: str, whole: type[BaseModel]) -> Iterator[str]:
+    """Keys that no section of ``annotation`` has, wherever ``value`` nests sections."""
+    annotation = _without_none(annotation)
+    if _is_section(annotation):
+        fields = _fields(annotation)
+        for key, inner in value.items() if isinstance(value, Mapping) else ():
+            if key in fields:
+                yield from _unknown_keys(inner, fields[key].annotation, f"{path}{key}.", whole)
+            else:
+                names = dict.fromkeys([*_dotted_names(whole, ""), *_dotted_names(annotation, path)])
+                yield f"{path}{key}: unknown key{_nearest(f'{path}{key}', list(names), whole)}"
+    elif typing.get_origin(annotation) in (list, dict):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+        for key, inner in items:
+            yield from _unknown_keys(inner, typing.get_args(annotation)[-1], f"{path}{key}.", whole)
+
+
+def _without_none(annotation: Any) -> Any:
+    """``X`` for ``X | None``."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        rest = [each for each in typing.get_args(annotation) if each is not type(None)]
+        return rest[0] if len(rest) == 1 else annotation
+    return annotation
+
+
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Fields by the name a user writes."""
+    return {field.alias or key: field for key, field in model.model_fields.items()}
+
+
+def _nearest(dotted: str, names: list[str], whole: type[BaseModel]) -> str:
+    last = dotted.rpartition(".")[2]
+    match = difflib.get_close_matches(dotted, names, n=1, cutoff=0.6) or [
+        name for name in names if difflib.get_close_matches(last, [name.rpartition(".")[2]], cutoff=0.75)
+    ]
+    return f"; did you mean {match[0]}?" if match else f"; the sections are {', '.join(_fields(whole))}"
+
+
+def _dotted_names(model: type[BaseModel], path: str) -> Iterator[str]:
+    for key, field in _fields(model).items():
+        yield f"{path}{key}"
+        if _is_section(inner := _without_none(field.annotation)):
+            yield from _dotted_names(inner, f"{path}{key}.")
+
+
+def _fault(item: Any, examples: Mapping[str, str]) -> str:
+    path = ".".join(str(part) for part in item["loc"] if not str(part).startswith("function-"))
+    if item["type"] == "missing":
+        example = examples.get(path.split(".")[0], "")
+        return f"{path}: required" + (f", e.g. {example}" if example else "")
+    message = item["msg"].removeprefix("Value error, ")
+    shown = repr(item["input"])
+    hint = ""
+    if item["type"] == "literal_error" and isinstance(item["input"], str):
+        choices = re.findall(r"'([^']+)'", item["ctx"]["expected"])
+        near = difflib.get_close_matches(item["input"], choices, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{path}: {message[0].lower()}{message[1:]} (got {shown if len(shown) < 80 else shown[:77] + '…'}){hint}"

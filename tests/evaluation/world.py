@@ -1,0 +1,78 @@
+"""Small truth shards, and the configuration of small evaluations."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco
+
+from clipseg_ray.demo.scenes import scene
+from clipseg_ray.demo.shards import sidecar
+from clipseg_ray.storage import Store
+
+SIDE = 96
+
+
+def rle(mask_hw: np.ndarray) -> str:
+    """COCO's compressed run lengths."""
+    return coco.encode(np.asfortranarray(mask_hw.astype(np.uint8)))["counts"].decode()
+
+
+def noise(seed: int, height: int = SIDE, width: int = SIDE) -> bytes:
+    """A JPEG of soft noise."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(sink, "JPEG")
+    return sink.getvalue()
+
+
+def entry(query_id: str, mask_hw: np.ndarray, kind: str = "object", texts: Sequence[str] = ()) -> dict[str, Any]:
+    """One true mask as a truth shard has it."""
+    return {"query_id": query_id, "kind": kind, "texts": list(texts or [query_id]), "counts": rle(mask_hw)}
+
+
+def box(top: int, left: int, height: int, width: int, shape: tuple[int, int] = (SIDE, SIDE)) -> np.ndarray:
+    """A mask that is a rectangle."""
+    mask_hw = np.zeros(shape, bool)
+    mask_hw[top : top + height, left : left + width] = True
+    return mask_hw
+
+
+def write(url: str, samples: Sequence[tuple[str, bytes, dict[str, Any]]], name: str = "s-000.tar") -> str:
+    """One truth shard of (key, JPEG, JSON)."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, picture, truth in samples:
+            for extension, data in (("jpg", picture), ("json", json.dumps(truth).encode())):
+                info = tarfile.TarInfo(f"{key}.{extension}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    Store.of(url).put(name, sink.getvalue())
+    return url
+
+
+def write_scenes(url: str, *, shards: int, images: int, seed: int) -> str:
+    """Shards of the demo's scenes, 96 pixels on the side."""
+    for shard in range(shards):
+        found = [scene(seed + shard * images + i, SIDE) for i in range(images)]
+        write(url, [(f"{i:03d}", one.jpeg, sidecar(one)) for i, one in enumerate(found)], f"s-{shard:03d}.tar")
+    return url
+
+
+def settings(folder: Path, checkpoint: Path, **changes: Any) -> dict[str, Any]:
+    """An evaluation of a model on scenes under ``folder``."""
+    return {
+        "truth": {"test": str(folder / "test"), "tune": str(folder / "tune")},
+        "tune": "tune",
+        "model": {"checkpoint": str(checkpoint), "precision": "fp32"},
+        "rows": [{"name": "objects", "kinds": ["object"]}],
+        "output": {"url": str(folder / "out")},
+        **changes,
+    }
