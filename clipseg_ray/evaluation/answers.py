@@ -23,10 +23,16 @@ class Answer:
 
 
 class Answers:
-    """Mergeable counts of given masks, per query."""
+    """Mergeable counts of given masks, per query.
+
+    pictures_missing: pictures without any masks. masks_missing: further (picture, query) pairs without one. Neither
+    is counted as an answer.
+    """
 
     def __init__(self) -> None:
         self.answers: dict[Asked, Answer] = {}
+        self.pictures_missing = 0
+        self.masks_missing = 0
 
     def update(
         self,
@@ -65,6 +71,8 @@ class Answers:
             mine.absent += theirs.absent
             mine.present += theirs.present
             mine.images_cb = mine.images_cb + theirs.images_cb
+        self.pictures_missing += other.pictures_missing
+        self.masks_missing += other.masks_missing
 
     def scores(self, chosen: Chosen, *, present_only: bool = False) -> Scores:
         """The chosen queries' measures; AP over pixels is undefined, for masks have no probabilities."""

@@ -6,7 +6,7 @@ pixel of the truth takes the pixel of the mask under its centre.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.answers import Answers
-from clipseg_ray.evaluation.config import EvaluatedMasks
+from clipseg_ray.evaluation.config import EvaluatedMasks, RowConfig
 from clipseg_ray.evaluation.metrics import Asked
+from clipseg_ray.evaluation.protocols import holds
 from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet
 from clipseg_ray.masks.rle import decode
 from clipseg_ray.results import record
@@ -41,22 +42,24 @@ class _Row(NamedTuple):
     counts: str
 
 
-_NO_ROW = _Row(0.0, 0, 0, 0, "")
+_EMPTY = _Row(0.0, 0, 0, 0, "")
 
 
 @dataclass(frozen=True)
 class GivenMasks:
-    """A masks dataset and the truth of its queries: ``things`` by the dataset's query_id. Pickles to workers."""
+    """A masks dataset and the truth of its queries: ``things`` by the dataset's query_id. Pickles to workers.
+
+    keep_empty: the run's ``masks.keep_empty``. Where it is off, a query without a row gave an empty mask of unknown
+    score, for which 0 is taken.
+    """
 
     url: str
     things: Mapping[str, Thing]
+    keep_empty: bool
 
-    def score(self, truth: TruthSet, shard: Shard) -> tuple[Answers, int]:
-        """Compare the masks of one truth shard's pictures; also how many of these the dataset has no masks for.
-
-        A query that has no row for a picture (``keep_empty: false``) gave an empty mask of score 0 there.
-        """
-        answers, missing = Answers(), 0
+    def score(self, truth: TruthSet, shard: Shard) -> Answers:
+        """Compare the masks of one truth shard's pictures."""
+        answers = Answers()
         with connect(Store.of(self.url)) as connection:
             for scenes in truth.scenes(shard):
                 ids = [scene.image_id for scene in scenes]
@@ -64,16 +67,21 @@ class GivenMasks:
                 rows: dict[str, dict[str, _Row]] = {image_id: {} for image_id in ids}
                 for image_id, query_id, *values in connection.execute(_MASKS, [ids]).fetchall():
                     rows[image_id][query_id] = _Row(*values)
-                missing += len(ids) - len(read)
                 for scene in scenes:
                     if scene.image_id in read:
                         self._compare(scene, rows[scene.image_id], answers)
-        return answers, missing
+                    else:
+                        answers.pictures_missing += 1
+        return answers
 
     def _compare(self, scene: Scene, rows: Mapping[str, _Row], answers: Answers) -> None:
         planes, ignored = scene.planes(), scene.ignored()
         for query_id, thing in self.things.items():
-            row = rows.get(query_id, _NO_ROW)
+            row = rows.get(query_id)
+            if row is None and self.keep_empty:
+                answers.masks_missing += 1
+                continue
+            row = row or _EMPTY
             answers.update(
                 Asked(thing.kind, query_id),
                 _at_size(row, scene) if row.area else None,
@@ -115,12 +123,23 @@ def truth_of(settings: EvaluatedMasks, vocabulary: Mapping[str, Thing]) -> dict[
     return things
 
 
-def truth_set(urls: list[str], masks_url: str) -> TruthSet:
-    """The truth set with image ids as the dataset's run made them. Raises UserError where no dataset is."""
-    made = record.read(Store.of(masks_url))
+def opened(url: str) -> record.DatasetRecord:
+    """The dataset's record. Raises UserError where no dataset is."""
+    made = record.read(Store.of(url))
     if made is None:
-        raise UserError(f"{masks_url}: no dataset here; check masks.url")
-    return TruthSet.of(urls, made.input["root"], made.input["id_field"])
+        raise UserError(f"{url}: no dataset here; check masks.url")
+    return made
+
+
+def check_rows(rows: Sequence[RowConfig], masks: Mapping[str, GivenMasks]) -> None:
+    """Raise UserError for a row about no query of the dataset; ``masks`` by truth set."""
+    for row in rows:
+        things = masks[row.truth].things
+        if not any(holds(row, Asked(thing.kind, query_id)) for query_id, thing in things.items()):
+            raise UserError(
+                f"row {row.name!r}: none of the dataset's {len(things)} queries with a truth is meant; they are of the "
+                f"kinds {', '.join(sorted({thing.kind for thing in things.values()}))}"
+            )
 
 
 def strangers(truth: TruthSet, masks_url: str) -> UserError:

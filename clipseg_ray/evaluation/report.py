@@ -134,7 +134,7 @@ _SHOWN: list[tuple[str, Callable[[ReportRow], Any]]] = [
 def _text(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 
 from clipseg_ray.evaluation.answers import Answers
 from clipseg_ray.evaluation.config import EvaluateConfig, RowConfig
-from clipseg_ray.evaluation.metrics import Asked, Metrics
+from clipseg_ray.evaluation.metrics import Asked, Chosen, Metrics
 from clipseg_ray.evaluation.protocols import Asking, holds
 from clipseg_ray.evaluation.report import ReportRow
 from clipseg_ray.evaluation.scores import COLUMNS, Scores
@@ -20,9 +21,11 @@ Measured = Mapping[tuple[str, Asking], Metrics]
 """By truth set and way of asking."""
 
 QUERIES = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("row", "truth", "asked", "kind", "query_id")] + COLUMNS
+    [pa.field(name, pa.string(), name == "query_id") for name in ("row", "truth", "asked", "kind", "query_id")]
+    + COLUMNS
 )
-"""The columns of ``evaluation-queries.parquet``: each row's queries, each measured at its kind's threshold."""
+"""The columns of ``evaluation-queries.parquet``: each row's kinds (query_id null) and queries, each at its kind's
+threshold."""
 
 
 def model_rows(config: EvaluateConfig, measured: Measured) -> tuple[list[ReportRow], pa.Table, list[str]]:
@@ -36,9 +39,9 @@ def model_rows(config: EvaluateConfig, measured: Measured) -> tuple[list[ReportR
             notes.append(f"{row.name}: no true pixel to choose a threshold by for {', '.join(undecided)}: 0.5 is used")
         scores = metrics.scores(partial(holds, row), thresholds, present_only=present_only)
         rows.append(ReportRow(row.name, row.truth, str(asking), row.pictures, thresholds, scores))
-        for asked in sorted(filter(partial(holds, row), metrics.counts)):
-            own = metrics.scores(partial(Asked.__eq__, asked), thresholds, present_only=present_only)
-            queries.append(_query(rows[-1], asked, own))
+        for kind, query_id, chosen in _parts(row, metrics.counts):
+            own = metrics.scores(chosen, thresholds, present_only=present_only)
+            queries.append(_part(rows[-1], kind, query_id, own))
     return rows, pa.Table.from_pylist(queries, QUERIES), notes
 
 
@@ -49,14 +52,30 @@ def given_rows(config: EvaluateConfig, answers: Mapping[str, Answers]) -> tuple[
         given, present_only = answers[row.truth], row.pictures == "present"
         scores = given.scores(partial(holds, row), present_only=present_only)
         rows.append(ReportRow(row.name, row.truth, "masks as given", row.pictures, {}, scores))
-        for asked in sorted(filter(partial(holds, row), given.answers)):
-            own = given.scores(partial(Asked.__eq__, asked), present_only=present_only)
-            queries.append(_query(rows[-1], asked, own))
+        for kind, query_id, chosen in _parts(row, given.answers):
+            own = given.scores(chosen, present_only=present_only)
+            queries.append(_part(rows[-1], kind, query_id, own))
     return rows, pa.Table.from_pylist(queries, QUERIES)
 
 
-def _query(row: ReportRow, asked: Asked, scores: Scores) -> dict[str, Any]:
-    return {"row": row.name, "truth": row.truth, "asked": row.asked, **asked._asdict(), **asdict(scores)}
+def _parts(row: RowConfig, asked: Iterable[Asked]) -> Iterator[tuple[str, str | None, Chosen]]:
+    """A row's kinds, each followed by its queries."""
+    own = sorted(filter(partial(holds, row), asked))
+    for kind, queries in groupby(own, key=lambda each: each.kind):
+        yield kind, None, partial(holds, row.model_copy(update={"kinds": [kind]}))
+        for query in queries:
+            yield kind, query.query_id, partial(Asked.__eq__, query)
+
+
+def _part(row: ReportRow, kind: str, query_id: str | None, scores: Scores) -> dict[str, Any]:
+    return {
+        "row": row.name,
+        "truth": row.truth,
+        "asked": row.asked,
+        "kind": kind,
+        "query_id": query_id,
+        **asdict(scores),
+    }
 
 
 def _thresholds(config: EvaluateConfig, row: RowConfig, measured: Measured) -> tuple[dict[str, float], list[str]]:

@@ -1,8 +1,8 @@
 """The class lists of published protocols, as names for ``rows.queries``.
 
 ``pascal-5i/0`` … ``/3`` (one-shot; Shaban et al. 2017), ``coco-20i/0`` … ``/3`` (one-shot, HSNet's interleaved folds;
-Min et al. 2021), ``pascal-unseen/2`` … ``/10`` (zero-shot; CLIPSeg's order of unseen pairs). Pascal's classes have VOC's
-names as query_ids, COCO's those of ``builtin:coco_objects``.
+Min et al. 2021), ``pascal-unseen/2`` … ``/10`` (zero-shot; CLIPSeg's order of unseen pairs). Pascal's classes have
+VOC's names as query_ids, COCO's those of ``builtin:coco_objects``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,18 @@ from collections.abc import Callable
 
 from clipseg_ray.queries.table import load_queries
 
-PASCAL = ["aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"]
-_UNSEEN = ["cow", "motorbike", "aeroplane", "sofa", "cat", "tvmonitor", "train", "bottle", "chair", "pottedplant"]
+PASCAL = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle"),
+    *("bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person"),
+    *("pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+_UNSEEN = ("cow", "motorbike", "aeroplane", "sofa", "cat", "tvmonitor", "train", "bottle", "chair", "pottedplant")
 
 
 def pascal_5i(fold: int) -> list[str]:
     """The five classes tested in a fold, 0 to 3."""
-    return PASCAL[5 * fold : 5 * fold + 5]
+    return list(PASCAL[5 * fold : 5 * fold + 5])
 
 
 def coco_20i(fold: int) -> list[str]:
@@ -27,7 +32,7 @@ def coco_20i(fold: int) -> list[str]:
 
 def pascal_unseen(number: int) -> list[str]:
     """The first 2, 4, 6, 8 or 10 unseen classes."""
-    return _UNSEEN[:number]
+    return list(_UNSEEN[:number])
 
 
 _SPLITS: dict[str, tuple[Callable[[int], list[str]], tuple[int, ...]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from clipseg_ray.evaluation import given
 from clipseg_ray.evaluation.answers import Answers
@@ -18,7 +18,8 @@ from clipseg_ray.evaluation.truth import Contents, TruthSet, survey
 from clipseg_ray.pipeline.cluster import connected, guard_a_local_cluster
 from clipseg_ray.sources.base import Shard
 
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from clipseg_ray.evaluation.questions import Questions
 
 Item = tuple[str, Shard]
 """A shard to be scored, with the name of its truth set."""
@@ -46,7 +47,7 @@ class ModelSpec:
     device: str
     precision: str
     truth: Mapping[str, TruthSet]
-    questions: Mapping[str, Sequence[Any]]
+    questions: Mapping[str, Sequence[Questions]]
 
 
 class ModelWorker:
@@ -98,8 +99,8 @@ class MasksWorker:
     def __init__(self, spec: MasksSpec) -> None:
         self._spec = spec
 
-    def __call__(self, item: Item) -> tuple[Answers, int]:
-        """The answers, and the number of pictures the dataset has no masks for."""
+    def __call__(self, item: Item) -> Answers:
+        """What the shard's pictures got."""
         name, shard = item
         return self._spec.masks[name].score(self._spec.truth[name], shard)
 
@@ -127,7 +128,7 @@ def _of_model(config: EvaluateConfig) -> Report:
         wanted = {thing.query_id for job in jobs if job.asking.by_picture for thing in job.things}
         pictures = candidates(wanted, TruthSet.of(config.truth[settings.truth]), settings, checkpoint)
         shots, seed = settings.shots, settings.seed
-    questions: dict[str, list[Any]] = {name: [] for name in truth}
+    questions: dict[str, list[Questions]] = {name: [] for name in truth}
     for job in jobs:
         questions[job.truth].append(prepare(job, checkpoint, pictures, shots=shots, seed=seed))
     spec = ModelSpec(config.model.checkpoint, revision, checkpoint.weights_sha256, device, precision, truth, questions)
@@ -155,27 +156,32 @@ def _of_model(config: EvaluateConfig) -> Report:
 
 
 def _of_masks(config: EvaluateConfig) -> Report:
-    assert config.masks is not None
+    settings = config.masks
+    assert settings is not None
+    made = given.opened(settings.url)
     names = dict.fromkeys(row.truth for row in config.rows)
-    truth = {name: given.truth_set(config.truth[name], config.masks.url) for name in names}
+    truth = {name: TruthSet.of(config.truth[name], made.input["root"], made.input["id_field"]) for name in names}
     contents = {name: survey(each) for name, each in truth.items()}
-    things = {name: given.truth_of(config.masks, each.vocabulary) for name, each in contents.items()}
-    spec = MasksSpec(truth, {name: given.GivenMasks(config.masks.url, things[name]) for name in names})
-    answers, missing = {name: Answers() for name in names}, dict.fromkeys(names, 0)
-    for name, (found, lacking) in _scored(config, MasksWorker, spec, truth, "cpu"):
+    masks = {
+        name: given.GivenMasks(settings.url, given.truth_of(settings, each.vocabulary), made.masks["keep_empty"])
+        for name, each in contents.items()
+    }
+    given.check_rows(config.rows, masks)
+    answers = {name: Answers() for name in names}
+    for name, found in _scored(config, MasksWorker, MasksSpec(truth, masks), truth, "cpu"):
         answers[name].merge(found)
-        missing[name] += lacking
+    notes = _truth_notes(contents)
+    for name, found in answers.items():
+        if found.pictures_missing == contents[name].pictures:
+            raise given.strangers(truth[name], settings.url)
+        if found.pictures_missing or found.masks_missing:
+            notes.append(
+                f"{name}: not counted, for the dataset has no masks of them: {found.pictures_missing} pictures, and "
+                f"{found.masks_missing} queries of single pictures"
+            )
     rows, queries = given_rows(config, answers)
-    notes = [
-        f"{name}: {number} of {contents[name].pictures} pictures have no masks in the dataset and are not counted"
-        for name, number in missing.items()
-        if number
-    ]
-    for name in names:
-        if missing[name] == contents[name].pictures:
-            raise given.strangers(truth[name], config.masks.url)
-    facts = {"masks": config.masks.url, "truth": _truth_facts(config, contents), "config": config.resolved()}
-    return Report(config.masks.url, facts, rows, queries, [*_truth_notes(contents), *notes])
+    facts = {"masks": settings.url, "truth": _truth_facts(config, contents), "config": config.resolved()}
+    return Report(settings.url, facts, rows, queries, notes)
 
 
 def _scored(

@@ -17,7 +17,7 @@ import yaml
 
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
-from clipseg_ray.pipeline.cluster import connected
+from clipseg_ray.pipeline.cluster import connected, last_line
 from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.graph import PoolState
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
@@ -91,7 +91,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
                 runs.write_record(store, run_id, record)
                 runs.write_status(store, run_id, {**reporter.snapshot(), "state": state, "time": time.time()})
             except Exception as error:  # the outcome stands, and is printed
-                reporter.say(f"the run's record could not be written: {_brief(error)}")
+                reporter.say(f"the run's record could not be written: {last_line(error)}")
     return Outcome(code, message, run_id, record["totals"])
 
 
@@ -158,7 +158,7 @@ def _one_pass(
     except (RunStopped, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise RunStopped(watch.reason or breaker.reason or _brief(error)) from error
+        raise RunStopped(watch.reason or breaker.reason or last_line(error)) from error
     finally:
         watch.stop()
         found.close()
@@ -212,7 +212,7 @@ class _Watch:
                 try:
                     runs.write_status(self._store, self._reporter.run_id, status)
                 except Exception as error:  # a heartbeat that cannot be written must not stop the next one
-                    self._reporter.say(f"the status could not be written: {_brief(error)}")
+                    self._reporter.say(f"the status could not be written: {last_line(error)}")
 
 
 def _held() -> str:
@@ -251,15 +251,6 @@ def _opening(settled: Settled, work: Work, pool: Pool) -> str:
 def _versions() -> dict[str, str]:
     names = ("clipseg-ray", "ray", "torch", "transformers", "pyarrow", "numba", "simplejpeg", "pillow")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
-
-
-def _brief(error: BaseException) -> str:
-    """The last line of what went wrong: Ray hands on a worker's exception as the text of its traceback."""
-    cause: BaseException = error
-    while cause.__cause__ is not None and str(cause.__cause__).strip():
-        cause = cause.__cause__
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(cause).__name__).removeprefix("clipseg_ray.errors.UserError: ")[:500]
 
 
 @contextmanager

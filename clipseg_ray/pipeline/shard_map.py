@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline.cluster import last_line
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -25,7 +26,8 @@ def map_shards(
     """``prepare(spec)(item)`` for each item, in the order they are done.
 
     Each of at most ``workers`` actors prepares once and holds ``cpus`` and ``gpus``. An item whose worker dies is
-    tried again, RETRIES times. A UserError of a worker is raised as it is, anything else as Ray's error.
+    tried again, RETRIES times. Raises what a worker raises: a UserError as it is, anything else as Ray's error; and
+    UserError where workers cannot start or die again and again.
     """
     shared = ray.put(spec)
     actors = [
@@ -63,6 +65,8 @@ def _result(reference: Any) -> Any:
         if isinstance(error.cause, UserError):
             raise UserError(str(error.cause)) from error
         raise
+    except RayActorError as error:
+        raise UserError(f"a worker could not start, or died {RETRIES + 1} times: {last_line(error)}") from error
 
 
 @ray.remote

@@ -1,0 +1,94 @@
+"""Evaluation settings: what they accept and how they say no; the shipped ones; published splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipseg_ray.demo.vocabulary import HELD_OUT_PAIRS, VOCABULARY
+from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation import splits
+from clipseg_ray.evaluation.config import EvaluateConfig
+
+MINIMAL = {
+    "truth": {"test": "scenes/"},
+    "model": {"checkpoint": "CIDAS/clipseg-rd64-refined"},
+    "rows": [{"name": "all"}],
+    "output": {"url": "out/"},
+}
+
+
+def test_defaults_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = EvaluateConfig.parse(MINIMAL)
+    assert config.truth == {"test": [str(tmp_path / "scenes")]}
+    assert config.output.url == str(tmp_path / "out")
+    assert config.model is not None
+    assert config.model.checkpoint == "CIDAS/clipseg-rd64-refined"
+    assert config.rows[0].protocol == "text"
+    assert EvaluateConfig.parse(config.resolved()) == config
+
+
+def row(**values: Any) -> dict[str, Any]:
+    return {"rows": [{"name": "r", **values}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": None}, "model, masks: give one of them"),
+        ({"masks": {"url": "masks/"}}, "model, masks: give one of them"),
+        ({"model": None, "masks": {"url": "m/"}, **row(protocol="picture")}, "rows.0.protocol: a dataset of masks was"),
+        ({"tune": "tune"}, "tune: truth has no set 'tune'; it has test"),
+        (row(truth="tset"), "rows.0.truth: truth has no set 'tset'; it has test"),
+        ({"tune": "test", "threshold": 0.5}, "tune, threshold: give one of them, not both"),
+        ({"threshold": 0.33}, "threshold: threshold 0.33 is none of 0.02"),
+        (row(protocol="picture"), "rows.0.protocol: picture needs pictures, e.g. supports: {truth: tune}"),
+        (row(protocol="table"), "rows.0.table: goes with protocol: table, and only with it"),
+        (row(table="builtin:affordances"), "rows.0.table: goes with protocol: table"),
+        (
+            row(protocol="txt"),
+            "rows.0.protocol: input should be 'text', 'picture', 'hybrid' or 'table' (got 'txt'); did",
+        ),
+        (row(template="fixd"), "rows.0.template: 'fixd' is no template set"),
+        (row(kind="object"), "rows.0.kind: unknown key; did you mean rows.0.kinds?"),
+        (row(queries="pascal-5i/4"), "rows.0.queries: there is no pascal-5i/4; pascal-5i has pascal-5i/0"),
+        ({"supports": {"truth": "test", "mode": "crp"}}, "supports.mode: 'crp' is no mode; did you mean 'crop'?"),
+        ({"rows": [{"name": "a"}, {"name": "a"}]}, "rows: 'a' is the name of several; give each its own"),
+        ({"rows": []}, "rows: list should have at least 1 item"),
+        ({"truth": {"test": "s3://key:hunter2@bucket/a"}}, "truth.test: s3://… holds credentials"),
+    ],
+)
+def test_faults_are_named_with_their_place(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        EvaluateConfig.parse({**MINIMAL, **change})
+    assert message in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in Path("configs").glob("evaluate-*.yaml")))
+def test_shipped_configurations_are_valid(name: str) -> None:
+    EvaluateConfig.load(f"configs/{name}")
+
+
+def test_the_demos_held_out_queries_are_those_kept_from_training() -> None:
+    (held_out,) = [row for row in EvaluateConfig.load("configs/evaluate-demo.yaml").rows if row.truth == "held-out"]
+    assert set(held_out.queries or ()) == {
+        entry.query_id
+        for entry in VOCABULARY
+        if entry.kind == "coloured object" and any((entry.colour, name) in HELD_OUT_PAIRS for name in entry.names)
+    }
+
+
+def test_published_splits() -> None:
+    assert splits.pascal_5i(0) == ["aeroplane", "bicycle", "bird", "boat", "bottle"]
+    assert splits.pascal_5i(3)[-1] == "tvmonitor"
+    assert splits.coco_20i(0)[:3] == ["person", "airplane", "boat"]
+    folds = [splits.coco_20i(fold) for fold in range(4)]
+    assert [len(fold) for fold in folds] == [20] * 4
+    assert len({name for fold in folds for name in fold}) == 80
+    assert splits.pascal_unseen(4) == ["cow", "motorbike", "aeroplane", "sofa"]
+    config = EvaluateConfig.parse({**MINIMAL, **row(queries=["lamp", "pascal-unseen/2", "cow"])})
+    assert config.rows[0].queries == ["lamp", "cow", "motorbike"]

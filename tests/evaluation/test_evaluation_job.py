@@ -1,0 +1,126 @@
+"""Whole evaluations on Ray: a model, the masks it gave, and how the job ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clipseg_ray import cli, config
+from clipseg_ray.demo.vocabulary import VOCABULARY
+from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation.config import EvaluateConfig
+from clipseg_ray.pipeline import driver, evaluation
+from tests.evaluation.world import settings, write_scenes
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+ROWS = [
+    {"name": "objects", "kinds": ["object"]},
+    {"name": "parts of what is there", "kinds": ["part"], "pictures": "present"},
+]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(str(folder / "test"), shards=2, images=3, seed=20_000_000)
+    write_scenes(str(folder / "tune"), shards=1, images=6, seed=10_000_000)
+    return folder
+
+
+def end_of(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
+    """The exit code of the command line."""
+    monkeypatch.setattr(sys, "argv", ["clipseg-ray", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code
+
+
+def test_the_job_scores_a_model_in_every_way_and_writes_its_tables(
+    scenes: Path,
+    checkpoint_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [
+        *ROWS,
+        {"name": "one-shot", "protocol": "picture", "kinds": ["object"], "pictures": "present"},
+        {"name": "hybrid", "protocol": "hybrid", "kinds": ["object"], "pictures": "present"},
+        {"name": "the paper's", "texts": "paper", "template": "fixed"},
+    ]
+    values = settings(scenes, checkpoint_dir, rows=rows, supports={"truth": "tune", "pool": 2, "smallest": 0.0})
+    path = tmp_path / "evaluate.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert end_of("evaluate", str(path), "-s", f"output.url={tmp_path}/out", monkeypatch=monkeypatch) == 0
+    shown = capsys.readouterr()
+    assert (tmp_path / "out" / "evaluation.md").read_text() == shown.out.removesuffix("\n")
+    assert "scored 3/3: " in shown.err
+    body = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert [row["row"] for row in body["rows"]] == [row["name"] for row in rows]
+    assert all(row["queries"] and row["iou_fg"] is not None for row in body["rows"])
+    assert body["facts"]["truth"]["test"]["pictures"] == 6
+    assert [row["asked"] for row in body["rows"][2:]] == [
+        "picture",
+        "hybrid, α = 0.5",
+        "text, paper wordings, 1 template(s)",
+    ]
+
+
+def test_a_model_and_its_masks_get_the_same_scores(scenes: Path, checkpoint_dir: Path, tmp_path: Path) -> None:
+    asked = [entry for entry in VOCABULARY if entry.kind in ("object", "part")]
+    table = tmp_path / "queries.jsonl"
+    table.write_text("\n".join(json.dumps({"query_id": e.query_id, "kind": e.kind, "text": e.texts[0]}) for e in asked))
+    outcome = driver.run(
+        config.parse(
+            {
+                "input": {"url": str(scenes / "test")},
+                "model": {"checkpoint": str(checkpoint_dir), "precision": "fp32"},
+                "queries": {"table": str(table)},
+                "masks": {"threshold": 0.4},
+                "output": {"url": str(tmp_path / "masks")},
+            }
+        )
+    )
+    assert outcome.code == 0, outcome.message
+    values = settings(scenes, checkpoint_dir, rows=ROWS, output={"url": str(tmp_path / "out")})
+    del values["tune"]
+    of_model = evaluation.evaluate(EvaluateConfig.parse({**values, "threshold": 0.4}))
+    del values["model"]
+    of_masks = evaluation.evaluate(EvaluateConfig.parse({**values, "masks": {"url": str(tmp_path / "masks")}}))
+    for mine, theirs in zip(of_model.rows, of_masks.rows, strict=True):
+        for measure in ("images_present", "images_absent", "absent_silent", "present_found"):
+            assert getattr(mine.scores, measure) == getattr(theirs.scores, measure), measure
+        for measure in ("iou_fg", "iou_bin", "miou", "iou_per_image", "precision", "recall", "ap_images"):
+            assert getattr(mine.scores, measure) == pytest.approx(getattr(theirs.scores, measure), abs=1e-4), measure
+
+
+def test_what_a_person_must_know_is_one_line_and_exit_code_2(
+    scenes: Path,
+    checkpoint_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "evaluate.yaml"
+    path.write_text(yaml.safe_dump(settings(scenes, checkpoint_dir, rows=[{"name": "r", "kinds": ["obect"]}])))
+    assert end_of("evaluate", str(path), monkeypatch=monkeypatch) == 2
+    assert "error: row 'r': nothing to ask on the truth set 'test'" in capsys.readouterr().err
+
+
+def test_a_fault_in_a_worker_is_told_as_it_is(scenes: Path, checkpoint_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    whole = (scenes / "test" / "s-000.tar").read_bytes()
+    (tmp_path / "test" / "s-000.tar").write_bytes(whole.replace(b'"height": 96', b'"height": 95'))
+    values = settings(
+        scenes, checkpoint_dir, truth={"test": str(tmp_path / "test")}, output={"url": str(tmp_path / "o")}
+    )
+    del values["tune"]
+    with pytest.raises(
+        UserError, match=r"^s-000\.tar/000: the picture is 96×96 pixels \(width×height\), its truth 96×95"
+    ):
+        evaluation.evaluate(EvaluateConfig.parse(values))

@@ -1,0 +1,81 @@
+"""The report: the same numbers for people and programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from clipseg_ray.evaluation.config import EvaluateConfig
+from clipseg_ray.evaluation.metrics import Metrics
+from clipseg_ray.evaluation.protocols import Asking
+from clipseg_ray.evaluation.report import SCHEMA, Report
+from clipseg_ray.evaluation.rows import QUERIES, model_rows
+
+TEXT = Asking("text", "first", ("{}",))
+LABEL = np.array([[True, True, False, False]])
+
+
+def config(**changes: object) -> EvaluateConfig:
+    rows = [
+        {"name": "things", "kinds": ["object", "part"]},
+        {"name": "dogs | one", "queries": ["dog"], "pictures": "present"},
+    ]
+    values = {"truth": {"test": "a/", "tune": "b/"}, "model": {"checkpoint": "c/"}, "rows": rows, "tune": "tune"}
+    return EvaluateConfig.parse({**values, "output": {"url": "d/"}, **changes})
+
+
+def metrics(low: float) -> Metrics:
+    """The best threshold of objects is just below 0.9, that of parts just below ``low``."""
+    found = Metrics()
+    found.update("dog", np.array([[0.9, 0.89, 0.1, 0.1]], np.float32), LABEL, kind="object")
+    found.update("cat", np.array([[0.9, 0.9, 0.85, 0.1]], np.float32), LABEL, kind="object")
+    found.update("dog", np.array([[0.3, 0.3, 0.3, 0.3]], np.float32), None, kind="object")
+    found.update("leg", np.array([[low, low, 0.1, 0.1]], np.float32), LABEL, kind="part")
+    return found
+
+
+def test_thresholds_come_from_the_tuning_set_by_kind() -> None:
+    measured = {("test", TEXT): metrics(0.5), ("tune", TEXT): metrics(0.3)}
+    rows, queries, notes = model_rows(config(), measured)
+    assert rows[0].thresholds == {"object": 0.86, "part": 0.12}
+    assert rows[1].thresholds == {"object": 0.86}, "that of all objects, not of the dog alone"
+    assert (rows[0].scores.images_absent, rows[1].scores.images_absent) == (1, 0)
+    assert queries.schema == QUERIES
+    assert queries["query_id"].to_pylist() == [None, "cat", "dog", None, "leg", None, "dog"]
+    assert notes == ["the threshold of each kind is the one with the greatest IoU_FG on the truth set 'tune'"]
+    own, _, notes = model_rows(config(tune=None), {("test", TEXT): metrics(0.5)})
+    assert own[1].thresholds == {"object": 0.12}, "its own best: 0.1 is a little above 0.1 in float32"
+    assert "which flatters" in notes[0]
+    fixed, _, _ = model_rows(config(tune=None, threshold=0.88), {("test", TEXT): metrics(0.5)})
+    assert fixed[0].thresholds == {"object": 0.88, "part": 0.88}
+    assert fixed[0].scores.threshold == 0.88
+
+
+def test_a_kind_the_tuning_set_lacks_is_said() -> None:
+    tune = Metrics()
+    tune.update("dog", np.array([[0.9, 0.8, 0.1, 0.1]], np.float32), LABEL, kind="object")
+    rows, _, notes = model_rows(config(), {("test", TEXT): metrics(0.5), ("tune", TEXT): tune})
+    assert rows[0].thresholds["part"] == 0.5
+    assert "things: no true pixel to choose a threshold by for part: 0.5 is used" in notes
+
+
+def test_every_form_says_the_same(tmp_path: Path) -> None:
+    rows, queries, notes = model_rows(config(), {("test", TEXT): metrics(0.5), ("tune", TEXT): metrics(0.3)})
+    report = Report("c", {"model": {"checkpoint": "c"}}, rows, queries, notes)
+    names = [url.rpartition("/")[2] for url in report.write(str(tmp_path / "out"))]
+    assert sorted(names) == sorted(path.name for path in (tmp_path / "out").iterdir())
+    text = (tmp_path / "out" / "evaluation.md").read_text()
+    assert text == report.markdown()
+    lines = text.splitlines()
+    assert lines[2].startswith("|  | truth | asked | queries | present | absent | threshold | IoU_FG |")
+    assert f"| things | test | text | 3 | 3 | 1 | object 0.86, part 0.12 | {rows[0].scores.iou_fg:.3f} |" in lines[4]
+    assert lines[5].startswith("| dogs \\| one |")
+    body = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    table = pq.read_table(tmp_path / "out" / "evaluation.parquet")
+    assert table.schema.equals(SCHEMA)
+    for index, row in enumerate(table.to_pylist()):
+        assert {**row, "thresholds": dict(row["thresholds"])} == body["rows"][index]
+    assert pq.read_table(tmp_path / "out" / "evaluation-queries.parquet").schema.equals(QUERIES)
