@@ -69,7 +69,7 @@ def show(output: OutputUrl, rows: Annotated[int, typer.Option(help="How many row
         console.print(table)
 
 
-@app.command(epilog="Example: clipseg-ray evaluate configs/evaluate-demo.yaml -s model.checkpoint=my-checkpoint/")
+@app.command(epilog="Example: clipseg-ray evaluate configs/evaluate-scenes.yaml -s model.checkpoint=my-checkpoint/")
 def evaluate(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML evaluation, local or at any URL.")],
     set_: Overrides = None,

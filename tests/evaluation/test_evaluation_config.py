@@ -74,7 +74,7 @@ def test_shipped_configurations_are_valid(name: str) -> None:
 
 
 def test_the_demos_held_out_queries_are_those_kept_from_training() -> None:
-    (held_out,) = [row for row in EvaluateConfig.load("configs/evaluate-demo.yaml").rows if row.truth == "held-out"]
+    (held_out,) = [row for row in EvaluateConfig.load("configs/evaluate-scenes.yaml").rows if row.truth == "held-out"]
     assert set(held_out.queries or ()) == {
         entry.query_id
         for entry in VOCABULARY
