@@ -7,18 +7,16 @@ The weights know nothing: masks are blobs that follow the picture and the query,
 is the format: transformers' ``CLIPSegProcessor`` and ``CLIPSegForImageSegmentation`` load it as it is.
 """
 
-import itertools
-import json
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer
 
-from clipseg_ray.model.checkpoint import quiet
+from clipseg_ray.model.saving import imagenet_preprocessing, save
+from clipseg_ray.model.tokenizer import make_tokenizer
 
 Architecture = Literal["demo", "rd64", "rd64-refined"]
 
@@ -36,8 +34,6 @@ WORDS = (
     "shirt cloth paper clock phone screen keyboard"
 )
 
-_IMAGENET_MEAN = [0.485, 0.456, 0.406]
-_IMAGENET_STD = [0.229, 0.224, 0.225]
 _CALIBRATION_TEXTS = ["a red circle", "the blue square", "something to sit on", "a dog", "grass", "wheels"]
 _COVERED_SHARE = 0.25  # of all pixels over all calibration pairs
 _LOGIT_STD = 3.0
@@ -61,29 +57,14 @@ def write_checkpoint(
     The head is scaled so that logits lie on both sides of 0. The same seed gives the same weights.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer()
+    tokenizer = make_tokenizer(WORDS.split())
     config = _config(tokenizer, architecture, overrides)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = CLIPSegForImageSegmentation(config).eval()
         _liven(model)
         _calibrate(model, tokenizer, image_size)
-    with quiet():
-        model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
-    preprocessor = {
-        "image_processor_type": "ViTImageProcessor",
-        "processor_class": "CLIPSegProcessor",
-        "do_resize": True,
-        "size": {"height": image_size, "width": image_size},
-        "resample": 2,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": _IMAGENET_MEAN,
-        "image_std": _IMAGENET_STD,
-    }
-    (directory / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
+    save(directory, model, tokenizer, imagenet_preprocessing(image_size))
 
 
 def _config(tokenizer: CLIPTokenizer, architecture: Architecture, overrides: dict[str, Any]) -> CLIPSegConfig:
@@ -115,45 +96,6 @@ def _config(tokenizer: CLIPTokenizer, architecture: Architecture, overrides: dic
     text = text | ids | overrides.pop("text_config", {})
     vision = vision | {"patch_size": 16, "image_size": 224} | overrides.pop("vision_config", {})
     return CLIPSegConfig(text_config=text, vision_config=vision, **(sizes | overrides))
-
-
-def _tokenizer() -> CLIPTokenizer:
-    """A CLIP byte-level BPE: every byte is a token, so any text will do; each of WORDS is one token."""
-    alphabet = sorted(ByteLevel.alphabet())
-    merges = _learn_merges(sorted(set(WORDS.split())))
-    tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in merges)]
-    tokens += ["<|startoftext|>", "<|endoftext|>"]  # last, as in CLIP: pooling may look for the largest id
-    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    return CLIPTokenizer(vocab=vocabulary, merges=cast(Any, merges), model_max_length=77)
-
-
-def _learn_merges(words: list[str]) -> list[tuple[str, str]]:
-    """Byte-pair encoding carried on until each of `words` is a single token."""
-    pieces = [[*word[:-1], f"{word[-1]}</w>"] for word in words]
-    merges: list[tuple[str, str]] = []
-    while True:
-        counts: dict[tuple[str, str], int] = {}
-        for word in pieces:
-            for pair in itertools.pairwise(word):
-                counts[pair] = counts.get(pair, 0) + 1
-        if not counts:
-            return merges
-        best = min(counts, key=lambda pair: (-counts[pair], pair))
-        merges.append(best)
-        pieces = [_merge(word, best) for word in pieces]
-
-
-def _merge(word: list[str], pair: tuple[str, str]) -> list[str]:
-    merged: list[str] = []
-    position = 0
-    while position < len(word):
-        if tuple(word[position : position + 2]) == pair:
-            merged.append("".join(pair))
-            position += 2
-        else:
-            merged.append(word[position])
-            position += 1
-    return merged
 
 
 @torch.no_grad()

@@ -1,0 +1,36 @@
+"""A model as a directory that transformers' ``from_pretrained`` loads: weights, tokenizer, preprocessing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from clipseg_ray.model.checkpoint import quiet
+from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def imagenet_preprocessing(image_size: int) -> Preprocessing:
+    """What CLIPSeg's pictures go through: squashed to ``image_size`` pixels a side, ImageNet's mean and deviation."""
+    return Preprocessing(image_size, BILINEAR, 1 / 255, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def save(directory: Path, model: Any, tokenizer: Any, preprocessing: Preprocessing) -> None:
+    """Write transformers' files of a CLIPSeg model into ``directory``."""
+    with quiet():
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+    preprocessor = {
+        "image_processor_type": "ViTImageProcessor",
+        "processor_class": "CLIPSegProcessor",
+        "do_resize": True,
+        "size": {"height": preprocessing.size, "width": preprocessing.size},
+        "resample": preprocessing.resample,
+        "do_rescale": True,
+        "rescale_factor": preprocessing.rescale,
+        "do_normalize": True,
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
+    }
+    (directory / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")

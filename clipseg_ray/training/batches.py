@@ -1,0 +1,189 @@
+"""Batches of a training step, prepared on threads while the step before is computed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.queries.composition import compose
+from clipseg_ray.queries.modes import Mode
+from clipseg_ray.training.collection import Collection
+from clipseg_ray.training.cropping import square_crop
+from clipseg_ray.training.sampling import Draw, Sampler
+from clipseg_ray.training.squashing import squash_masks, squash_picture
+
+_AHEAD = 2
+"""Steps prepared in advance."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B pictures, K queries asked of each (R = B·K rows, picture by picture), M of them with a picture prompt.
+
+    pixels: uint8 [B, S, S, 3]. prompts: float32 [M, 3, S, S], normalised. labels: bool [R, S, S]. texts: the distinct
+    ones, and text_r int64 [R] which is each row's. prompt_row_m: int64 [M], the rows with a picture prompt.
+    share_m: float32 [M], the prompt's share in the blend. query_m: int64 [M], which query it shows.
+
+    Where patches are asked by themselves: wordings, a text for each of all Q queries; cover_tn: float32 [T, n·n], the
+    share of each patch that each truth of the B pictures covers; picture_t, query_t: int64 [T], whose it is.
+    """
+
+    pixels: torch.Tensor
+    prompts: torch.Tensor
+    labels: torch.Tensor
+    texts: tuple[str, ...]
+    text_r: torch.Tensor
+    prompt_row_m: torch.Tensor
+    share_m: torch.Tensor
+    query_m: torch.Tensor
+    wordings: tuple[str, ...] = ()
+    cover_tn: torch.Tensor | None = None
+    picture_t: torch.Tensor | None = None
+    query_t: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in vars(self).items()
+        }
+        return Batch(**moved)
+
+
+@dataclass(frozen=True)
+class _Item:
+    pixels_hwc: np.ndarray
+    labels_khw: np.ndarray
+    prompts: dict[int, np.ndarray]
+    cover_tn: np.ndarray | None
+
+
+class Batches:
+    """Prepares batches of draws over a collection."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        preprocessing: Preprocessing,
+        mode: Mode,
+        *,
+        crop: bool,
+        threads: int,
+        patches: int | None = None,
+    ) -> None:
+        """patches: patches a side, for batches that also tell what covers each patch."""
+        self._collection = collection
+        self._preprocessing = preprocessing
+        self._mode = mode
+        self._crop = crop
+        self._threads = threads
+        self._patches = patches
+
+    def steps(self, sampler: Sampler, steps: range, images: int, rank: int, world: int) -> Iterator[Batch]:
+        """The batches of a worker for some steps; all workers together draw ``images`` pictures a step."""
+        share = images // world
+        with ThreadPoolExecutor(self._threads, "batch", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            window: deque[tuple[int, list[Draw], list[Future[_Item]]]] = deque()
+
+            def collated() -> Batch:
+                step, draws, futures = window.popleft()
+                batch = self._collate(draws, futures)
+                return batch if self._patches is None else replace(batch, wordings=sampler.wordings(step))
+
+            try:
+                for step in steps:
+                    first = step * images + rank * share
+                    draws = [sampler.draw(position) for position in range(first, first + share)]
+                    window.append((step, draws, [pool.submit(self._item, draw) for draw in draws]))
+                    if len(window) > _AHEAD:
+                        yield collated()
+                while window:
+                    yield collated()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def batch(self, draws: Sequence[Draw]) -> Batch:
+        """The batch of these draws, prepared here and now; each has equally many rows."""
+        items: list[Future[_Item]] = []
+        for draw in draws:
+            items.append(Future())
+            items[-1].set_result(self._item(draw))
+        return self._collate(draws, items)
+
+    def _item(self, draw: Draw) -> _Item:
+        side = self._preprocessing.size
+        pixels_hwc = self._collection.picture(draw.picture)
+        present = [number for number, row in enumerate(draw.rows) if row.truth is not None]
+        truths = [row.truth for row in draw.rows if row.truth is not None]
+        height, width = pixels_hwc.shape[:2]
+        masks_khw = self._collection.masks(truths) if truths else np.zeros((0, height, width), bool)
+        if self._crop and height != width:
+            anchor_hw = masks_khw[truths.index(draw.anchor)] if draw.anchor in truths else None
+            if anchor_hw is None:
+                anchor_hw = self._collection.masks([draw.anchor])[0]
+            rows, columns = square_crop(anchor_hw, np.random.default_rng(draw.seed))
+            pixels_hwc, masks_khw = pixels_hwc[rows, columns], masks_khw[:, rows, columns]
+        labels_khw = np.zeros((len(draw.rows), side, side), bool)
+        if present:
+            labels_khw[present] = squash_masks(masks_khw, side)
+        prompts = {}
+        for number, row in enumerate(draw.rows):
+            if row.support is not None and (prompt := self._prompt(row.support)) is not None:
+                prompts[number] = prompt
+        cover_tn = None
+        if self._patches is not None:
+            every = self._collection.truth.of(draw.picture)
+            every_thw = self._collection.masks(list(every)) if len(every) else np.zeros((0, height, width), bool)
+            if self._crop and height != width:
+                every_thw = every_thw[:, rows, columns]
+            cover_tn = _covered(squash_masks(every_thw, side), self._patches)
+        return _Item(squash_picture(pixels_hwc, self._preprocessing), labels_khw, prompts, cover_tn)
+
+    def _prompt(self, support: int) -> np.ndarray | None:
+        """The picture prompt of a truth; None where its mask has no pixel left."""
+        mask_hw = self._collection.masks([support])[0]
+        if not mask_hw.any():
+            return None
+        pixels_hwc = self._collection.picture(int(self._collection.truth.picture_t[support]))
+        return compose(pixels_hwc, mask_hw, self._mode, self._preprocessing)
+
+    def _collate(self, draws: Sequence[Draw], futures: Sequence[Future[_Item]]) -> Batch:
+        items = [future.result() for future in futures]
+        side, asked = self._preprocessing.size, len(draws[0].rows)
+        rows = [row for draw in draws for row in draw.rows]
+        texts = {text: number for number, text in enumerate(dict.fromkeys(row.text for row in rows))}
+        prompts = {b * asked + k: prompt for b, item in enumerate(items) for k, prompt in item.prompts.items()}
+        stacked = np.stack(list(prompts.values())) if prompts else np.zeros((0, 3, side, side), np.float32)
+        patches: dict[str, Any] = {}
+        if self._patches is not None:
+            truth = self._collection.truth
+            every = [truth.of(draw.picture) for draw in draws]
+            patches["cover_tn"] = torch.from_numpy(np.concatenate([item.cover_tn for item in items]))
+            patches["picture_t"] = torch.tensor([b for b, held in enumerate(every) for _ in held])
+            patches["query_t"] = torch.tensor([int(truth.query_t[each]) for held in every for each in held])
+        return Batch(
+            pixels=torch.from_numpy(np.stack([item.pixels_hwc for item in items])),
+            prompts=torch.from_numpy(stacked),
+            labels=torch.from_numpy(np.concatenate([item.labels_khw for item in items])),
+            texts=tuple(texts),
+            text_r=torch.tensor([texts[row.text] for row in rows]),
+            prompt_row_m=torch.tensor(list(prompts), dtype=torch.int64),
+            share_m=torch.tensor([rows[r].share for r in prompts], dtype=torch.float32),
+            query_m=torch.tensor([rows[r].query for r in prompts], dtype=torch.int64),
+            **patches,
+        )
+
+
+def _covered(masks_thw: np.ndarray, patches: int) -> np.ndarray:
+    """The share of each patch inside: bool [T, S, S] → float32 [T, patches²]."""
+    side = masks_thw.shape[1] // patches
+    masks_thw = masks_thw[:, : side * patches, : side * patches]
+    rows = masks_thw.view(np.uint8).reshape(-1, side, patches * side).sum(1, dtype=np.uint16)
+    cells = rows.reshape(-1, patches, side).sum(2, dtype=np.uint32)
+    return (cells / np.float32(side * side)).astype(np.float32).reshape(len(masks_thw), patches**2)

@@ -1,0 +1,110 @@
+"""A collection: pictures, and for each the queries that hold in it with their true masks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+
+def has_word(text: str, words: Sequence[str]) -> bool:
+    """Whether one of ``words`` stands in the text, as a whole and in any case."""
+    return not {word.casefold() for word in words}.isdisjoint(text.casefold().split())
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a true mask answers.
+
+    texts: its wordings, at least one. labels: what it stands for, its wordings among them. A picture lacks a query for
+    certain only if none of the queries that hold in it shares a label with it.
+    """
+
+    query_id: str
+    kind: str
+    texts: tuple[str, ...]
+    labels: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Which queries hold where. A truth is one (picture, query) pair; they are numbered picture by picture.
+
+    queries: every query that holds anywhere. start_n: int64 [N + 1], where each picture's truths begin.
+    query_t: int32 [T], index into ``queries``.
+    """
+
+    queries: tuple[Query, ...]
+    start_n: np.ndarray
+    query_t: np.ndarray
+
+    def of(self, picture: int) -> range:
+        """The truths of a picture."""
+        return range(int(self.start_n[picture]), int(self.start_n[picture + 1]))
+
+    def holders(self, query: int) -> np.ndarray:
+        """The truths of a query, in every picture where it holds: int64."""
+        order_t, start_q = self._by_query
+        return order_t[start_q[query] : start_q[query + 1]]
+
+    def lacks(self, picture: int, query: int) -> bool:
+        """Whether nothing that holds in the picture may be meant by the query."""
+        labels = self.queries[query].labels
+        held = self.query_t[self.start_n[picture] : self.start_n[picture + 1]].tolist()
+        return all(labels.isdisjoint(self.queries[each].labels) for each in held)
+
+    @cached_property
+    def picture_t(self) -> np.ndarray:
+        """int64 [T], the picture of each truth."""
+        return np.repeat(np.arange(len(self.start_n) - 1), np.diff(self.start_n))
+
+    @cached_property
+    def _by_query(self) -> tuple[np.ndarray, np.ndarray]:
+        order_t = np.argsort(self.query_t, kind="stable")
+        return order_t, np.searchsorted(self.query_t[order_t], np.arange(len(self.queries) + 1))
+
+
+class Collection(ABC):
+    """Pictures by number, and true masks by the number of their truth."""
+
+    truth: Truth
+    fingerprint: str
+    """Changes when any picture or truth does."""
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.truth.start_n) - 1
+
+    @abstractmethod
+    def picture(self, picture: int) -> np.ndarray:
+        """uint8 [h, w, 3], upright."""
+
+    @abstractmethod
+    def masks(self, truths: Sequence[int]) -> np.ndarray:
+        """The masks of some truths of one picture: bool [k, h, w], at the size of the picture."""
+
+
+@dataclass
+class TruthBuilder:
+    """Collects truths picture by picture, numbering each query when it is first met."""
+
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _queries: list[Query] = field(default_factory=list)
+    _starts: list[int] = field(default_factory=lambda: [0])
+    _held: list[int] = field(default_factory=list)
+
+    def add_picture(self, held: Sequence[Query]) -> None:
+        """The queries that hold in the next picture; one may hold of two different masks."""
+        for query in held:
+            number = self._numbers.setdefault(query.query_id, len(self._queries))
+            if number == len(self._queries):
+                self._queries.append(query)
+            self._held.append(number)
+        self._starts.append(len(self._held))
+
+    def build(self) -> Truth:
+        """All that was added."""
+        return Truth(tuple(self._queries), np.array(self._starts, np.int64), np.array(self._held, np.int32))

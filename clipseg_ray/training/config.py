@@ -1,0 +1,236 @@
+"""The training configuration; see ``configs/train-demo.yaml`` and ``configs/train-phrasecut.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from clipseg_ray import storage
+from clipseg_ray.queries.modes import DEFAULT_MODE, parse_mode
+from clipseg_ray.queries.templates import resolve_templates
+from clipseg_ray.settings import OneOrSeveral, Section, Settings, checkpoint_path, credential_faults
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class DataConfig(Section):
+    """Pictures with true masks."""
+
+    url: Annotated[OneOrSeveral, Field(min_length=1)]
+    """Truth shards (URLs, folders or globs of tars), or the folder of a PhraseCut release (``VGPhraseCut_v0``)."""
+    format: Literal["shards", "phrasecut"] = "shards"
+    split: str = "train"
+    """PhraseCut: which of ``refer_<split>.json``."""
+    pictures: str | None = None
+    """PhraseCut: the folder of Visual Genome's pictures. Default: ``images`` in the release's folder."""
+    held_out_words: tuple[str, ...] = ()
+    """Phrases with one of these words are left out: classes that only testing may see."""
+    limit: Count | None = None
+    """Only the first so many pictures."""
+
+
+class ValidationConfig(DataConfig):
+    """What is measured on the way."""
+
+    every: Count = 1000
+    """Steps between measurements; the last step is always measured."""
+
+
+class SamplingConfig(Section):
+    """PhraseCut+: what is asked of a picture."""
+
+    phrases_per_image: Count = 1
+    """Each picture is encoded once and asked so many phrases; 1 as published."""
+    negatives: Share = 0.2
+    """Probability that a phrase is one that the picture lacks, whose mask is empty."""
+    negatives_from: Literal["phrases", "samples"] = "phrases"
+    """Drawn from all phrases alike, as published, or as often as each phrase holds."""
+    support_share: Share = 1.0
+    """Share of the phrases with a picture prompt beside the text. Each costs a pass of the vision tower."""
+    support_weight: tuple[Share, Share] = (0.0, 1.0)
+    """The picture prompt's share in the blend is uniform between these; the authors' code has 0.5 and 1."""
+    support_alone: Share = 0.0
+    """Share of the picture prompts that stand alone, without the text."""
+    support_kinds: list[str] | None = None
+    """Only queries of these kinds get picture prompts: what a picture of a red chair shows is a chair. Default: all."""
+    support_mode: str = DEFAULT_MODE
+    """How support picture and mask become the picture prompt."""
+    template: Annotated[OneOrSeveral, Field(min_length=1)] = Field(default_factory=lambda: ["shuffle+"])
+    """Template sets or templates, one drawn per phrase."""
+    crop: bool = True
+    """A random square of the picture's shorter side, of up to 50 the first with 5 % foreground, else the best."""
+
+
+class VisionConfig(Section):
+    """A vision tower from scratch."""
+
+    hidden_size: Count = 128
+    num_hidden_layers: Count = 6
+    num_attention_heads: Count = 4
+    intermediate_size: Count = 320
+    patch_size: Count = 16
+
+
+class TextConfig(Section):
+    """A text tower from scratch."""
+
+    hidden_size: Count = 64
+    num_hidden_layers: Count = 2
+    num_attention_heads: Count = 4
+    intermediate_size: Count = 128
+
+
+class ModelConfig(Section):
+    """What is trained: the decoder over a frozen CLIP, or a model from scratch."""
+
+    checkpoint: str | None = None
+    """A CLIPSeg whose CLIP is kept: a hub name, directory or URL. None: everything from scratch."""
+    train: Literal["decoder", "everything"] | None = None
+    """Default: the decoder over a ``checkpoint``, else everything."""
+    image_size: Count = 352
+    vision: VisionConfig = VisionConfig()
+    text: TextConfig = TextConfig()
+    projection_dim: Count = 128
+    """From scratch only, as ``vision`` and ``text``."""
+    reduce_dim: Count = 64
+    decoder_heads: Count = 4
+    decoder_intermediate_size: Count = 2048
+    extract_layers: Annotated[tuple[int, ...], Field(min_length=1)] = (3, 6, 9)
+    refined: bool = True
+    """The head of two small transposed convolutions instead of one large one."""
+
+
+class OptimiserConfig(Section):
+    """AdamW from ``lr`` along a cosine to ``final_lr``, as published; Muon beside it where ``hidden_lr`` is given."""
+
+    steps: Count = 20_000
+    batch_images: Count = 64
+    """Pictures in a step, over all workers."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    final_lr: Annotated[float, Field(ge=0)] = 1e-4
+    hidden_lr: Annotated[float, Field(gt=0)] | None = None
+    """Rate of Muon (orthogonalised momentum, K. Jordan 2024) for the matrices inside transformer blocks, along the same
+    curve: a tower from scratch learns faster with it. None: AdamW for all."""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Steps in which the rate rises linearly from 0."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Greatest norm of the gradient."""
+    contrastive_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Of the loss that draws picture prompt and text of one query together."""
+    patch_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Of the loss that has every patch tell by itself which queries hold there, through CLIP's own projections. It
+    stands for CLIP's pre-training where there is none: each picture answers all queries at once, without the decoder."""
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of the running mean of the weights, which is then what is measured and saved."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """fp16 is scaled. auto: fp16 on a GPU, bf16 on a CPU that multiplies it, else fp32."""
+
+
+class WorkersConfig(Section):
+    """Who computes."""
+
+    count: Count = 1
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs of each worker."""
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs of each worker, and threads it computes with."""
+    loaders: Annotated[int, Field(ge=1)] = 1
+    """Threads of each worker that prepare batches."""
+    retries: Annotated[int, Field(ge=0)] = 3
+    """How often the run goes on from its last checkpoint after a worker has died."""
+
+
+class OutputConfig(Section):
+    """What is left."""
+
+    url: str
+    """The folder, at any URL: ``model/`` for transformers, ``log.jsonl``, ``curve.png``, ``checkpoints/``."""
+    every: Count = 1000
+    """Steps between checkpoints."""
+
+
+class TrainConfig(Settings):
+    """Everything one training run needs."""
+
+    data: DataConfig
+    output: OutputConfig
+    validation: ValidationConfig | None = None
+    sampling: SamplingConfig = SamplingConfig()
+    model: ModelConfig = ModelConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    workers: WorkersConfig = WorkersConfig()
+    cache: str | None = None
+    """A local folder for pictures and masks decoded once to the model's size; for square pictures."""
+    seed: int = 0
+
+    examples: ClassVar[Mapping[str, str]] = {"data": "data: {url: scenes/}", "output": "output: {url: trained/}"}
+
+    def faults(self) -> Iterator[str]:
+        """See ``Settings``."""
+        try:
+            parse_mode(self.sampling.support_mode)
+        except ValueError as error:
+            yield f"sampling.support_mode: {error}"
+        try:
+            resolve_templates(self.sampling.template)
+        except ValueError as error:
+            yield f"sampling.template: {error}"
+        low, high = self.sampling.support_weight
+        if low > high:
+            yield f"sampling.support_weight: {low:g} is more than {high:g}"
+        model, optimiser = self.model, self.optimiser
+        if model.checkpoint is None and model.train == "decoder":
+            yield "model.train: a decoder needs the CLIP of a model.checkpoint; give one"
+        depth = model.vision.num_hidden_layers
+        if model.checkpoint is None and not all(0 <= layer < depth for layer in model.extract_layers):
+            yield f"model.extract_layers: the vision tower has blocks 0…{depth - 1}"
+        if sorted(set(model.extract_layers)) != list(model.extract_layers):
+            yield f"model.extract_layers: give each once, in rising order (got {list(model.extract_layers)})"
+        if optimiser.batch_images % self.workers.count:
+            yield f"optimiser.batch_images: {optimiser.batch_images} is no multiple of workers.count"
+        for name, data in (("data", self.data), ("validation", self.validation)):
+            if data is not None and data.format == "phrasecut" and len(data.url) > 1:
+                yield f"{name}.url: a PhraseCut release is one folder (got {len(data.url)})"
+        if optimiser.final_lr > optimiser.lr:
+            yield "optimiser.final_lr: is more than optimiser.lr"
+        if optimiser.precision == "fp16" and not self.workers.gpus:
+            yield "optimiser.precision: fp16 is for GPUs (workers.gpus); choose bf16 or fp32"
+        yield from credential_faults(_urls(self.model_dump(), ""))
+
+    def absolute(self) -> Self:
+        """See ``Settings``."""
+
+        def data(section: Any) -> Any:
+            pictures = None if section.pictures is None else storage.absolute(section.pictures)
+            return section.model_copy(
+                update={"url": [storage.absolute(url) for url in section.url], "pictures": pictures}
+            )
+
+        checkpoint = self.model.checkpoint
+        return self.model_copy(
+            update={
+                "data": data(self.data),
+                "validation": None if self.validation is None else data(self.validation),
+                "output": self.output.model_copy(update={"url": storage.absolute(self.output.url)}),
+                "cache": None if self.cache is None else storage.absolute(self.cache),
+                "model": self.model.model_copy(
+                    update={"checkpoint": None if checkpoint is None else checkpoint_path(checkpoint)}
+                ),
+            }
+        )
+
+
+def _urls(values: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every string among nested values, with its dotted key."""
+    if isinstance(values, str):
+        yield path.removesuffix("."), values
+    elif isinstance(values, Mapping):
+        for key, inner in values.items():
+            yield from _urls(inner, f"{path}{key}.")
+    elif isinstance(values, list | tuple):
+        for inner in values:
+            yield from _urls(inner, path)

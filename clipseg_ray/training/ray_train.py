@@ -1,0 +1,114 @@
+"""Training on a Ray cluster: the only module of this room that imports Ray.
+
+Ray Train starts the workers, gives each its rank and torch.distributed, and starts all of them again when one has died.
+What they go on from are our own checkpoints in the output, which any driver finds: Ray keeps no state between runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from typing import Any, cast
+
+import pyarrow.fs
+import ray.train
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline.cluster import last_line
+from clipseg_ray.storage import Store
+from clipseg_ray.training.config import TrainConfig
+from clipseg_ray.training.log import told
+from clipseg_ray.training.loop import train
+
+STATUS = "status.json"
+"""Of the output: the newest step's record, for whoever wants to know how far the run is."""
+
+_FOLDER = "_ray"  # of the output: Ray checks there that all nodes reach it; removed at the end
+_HEARTBEAT_S = 5.0
+
+
+def fit(config: TrainConfig) -> None:
+    """Train on the connected cluster until the last step, printing a line now and then.
+
+    Raises UserError for what the user can put right, a run that failed more often than ``workers.retries`` among it.
+    """
+    workers, store = config.workers, Store.of(config.output.url)
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    resources = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
+    api: Any = ray.train  # whose types are still those of the version before
+    trainer: Any = TorchTrainer(
+        cast(Any, _work),
+        train_loop_config=config.resolved(),
+        torch_config=TorchConfig(backend="nccl" if workers.gpus >= 1 else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers.count, use_gpu=bool(workers.gpus), resources_per_worker=resources
+        ),
+        run_config=api.RunConfig(
+            name=_FOLDER,
+            storage_path=store.root,
+            storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(store.fs)),
+            failure_config=ray.train.FailureConfig(max_failures=workers.retries),
+            logging_config=api.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    over = threading.Event()
+    watch = threading.Thread(target=_watch, args=(store, config.optimiser.steps, over), daemon=True)
+    watch.start()
+    try:
+        fault = trainer.fit().return_value
+    except api.TrainingFailedError as error:
+        raise UserError(
+            f"training failed {workers.retries + 1} time(s), the last: {last_line(error)}; run it again to go on"
+        ) from error
+    finally:
+        over.set()
+        watch.join(30)
+        with contextlib.suppress(FileNotFoundError):
+            store.fs.rm(store.full(_FOLDER), recursive=True)
+    if fault:
+        raise UserError(fault)
+
+
+def _work(values: dict[str, Any]) -> str | None:
+    """What each worker does; returns the fault that only the user can put right, which no retry would."""
+    config = TrainConfig.model_validate(values)
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    store = Store.of(config.output.url)
+    before = 0.0
+
+    def report(record: dict[str, Any]) -> None:
+        nonlocal before
+        if rank == 0 and (time.monotonic() - before > _HEARTBEAT_S or "validation" in record):
+            store.put(STATUS, json.dumps(record).encode())
+            before = time.monotonic()
+
+    try:
+        train(config, rank, world, report)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _watch(store: Store, steps: int, over: threading.Event) -> None:
+    """Print the status whenever it has changed."""
+    shown = _status(store)  # of an earlier run
+    ended = False
+    while not ended:
+        ended = over.wait(_HEARTBEAT_S)
+        record = _status(store)
+        if record is not None and record != shown:
+            print(told(record, steps), flush=True)
+        shown = record
+
+
+def _status(store: Store) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads(store.get(STATUS))
+    except FileNotFoundError:
+        return None
+    return record

@@ -1,0 +1,83 @@
+"""What training starts from: a model, its tokenizer and preprocessing, from scratch or over a checkpoint's CLIP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.model import checkpoint as checkpoints
+from clipseg_ray.model.saving import imagenet_preprocessing
+from clipseg_ray.model.tokenizer import make_tokenizer
+from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.training.config import ModelConfig
+from clipseg_ray.training.initialisation import initialise_decoder, new_model
+
+
+@dataclass(frozen=True)
+class Start:
+    """frozen_clip: only the decoder's parameters ask for gradients."""
+
+    model: Any
+    tokenizer: Any
+    preprocessing: Preprocessing
+    frozen_clip: bool
+
+
+def start(config: ModelConfig, texts: Iterable[str], seed: int) -> Start:
+    """The model to train. From scratch its tokenizer knows the words of ``texts``; weights are drawn from ``seed``.
+
+    Over a checkpoint the decoder is new, and everything else the checkpoint's; pictures are of ``config.image_size``.
+    Raises UserError for a checkpoint that cannot be loaded or lacks a block of ``extract_layers``.
+    """
+    decoder: dict[str, Any] = {
+        "reduce_dim": config.reduce_dim,
+        "decoder_num_attention_heads": config.decoder_heads,
+        "decoder_intermediate_size": config.decoder_intermediate_size,
+        "extract_layers": list(config.extract_layers),
+        "use_complex_transposed_convolution": config.refined,
+    }
+    if config.checkpoint is None:
+        tokenizer = make_tokenizer(_words(texts))
+        architecture = CLIPSegConfig(
+            text_config=config.text.model_dump() | _ids(tokenizer),
+            vision_config=config.vision.model_dump() | {"image_size": config.image_size},
+            projection_dim=config.projection_dim,
+            **decoder,
+        )
+        model = new_model(architecture, seed)
+        return Start(model, tokenizer, imagenet_preprocessing(config.image_size), False)
+    loaded = checkpoints.load(config.checkpoint)
+    given: Any = loaded.model
+    depth = given.config.vision_config.num_hidden_layers
+    if max(config.extract_layers) >= depth:
+        raise UserError(f"model.extract_layers: {config.checkpoint} has blocks 0…{depth - 1}")
+    given.config.update(decoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = CLIPSegForImageSegmentation(given.config)
+        initialise_decoder(model)
+    model.clip.load_state_dict(given.clip.state_dict())
+    frozen = config.train != "everything"
+    model.clip.requires_grad_(not frozen)
+    preprocessing = Preprocessing(**{**vars(loaded.preprocessing), "size": config.image_size})
+    return Start(model, loaded.tokenizer, preprocessing, frozen)
+
+
+def _words(texts: Iterable[str]) -> set[str]:
+    """The runs of letters in the texts, as CLIP's tokenizer cuts them."""
+    return {word for text in texts for word in re.findall(r"[^\W\d_]+", text.casefold())}
+
+
+def _ids(tokenizer: Any) -> dict[str, int]:
+    return {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
