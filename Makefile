@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow lint format checkpoint clean
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,5 +30,21 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The small checkpoint inside the package, from nothing: an hour on two cores. A stage that was interrupted goes on.
+SCENES := build/scenes
+SHIPPED := clipseg_ray/model/shipped/scenes
+checkpoint: $(READY)
+	test -d $(SCENES)/train || $(BIN)/python -m clipseg_ray.demo.shards $(SCENES)/train --scenes 10000 --seed 0
+	test -d $(SCENES)/validation || $(BIN)/python -m clipseg_ray.demo.shards $(SCENES)/validation --scenes 200 --seed 10000000
+	test -d $(SCENES)/test || $(BIN)/python -m clipseg_ray.demo.shards $(SCENES)/test --scenes 500 --seed 20000000
+	test -d $(SCENES)/held-out || \
+	  $(BIN)/python -m clipseg_ray.demo.shards $(SCENES)/held-out --scenes 200 --seed 21000000 --held-out-pairs
+	$(BIN)/python jobs/train.py configs/train-scenes-towers.yaml
+	$(BIN)/python jobs/train.py configs/train-scenes.yaml
+	mkdir -p $(SHIPPED)
+	cp build/small/model/* build/small/log.jsonl build/small/curve.png $(SHIPPED)/
+	$(BIN)/python jobs/evaluate.py configs/evaluate-scenes.yaml
+	cp build/evaluation/evaluation.md $(SHIPPED)/
+
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) demo-output build
