@@ -47,4 +47,4 @@ checkpoint: $(READY)
 	cp build/evaluation/evaluation.md $(SHIPPED)/
 
 clean:
-	rm -rf $(VENV) demo-output build
+	rm -rf $(VENV) demo-output
