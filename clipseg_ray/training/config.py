@@ -187,7 +187,7 @@ class TrainConfig(Settings):
             yield "model.train: a decoder needs the CLIP of a model.checkpoint; give one"
         depth = model.vision.num_hidden_layers
         if model.checkpoint is None and not all(0 <= layer < depth for layer in model.extract_layers):
-            yield f"model.extract_layers: the vision tower has blocks 0…{depth - 1}"
+            yield f"model.extract_layers: the vision tower has blocks 0…{depth - 1}; give up to three of them"
         if sorted(set(model.extract_layers)) != list(model.extract_layers):
             yield f"model.extract_layers: give each once, in rising order (got {list(model.extract_layers)})"
         if optimiser.batch_images % self.workers.count:

@@ -19,15 +19,15 @@ _RARE = -4.5
 class Objective(nn.Module):
     """The losses of a batch as a function of the model's parameters."""
 
-    def __init__(self, begun: Start, weights: OptimiserConfig) -> None:
+    def __init__(self, begun: Start, config: OptimiserConfig) -> None:
         super().__init__()
         self.model: Model = begun.model
         self._tokenizer = begun.tokenizer
         self._preprocessing = begun.preprocessing
         self._frozen = begun.frozen_clip
-        self._weight = weights.contrastive_weight
-        self._patch_weight = weights.patch_weight
-        if not weights.contrastive_weight:
+        self._weight = config.contrastive_weight
+        self._patch_weight = config.patch_weight
+        if not self._weight:
             self.model.clip.logit_scale.requires_grad_(False)
         longest = self.model.config.text_config.max_position_embeddings
         self._longest = min(self._tokenizer.model_max_length, longest)
@@ -48,8 +48,10 @@ class Objective(nn.Module):
         labels = to_patches(batch.labels, self.model).float()
         loss = F.binary_cross_entropy_with_logits(logits, labels)
         parts = {"bce": loss.detach()}
-        if self._weight and prompts_mc is not None:
-            contrast = self._contrast(prompts_mc.float(), paired_mc.float(), batch.query_m)
+        if self._weight:  # 0 where no row has a picture prompt, so that all workers tell of the same parts
+            contrast = loss.new_zeros(())
+            if prompts_mc is not None:
+                contrast = self._contrast(prompts_mc.float(), paired_mc.float(), batch.query_m)
             parts["contrastive"] = contrast.detach()
             loss = loss + self._weight * contrast
         if self._patch_weight:

@@ -63,13 +63,14 @@ class Optimiser:
             for name, each in objective.named_parameters()
             if not each.requires_grad and self.precision == "bf16" and device.type == "cpu"
         }
-        hidden = [each for name, each in self._trained.items() if config.hidden_lr and _is_hidden(name, each)]
-        others = [each for name, each in self._trained.items() if not config.hidden_lr or not _is_hidden(name, each)]
+        hidden = {name for name, each in self._trained.items() if config.hidden_lr and _is_hidden(name, each)}
+        others = [each for name, each in self._trained.items() if name not in hidden]
         self._optimisers: dict[str, torch.optim.Optimizer] = {
             "adamw": torch.optim.AdamW(others, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         }
         if config.hidden_lr:
-            self._optimisers["muon"] = torch.optim.Muon(hidden, lr=config.hidden_lr, weight_decay=config.weight_decay)
+            matrices = [each for name, each in self._trained.items() if name in hidden]
+            self._optimisers["muon"] = torch.optim.Muon(matrices, lr=config.hidden_lr, weight_decay=config.weight_decay)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self._mean = {name: each.detach().clone() for name, each in self._trained.items()} if config.average else {}
 
@@ -106,12 +107,12 @@ class Optimiser:
             return self._objective(batch)
 
     def _average_gradients(self) -> None:
-        """The mean over all workers, in one message; a parameter that one worker did not use counts as 0 there."""
-        if not dist.is_initialized() or dist.get_world_size() == 1:
-            return
+        """The mean over all workers, in one message; a parameter that a batch did not use counts as 0 there."""
         for each in self._trained.values():
             if each.grad is None:
                 each.grad = torch.zeros_like(each)
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return
         gradients = [each.grad for each in self._trained.values() if each.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)

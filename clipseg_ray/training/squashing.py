@@ -21,5 +21,5 @@ def squash_masks(masks_khw: np.ndarray, side: int) -> np.ndarray:
     """bool [k, h, w] → bool [k, S, S]: pixels of which at least half was inside."""
     if masks_khw.shape[1:] == (side, side):
         return masks_khw
-    shares = torch.from_numpy(np.array(masks_khw, np.uint8))[:, None] * 128
-    return (F.interpolate(shares, (side, side), mode="bilinear", antialias=True)[:, 0] >= 64).numpy()
+    inside = torch.from_numpy(np.array(masks_khw, np.float32))[:, None]
+    return (F.interpolate(inside, (side, side), mode="area")[:, 0] >= 0.5).numpy()

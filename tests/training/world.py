@@ -52,7 +52,7 @@ def scene(seed: int, side: int) -> tuple[np.ndarray, list[dict]]:
         for (query_id, kind, texts), mask in masks.items()
         if mask.any()
     ]
-    noise = rng.normal(0, 6, (side, side, 3))
+    noise = rng.normal(0, 3, (side, side, 3))
     return np.clip(np.asarray(picture, np.float32) + noise, 0, 255).astype(np.uint8), truth
 
 
@@ -74,3 +74,28 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
+
+
+TINY = {
+    "image_size": 48,
+    "vision": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48},
+    "text": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32},
+    "projection_dim": 16,
+    "reduce_dim": 16,
+    "decoder_heads": 2,
+    "decoder_intermediate_size": 32,
+    "extract_layers": [0, 1],
+}
+"""A model section that trains in milliseconds."""
+
+
+def settings(data: Path, output: str, **sections: dict) -> dict:
+    """A configuration of a few steps over truth shards; sections given are merged into it."""
+    values: dict = {
+        "data": {"url": str(data)},
+        "output": {"url": output, "every": 4},
+        "sampling": {"phrases_per_image": 3, "support_share": 0.5, "template": "plain"},
+        "model": TINY,
+        "optimiser": {"steps": 8, "batch_images": 4, "precision": "fp32", "contrastive_weight": 0.1, "average": 0.9},
+    }
+    return {name: {**values.get(name, {}), **sections.get(name, {})} for name in {**values, **sections}}

@@ -1,0 +1,119 @@
+"""Training whose workers or driver are killed: it ends as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from clipseg_ray.model.checkpoint import load
+from tests.faults.test_faults_processes import finish, kill_with_children
+from tests.training import world
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(config: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "jobs" / "train.py"), str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Scenes, and the output of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("training")
+    world.write_shards(folder / "scenes", shards=2, images=20, side=64)
+    code, text = finish(start(write_config(folder, "undisturbed")))
+    assert code == 0, text
+    return folder
+
+
+def write_config(folder: Path, output: str) -> Path:
+    optimiser = {"steps": 400, "batch_images": 8, "precision": "auto"}
+    values = world.settings(folder / "scenes", str(folder / output), optimiser=optimiser, output={"every": 50})
+    values["workers"] = {"count": 2, "cpus": 0.5}
+    (folder / f"{output}.yaml").write_text(yaml.safe_dump(values))
+    return folder / f"{output}.yaml"
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], output: Path, steps: int) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"the run ended early: {finish(process)}")
+        done = [int(path.stem.rpartition("-")[2]) for path in output.glob("checkpoints/step-*.pt")]
+        if max(done, default=0) >= steps:
+            return
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint in time")
+
+
+def losses(output: Path) -> list[tuple[int, float]]:
+    records = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    return [(record["step"], record["loss"]) for record in records]
+
+
+def assert_undisturbed(folder: Path, output: str) -> None:
+    """The same losses at every step, and the same model, byte for byte."""
+    assert [step for step, _ in losses(folder / output)] == list(range(1, 401))
+    assert losses(folder / output) == losses(folder / "undisturbed")
+    digests = {load(str(folder / name / "model")).weights_sha256 for name in (output, "undisturbed")}
+    assert len(digests) == 1
+
+
+def test_a_killed_worker_leaves_no_trace_in_the_losses(folder: Path) -> None:
+    process = start(write_config(folder, "worker"))
+    wait_for_checkpoint(process, folder / "worker", 100)
+    workers = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if "RayTrainWorker" in child.name()
+    ] or [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "RayTrainWorker" in " ".join(child.cmdline())
+    ]
+    assert len(workers) == 2
+    os.kill(workers[-1].pid, signal.SIGKILL)
+    code, text = finish(process)
+    assert code == 0, text
+    assert_undisturbed(folder, "worker")
+
+
+def test_a_killed_driver_goes_on_when_run_again(folder: Path) -> None:
+    config = write_config(folder, "driver")
+    process = start(config)
+    wait_for_checkpoint(process, folder / "driver", 150)
+    kill_with_children(process)
+    assert not (folder / "driver" / "model").exists()
+    code, text = finish(start(config))
+    assert code == 0, text
+    assert_undisturbed(folder, "driver")
+
+
+def test_a_run_that_keeps_dying_ends_with_what_to_do(folder: Path) -> None:
+    config = write_config(folder, "dying")
+    values = yaml.safe_load(config.read_text())
+    values["workers"] |= {"retries": 0}
+    config.write_text(yaml.safe_dump(values))
+    process = start(config)
+    wait_for_checkpoint(process, folder / "dying", 50)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if "RayTrainWorker" in " ".join(child.cmdline()):
+            child.kill()
+    code, text = finish(process)
+    assert code == 2, text
+    assert "training failed 1 time(s)" in text
+    assert "run it again to go on" in text

@@ -1,0 +1,92 @@
+"""Truth shards and the cache over them, read back pixel by pixel."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.model.saving import imagenet_preprocessing
+from clipseg_ray.training.cache import Cached
+from clipseg_ray.training.shards import TruthShards
+from clipseg_ray.training.squashing import squash_masks, squash_picture
+from tests.training import world
+
+
+def write(folder, sidecar, size=(8, 6)):
+    sink = io.BytesIO()
+    Image.new("RGB", size, "red").save(sink, "JPEG")
+    with tarfile.open(folder / "a.tar", "w") as tar:
+        world._add(tar, "1.jpg", sink.getvalue())
+        world._add(tar, "1.json", json.dumps(sidecar).encode())
+    return str(folder)
+
+
+def test_pictures_and_masks_are_those_of_the_scenes(scenes):
+    collection = TruthShards([str(scenes)])
+    assert len(collection) == 40
+    for number in (0, 19, 20, 39):
+        pixels, truth = world.scene(number, 64)
+        assert np.abs(collection.picture(number).astype(int) - pixels).mean() < 6  # JPEG
+        held = [collection.truth.queries[q] for q in collection.truth.query_t[list(collection.truth.of(number))]]
+        assert [(query.query_id, query.kind, list(query.texts)) for query in held] == [
+            (row["query_id"], row["kind"], row["texts"]) for row in truth
+        ]
+        masks = collection.masks(collection.truth.of(number))
+        assert masks.shape == (len(truth), 64, 64)
+        named = {query.query_id: mask for query, mask in zip(held, masks, strict=True)}
+        for query_id, mask in named.items():
+            if "-" in query_id and query_id != "has-corners":
+                assert not (mask & ~named[query_id.split("-")[1]]).any()  # a red circle is a circle
+
+
+def test_held_out_words_leave_texts_and_then_queries_out(scenes):
+    collection = TruthShards([str(scenes)], held_out_words=["Circle", "has"])
+    texts = {text for query in collection.truth.queries for text in query.texts}
+    assert "something with corners" in texts
+    assert not any("circle" in text or "has" in text for text in texts)
+    assert collection.fingerprint != TruthShards([str(scenes)]).fingerprint
+    assert len(TruthShards([str(scenes)], limit=23)) == 23
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "message"),
+    [
+        ({"height": 6, "width": 8}, "1: its JSON has no truth"),
+        ({"truth": [], "height": 6}, "1: its JSON has no truth, height and width"),
+        ({"truth": [{"query_id": "a", "kind": "b", "texts": []}], "height": 6, "width": 8}, "1: a truth needs"),
+    ],
+)
+def test_a_sidecar_that_is_none_is_named(tmp_path, sidecar, message):
+    with pytest.raises(UserError, match=message):
+        TruthShards([write(tmp_path, sidecar)])
+
+
+def test_the_cache_holds_what_decoding_gives(scenes, tmp_path):
+    collection, preprocessing = TruthShards([str(scenes)], limit=12), imagenet_preprocessing(48)
+    for _ in range(2):  # made, then found
+        cached = Cached(collection, preprocessing, str(tmp_path / "cache"), 2, "scenes")
+        for number in range(len(collection)):
+            truths = collection.truth.of(number)
+            expected = squash_picture(collection.picture(number), preprocessing)
+            np.testing.assert_array_equal(cached.picture(number), expected)
+            np.testing.assert_array_equal(cached.masks(truths), squash_masks(collection.masks(truths), 48))
+    assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == ["", ".lock"]
+
+
+def test_the_cache_refuses_pictures_that_are_not_square(tmp_path):
+    collection = TruthShards([write(tmp_path, {"truth": [], "height": 6, "width": 8})])
+    with pytest.raises(UserError, match="8×6 pixels; the cache is for square pictures"):
+        Cached(collection, imagenet_preprocessing(48), str(tmp_path / "cache"), 1, "scenes")
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+
+
+def test_squashed_masks_keep_pixels_that_were_half_inside():
+    mask = np.zeros((1, 8, 8), bool)
+    mask[0, :4, :3] = True  # the second column of 2×2 blocks is half inside
+    assert squash_masks(mask, 4)[0].sum() == 4
+    mask[0, 6, 6] = True  # a quarter of its block
+    assert squash_masks(mask, 4)[0].sum() == 4
