@@ -45,7 +45,7 @@ _ROWS = {
         "sit-on", "ride", "drive", "drink-from", "cut-with", "place-on", "wear-on-head", "cross-water-with"
     ],
     "attributes": ["flies", "paper-can-swim", "paper-has-wheels", "living-creature", "red", "blue"],
-    "parts": ["wheels", "handle", "animal-legs"],
+    "parts": ["wheels", "handle", "furniture-legs"],
     "picture prompts": ["like-this-bicycle", "like-this-duck", "like-this-house"],
     "blends": ["chair-like-this", "duck-like-this"],
 }  # fmt: skip
