@@ -74,5 +74,6 @@ def settings(folder: Path, checkpoint: Path, **changes: Any) -> dict[str, Any]:
         "model": {"checkpoint": str(checkpoint), "precision": "fp32"},
         "rows": [{"name": "objects", "kinds": ["object"]}],
         "output": {"url": str(folder / "out")},
+        "workers": {"max": 1},
         **changes,
     }
