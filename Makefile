@@ -39,11 +39,11 @@ checkpoint: $(READY)
 	test -d $(SCENES)/test || $(BIN)/python -m clipseg_ray.demo.shards $(SCENES)/test --scenes 500 --seed 20000000
 	test -d $(SCENES)/held-out || \
 	  $(BIN)/python -m clipseg_ray.demo.shards $(SCENES)/held-out --scenes 200 --seed 21000000 --held-out-pairs
-	$(BIN)/python jobs/train.py configs/train-scenes-towers.yaml
-	$(BIN)/python jobs/train.py configs/train-scenes.yaml
+	$(BIN)/clipseg-ray train configs/train-scenes-towers.yaml
+	$(BIN)/clipseg-ray train configs/train-scenes.yaml
 	mkdir -p $(SHIPPED)
 	cp build/small/model/* build/small/log.jsonl build/small/curve.png $(SHIPPED)/
-	$(BIN)/python jobs/evaluate.py configs/evaluate-scenes.yaml
+	$(BIN)/clipseg-ray evaluate configs/evaluate-scenes.yaml
 	cp build/evaluation/evaluation.md $(SHIPPED)/
 
 clean:

@@ -69,6 +69,18 @@ def show(output: OutputUrl, rows: Annotated[int, typer.Option(help="How many row
         console.print(table)
 
 
+@app.command(epilog="Example: clipseg-ray train configs/train-scenes.yaml -s output.url=trained/try")
+def train(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML training configuration, local or any URL.")],
+    set_: Overrides = None,
+) -> None:
+    """Train a model, or go on where an earlier run of the same configuration stopped."""
+    from clipseg_ray.training import job
+    from clipseg_ray.training.config import TrainConfig
+
+    print(f"Trained: {job.run(TrainConfig.load(config, set_ or ()))}")
+
+
 @app.command(epilog="Example: clipseg-ray evaluate configs/evaluate-scenes.yaml -s model.checkpoint=my-checkpoint/")
 def evaluate(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML evaluation, local or at any URL.")],

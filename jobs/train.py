@@ -1,9 +1,12 @@
-"""Training on Ray Train: decoder over a frozen CLIP, or a small model from scratch. Run it again to go on.
+"""The training job: the same as ``clipseg-ray train``, for ``ray job submit -- python jobs/train.py CONFIG``.
 
-python jobs/train.py configs/train-demo.yaml -s optimiser.steps=100 -s output.url=trained/try
+python jobs/train.py configs/train-scenes.yaml -s optimiser.steps=100 -s output.url=trained/try
 """
 
-from clipseg_ray.training.job import main
+import sys
+
+from clipseg_ray.cli import main
 
 if __name__ == "__main__":
+    sys.argv.insert(1, "train")
     main()

@@ -115,7 +115,7 @@ class TruthSet:
         with plain_errors(self.source.url_of(shard.path)):
             for item in read_chunks(self.source, shard, Chunking(SCENES_AT_ONCE), lambda chunk: True):
                 if isinstance(item, Chunk):
-                    yield [_scene(sample) for sample in item.samples]
+                    yield [scene_of(sample) for sample in item.samples]
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ def survey(truth: TruthSet) -> Contents:
     return Contents(pictures, found)
 
 
-def _scene(sample: Sample) -> Scene:
+def scene_of(sample: Sample) -> Scene:
+    """The scene a sample of a truth shard is. Raises UserError, naming it, for a sample that is none."""
     if sample.image is None:
         raise UserError(f"{sample.image_id}: {sample.error or 'no picture'}; a truth shard has one for each sample")
     fields = sample.fields

@@ -1,21 +1,18 @@
-"""Truth shards: WebDataset tars whose JSON sidecars list the queries that hold in each picture with their masks.
+"""Truth shards (see ``clipseg_ray.evaluation.truth``) as a collection.
 
-    {"truth": [{"query_id": "sit-on", "kind": "affordance", "texts": ["something to sit on", "sit on"],
-                "counts": "<COCO compressed RLE at image size>"}, …], "height": 352, "width": 352}
-
-Each tar is read once, front to back, for the sidecars and for where its pictures lie; pictures are read when wanted.
+Each tar is read once, front to back, for its sidecars and for where its pictures lie; pictures are read when wanted.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation.truth import TrueMask, scene_of
 from clipseg_ray.masks import rle
 from clipseg_ray.queries.supports import decode_picture
 from clipseg_ray.sources.base import Sample, Shard
@@ -39,24 +36,18 @@ class TruthShards(Collection):
         self._places: list[tuple[str, int, int]] = []
         self._sizes: list[tuple[int, int]] = []
         counts: list[str] = []
-        known: dict[Any, Query] = {}
+        known: dict[tuple[str, ...], Query] = {}
         for member in listing.objects:
             with plain_errors(source.url_of(member.path)):
                 for sample in source.samples(Shard.of_object(member)):
                     if limit is not None and len(self._places) == limit:
                         break
-                    rows, size = _sidecar(sample)
-                    held = []
-                    for row in rows:
-                        query = _query(row, known, held_out_words)
-                        if query is not None:
-                            held.append(query)
-                            counts.append(row["counts"])
-                    builder.add_picture(held)
-                    assert sample.offset is not None
-                    assert sample.length is not None
-                    self._places.append((sample.source_url, sample.offset, sample.length))
-                    self._sizes.append(size)
+                    scene = scene_of(sample)
+                    asked = [(mask, _query(mask, known, held_out_words)) for mask in scene.masks]
+                    builder.add_picture([query for _, query in asked if query.texts])
+                    counts += [mask.counts for mask, query in asked if query.texts]
+                    self._places.append(_place(sample))
+                    self._sizes.append((scene.height, scene.width))
         self.truth = builder.build()
         objects = [(member.path, member.size, member.etag) for member in listing.objects]
         self.fingerprint = hashlib.sha256(repr((objects, sorted(held_out_words), limit)).encode()).hexdigest()
@@ -79,29 +70,17 @@ class TruthShards(Collection):
         return rle.decode(self._counts.take(pa.array(truths)), height, width)
 
 
-def _sidecar(sample: Sample) -> tuple[list[dict[str, Any]], tuple[int, int]]:
-    """The rows of ``truth``, and height and width."""
-    if sample.image is None:
-        raise UserError(f"{sample.image_id}: {sample.error or 'it has no picture'}; write the shard again")
-    if sample.offset is None:
-        raise UserError(f"{sample.source_url}: compressed; training reads pictures out of order, so unpack it")
-    rows = sample.fields.get("truth")
-    size = (sample.fields.get("height"), sample.fields.get("width"))
-    if not isinstance(rows, list) or not all(isinstance(side, int) for side in size):
-        raise UserError(
-            f"{sample.image_id}: its JSON has no truth, height and width; "
-            "write shards with python -m clipseg_ray.demo.shards"
-        )
-    for row in rows:
-        if not isinstance(row, dict) or not {"query_id", "kind", "texts", "counts"} <= row.keys() or not row["texts"]:
-            raise UserError(f"{sample.image_id}: a truth needs query_id, kind, texts and counts; it has {row!r:.200}")
-    return rows, size  # type: ignore[return-value]
+def _place(sample: Sample) -> tuple[str, int, int]:
+    """URL of the tar, offset and length in bytes of the picture's file."""
+    if sample.offset is None or sample.length is None:
+        raise UserError(f"{sample.source_url}: compressed; training reads pictures in no order, so unpack it")
+    return sample.source_url, sample.offset, sample.length
 
 
-def _query(row: dict[str, Any], known: dict[Any, Query], held_out_words: Sequence[str]) -> Query | None:
-    """The row's query, None where no text of it may be used."""
-    key = (row["query_id"], *row["texts"])
+def _query(mask: TrueMask, known: dict[tuple[str, ...], Query], held_out_words: Sequence[str]) -> Query:
+    """The query of a true mask; without texts where none may be used."""
+    key = (mask.query_id, *mask.texts)
     if key not in known:
-        texts = tuple(text for text in row["texts"] if not has_word(text, held_out_words))
-        known[key] = Query(row["query_id"], row["kind"], texts, frozenset(row["texts"]))
-    return known[key] if known[key].texts else None
+        texts = tuple(text for text in mask.texts if not has_word(text, held_out_words))
+        known[key] = Query(mask.query_id, mask.kind, texts, frozenset(mask.texts))
+    return known[key]

@@ -1,5 +1,6 @@
 """Truth shards and the cache over them, read back pixel by pixel."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -52,17 +53,18 @@ def test_held_out_words_leave_texts_and_then_queries_out(scenes):
     assert len(TruthShards([str(scenes)], limit=23)) == 23
 
 
-@pytest.mark.parametrize(
-    ("sidecar", "message"),
-    [
-        ({"height": 6, "width": 8}, "1: its JSON has no truth"),
-        ({"truth": [], "height": 6}, "1: its JSON has no truth, height and width"),
-        ({"truth": [{"query_id": "a", "kind": "b", "texts": []}], "height": 6, "width": 8}, "1: a truth needs"),
-    ],
-)
-def test_a_sidecar_that_is_none_is_named(tmp_path, sidecar, message):
-    with pytest.raises(UserError, match=message):
-        TruthShards([write(tmp_path, sidecar)])
+def test_a_sample_that_is_none_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"a\.tar/1: no truth in its JSON"):
+        TruthShards([write(tmp_path, {"height": 6, "width": 8})])
+    (tmp_path / "b").mkdir()
+    packed = tmp_path / "b" / "a.tar.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
+    with pytest.raises(UserError, match="no truth in its JSON"):
+        TruthShards([str(packed)])
+    write(tmp_path, {"truth": [], "height": 6, "width": 8})
+    packed.write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
+    with pytest.raises(UserError, match=r"a\.tar\.gz: compressed; training reads pictures in no order, so unpack it"):
+        TruthShards([str(packed)])
 
 
 def test_the_cache_holds_what_decoding_gives(scenes, tmp_path):
