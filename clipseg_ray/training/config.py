@@ -142,6 +142,8 @@ class WorkersConfig(Section):
     """Threads of each worker that prepare batches."""
     retries: Annotated[int, Field(ge=0)] = 3
     """How often the run goes on from its last checkpoint after a worker has died."""
+    wait_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long the workers may take to start before the run ends saying what is missing."""
 
 
 class OutputConfig(Section):

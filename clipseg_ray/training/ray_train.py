@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pyarrow.fs
@@ -20,7 +22,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline.cluster import last_line
 from clipseg_ray.storage import Store
-from clipseg_ray.training.config import TrainConfig
+from clipseg_ray.training.config import TrainConfig, WorkersConfig
 from clipseg_ray.training.log import told
 from clipseg_ray.training.loop import train
 
@@ -29,6 +31,7 @@ STATUS = "status.json"
 
 _FOLDER = "_ray"  # of the output: Ray checks there that all nodes reach it; removed at the end
 _HEARTBEAT_S = 5.0
+_SILENCE_S = 30.0
 
 
 def fit(config: TrainConfig) -> None:
@@ -38,35 +41,32 @@ def fit(config: TrainConfig) -> None:
     """
     workers, store = config.workers, Store.of(config.output.url)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    resources = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = f"{workers.wait_s:g}"
     api: Any = ray.train  # whose types are still those of the version before
     trainer: Any = TorchTrainer(
         cast(Any, _work),
         train_loop_config=config.resolved(),
         torch_config=TorchConfig(backend="nccl" if workers.gpus >= 1 else "gloo"),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers.count, use_gpu=bool(workers.gpus), resources_per_worker=resources
+            num_workers=workers.count, use_gpu=bool(workers.gpus), resources_per_worker=_needs(workers)
         ),
         run_config=api.RunConfig(
             name=_FOLDER,
             storage_path=store.root,
             storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(store.fs)),
-            failure_config=ray.train.FailureConfig(max_failures=workers.retries),
+            failure_config=api.FailureConfig(max_failures=workers.retries, controller_failure_limit=0),
             logging_config=api.LoggingConfig(log_level="ERROR"),
         ),
     )
-    over = threading.Event()
-    watch = threading.Thread(target=_watch, args=(store, config.optimiser.steps, over), daemon=True)
-    watch.start()
     try:
-        fault = trainer.fit().return_value
+        with _watched(config, store):
+            fault = trainer.fit().return_value
+    except api.ControllerError as error:
+        raise UserError(f"the workers did not start: {_unmet(workers)} ({last_line(error)})") from error
     except api.TrainingFailedError as error:
-        raise UserError(
-            f"training failed {workers.retries + 1} time(s), the last: {last_line(error)}; run it again to go on"
-        ) from error
+        failures = f"{workers.retries + 1} time(s), the last time with: {last_line(error)}"
+        raise UserError(f"training failed {failures}; run it again to go on") from error
     finally:
-        over.set()
-        watch.join(30)
         with contextlib.suppress(FileNotFoundError):
             store.fs.rm(store.full(_FOLDER), recursive=True)
     if fault:
@@ -94,16 +94,31 @@ def _work(values: dict[str, Any]) -> str | None:
     return None
 
 
-def _watch(store: Store, steps: int, over: threading.Event) -> None:
-    """Print the status whenever it has changed."""
+@contextlib.contextmanager
+def _watched(config: TrainConfig, store: Store) -> Iterator[None]:
+    """Within it the status is printed whenever it has changed, and what is waited for where there is none."""
+    over = threading.Event()
+    thread = threading.Thread(target=_watch, args=(config, store, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(30)
+
+
+def _watch(config: TrainConfig, store: Store, over: threading.Event) -> None:
     shown = _status(store)  # of an earlier run
-    ended = False
+    ended, begun, since = False, False, time.monotonic()
     while not ended:
         ended = over.wait(_HEARTBEAT_S)
         record = _status(store)
         if record is not None and record != shown:
-            print(told(record, steps), flush=True)
-        shown = record
+            print(told(record, config.optimiser.steps), flush=True)
+            begun, shown = True, record
+        elif not begun and not ended and time.monotonic() - since > _SILENCE_S:
+            print(f"waiting for the workers: {_unmet(config.workers)}", flush=True)
+            since = time.monotonic()
 
 
 def _status(store: Store) -> dict[str, Any] | None:
@@ -112,3 +127,14 @@ def _status(store: Store) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return record
+
+
+def _needs(workers: WorkersConfig) -> dict[str, float]:
+    return {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
+
+
+def _unmet(workers: WorkersConfig) -> str:
+    total = ray.cluster_resources()
+    each = ", ".join(f"{amount:g} {name}" for name, amount in _needs(workers).items())
+    there = ", ".join(f"{total.get(name, 0):g} {name}" for name in _needs(workers))
+    return f"{workers.count} of {each} each are needed, the cluster has {there}"
