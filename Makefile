@@ -43,6 +43,7 @@ checkpoint: $(READY)
 	$(BIN)/clipseg-ray train configs/train-scenes.yaml
 	mkdir -p $(SHIPPED)
 	cp build/small/model/* build/small/log.jsonl build/small/curve.png $(SHIPPED)/
+	cp build/towers/log.jsonl $(SHIPPED)/towers.jsonl
 	$(BIN)/clipseg-ray evaluate configs/evaluate-scenes.yaml
 	cp build/evaluation/evaluation.md $(SHIPPED)/
 
