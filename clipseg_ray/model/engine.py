@@ -121,8 +121,7 @@ class Engine:
         self._decode = Program(decoder, self.device, compile)
         self._decode_and_pack: Program | None = None
         if self.device.type == "cuda":
-            tokens = encoder.grid**2 + 1
-            feedforward_kernel.choose(decoder.blocks, rows=decode_chunk, tokens=tokens, compile=compile)
+            feedforward_kernel.choose(decoder.blocks)
             self._decode_and_pack = Program(DecodeAndPack(decoder), self.device, compile)
 
     def film(self, conditionals_qc: Array) -> Film:
