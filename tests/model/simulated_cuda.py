@@ -174,7 +174,7 @@ class SimulatedCuda(TorchDispatchMode):
     def destroyed(self, graph: CUDAGraph) -> None:
         if self.open:
             self.used -= graph.bytes
-            if graph.pending:
+            if graph.running:
                 self.faults.append("a graph was destroyed while it ran")
 
     def _pin(self, tensor: torch.Tensor) -> torch.Tensor:

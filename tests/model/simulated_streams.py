@@ -110,7 +110,8 @@ class CUDAGraph:
         self.owner = self.simulator  # the class's is another's once a next one is made
         self.work: list[Callable[[], None]] = []
         self.buffers: list[torch.Tensor] = []
-        self.pending, self.invalid = 0, False
+        self.running: list[Any] = []
+        self.invalid = False
         self.live, self.bytes = 0, 0  # in its pool: now, and at most while it was captured
 
     def capture_begin(self, *pool: Any, capture_error_mode: str = "global", check_input_liveness: bool = False) -> None:
@@ -129,16 +130,15 @@ class CUDAGraph:
             raise torch.AcceleratorError("CUDA error: out of memory")  # the graph could not be instantiated
 
     def replay(self) -> None:
+        buffers, running = self.buffers, self.running  # not the graph itself, which may be destroyed meanwhile
+
         def start() -> None:
-            for buffer in self.buffers:
+            for buffer in buffers:
                 overwrite(buffer)
 
-        def over() -> None:
-            self.pending -= 1
-
-        self.pending += 1
+        running.append(start)
         self.simulator.replays += 1
-        self.simulator.current_stream(self.stream.device).work.extend([start, *self.work, over])
+        self.simulator.current_stream(self.stream.device).work.extend([start, *self.work, running.pop])
         self.simulator.advance()
 
     def __del__(self) -> None:
