@@ -28,6 +28,10 @@ class Features:
     def __len__(self) -> int:
         return self.taps_kbtd.shape[1]
 
+    def __getitem__(self, images: slice | torch.Tensor) -> "Features":
+        embedding_bc = self.embedding_bc
+        return Features(self.taps_kbtd[:, images], None if embedding_bc is None else embedding_bc[images])
+
 
 class Encoder(nn.Module):
     """uint8 pixels [b, S, S, 3] → taps [k, b, t, d], and [b, c] CLIP projections with `presence`.

@@ -199,6 +199,13 @@ class Segmenter:
 
 
 def _leave_if_the_device_is_lost(error: Exception) -> None:
-    """A CUDA context that has faulted answers every later call with the same fault: only a new process helps."""
+    """A CUDA context that has faulted answers every later call with the same fault: only a new process helps.
+
+    A shortage of memory is no fault, even where CUDA reports it and not PyTorch's allocator.
+    """
+    from clipseg_ray.model.headroom import is_short_of_memory
+
+    if is_short_of_memory(error):
+        return
     if "AcceleratorError" in type(error).__name__ or "CUDA error" in str(error):
         os._exit(1)
