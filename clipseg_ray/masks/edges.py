@@ -138,7 +138,7 @@ def area_in_box(
         left, top, width, rows = box_p4[p]
         inside = 0
         for i in range(0, len(own) - 1, 2):
-            start, end = np.int64(own[i]), np.int64(own[i + 1])
+            start, end = int(own[i]), int(own[i + 1])
             for x in range(max(left, start // height), min(left + width, (end - 1) // height + 1)):
                 upper, lower = max(start, x * height + top), min(end, x * height + top + rows)
                 inside += max(lower - upper, 0)
@@ -153,7 +153,7 @@ def centroid(edges: np.ndarray, offsets: np.ndarray, height_p: np.ndarray, xy_p2
         height = height_p[p]
         area, sum_x, sum_y = 0, 0, 0
         for i in range(0, len(own) - 1, 2):
-            start, end = np.int64(own[i]), np.int64(own[i + 1])
+            start, end = int(own[i]), int(own[i + 1])
             area += end - start
             for x in range(start // height, (end - 1) // height + 1):
                 first, behind = max(start - x * height, 0), min(end - x * height, height)
