@@ -178,6 +178,40 @@ def query(
         console.print(f"the first {len(rows)} rows; --format csv gives all")
 
 
+@app.command(epilog="Example: clipseg-ray verify demo-output/masks")
+def verify(
+    output: OutputUrl,
+    fix: Annotated[bool, typer.Option("--fix", help="Remove files that are no part of it, after naming each.")] = False,
+) -> None:
+    """Read everything back: is all there, is nothing else, does every mask agree with its row. Exit code 1 if not."""
+    from clipseg_ray.results import verification
+
+    report = verification.verify(output)
+    print(report.text())
+    if fix and report.orphans:
+        print(f"removing {len(report.orphans)} files:")
+        for orphan in report.orphans:
+            print(f"  {orphan.path}", flush=True)
+        verification.fix(output, report)
+        print("removed")
+    raise typer.Exit(0 if report.sound or (fix and not report.faults and not report.missing) else 1)
+
+
+@app.command(epilog="Example: clipseg-ray rethreshold demo-output/masks demo-output/strict --threshold 0.7")
+def rethreshold(
+    output: OutputUrl,
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="Where the new dataset goes.")],
+    threshold: Annotated[float, typer.Option(metavar="T", help="Probability above which a pixel is inside.")],
+    query: Annotated[
+        list[str] | None, typer.Option("--query", metavar="ID", help="Only this query; may be given many times.")
+    ] = None,
+) -> None:
+    """Make a dataset at another threshold without the model, from the maps that masks.heat kept."""
+    from clipseg_ray.results import rethreshold as moving
+
+    print(moving.rethreshold(output, destination, dict.fromkeys(query, threshold) if query else threshold))
+
+
 def _wide_console() -> Console:
     """A console that prints text as it is, and cuts nothing to 80 columns when its output goes to a file or pipe."""
     return Console(width=None if sys.stdout.isatty() else 10_000, markup=False, emoji=False, highlight=False)

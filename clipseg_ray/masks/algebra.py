@@ -48,6 +48,12 @@ class _Edges:
         return _null_where(self.null_p, rle.string_array(offsets, characters))
 
 
+def grid_pixels(counts: Column) -> pa.Array:
+    """int64 [P], the pixels of each mask's grid: the sum of its runs."""
+    masks = _edges(counts, _nulls(counts))
+    return pa.array(masks.pixels_p, mask=masks.null_p)
+
+
 def area(counts: Column) -> pa.Array:
     """int64 [P], pixels inside."""
     masks = _edges(counts, _nulls(counts))

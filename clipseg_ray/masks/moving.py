@@ -17,8 +17,8 @@ _AT_ONCE = 1024
 
 def heat_column(heat_phw: np.ndarray) -> pa.Array:
     """uint8 [P, side, side] as large_binary [P]; null where all is 0."""
-    rows, size = len(heat_phw), heat_phw[0].size if len(heat_phw) else 0
-    some_p = heat_phw.reshape(rows, -1).any(1)
+    rows, size = len(heat_phw), heat_phw.shape[1] * heat_phw.shape[2]
+    some_p = heat_phw.any((1, 2))
     offsets = np.concatenate([[0], np.cumsum(np.where(some_p, size, 0))]).astype(np.int64)
     kept = np.ascontiguousarray(heat_phw[some_p])
     validity = pa.py_buffer(np.packbits(some_p, bitorder="little"))

@@ -7,7 +7,7 @@ pixels = masks.decode(masks.to_arrow("query_id = 'mug' AND score > 0.9"))
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -16,6 +16,7 @@ import pyarrow as pa
 from clipseg_ray.results import decoding, reading
 from clipseg_ray.results.decoding import Size
 from clipseg_ray.results.pictures import Pictures
+from clipseg_ray.results.rethreshold import rethreshold
 from clipseg_ray.storage import Store
 
 
@@ -70,9 +71,20 @@ class Masks:
         """The masks of a row or a table as bool arrays: see :func:`clipseg_ray.results.decoding.decode`."""
         return decoding.decode(rows, size)
 
+    def rethreshold(self, destination: str, thresholds: float | Mapping[str, float]) -> Masks:
+        """The dataset at other thresholds: see :func:`clipseg_ray.results.rethreshold.rethreshold`."""
+        rethreshold(self.url, destination, thresholds)
+        return Masks(destination)
+
     def pictures(self, images: pa.Table) -> Iterator[bytes | Exception]:
         """The encoded pictures of rows of ``images``: see :func:`clipseg_ray.results.pictures.Pictures.fetch`."""
         return Pictures(self._store).fetch(images)
+
+    def torch(self, query_ids: Sequence[str], size: int) -> Any:
+        """Pictures with masks, map-style: :class:`clipseg_ray.training.masks_dataset.MasksDataset`."""
+        from clipseg_ray.training.masks_dataset import MasksDataset  # the one way from here to torch, for who asks
+
+        return MasksDataset(self, query_ids, size)
 
     def close(self) -> None:
         """Close the connection."""

@@ -35,7 +35,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, checkpoint_dir: Path) -> str:
     broken = {"broken.jpg": b"no picture", "last.jpg": world.jpeg(77)}
     Store.of(str(folder / "in")).put("s-002.tar", world.tar_of(broken))
     table = world.write_table(folder / "queries.jsonl")
-    make(world.settings(f"{folder}/in/*.tar", f"{folder}/out", checkpoint_dir, table))
+    settings = world.settings(f"{folder}/in/*.tar", f"{folder}/out", checkpoint_dir, table, masks={"heat": 24})
+    make(settings)
     return f"{folder}/out"
 
 
