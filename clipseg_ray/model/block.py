@@ -11,8 +11,9 @@ class Block:
 
     image_index_p, query_index_p: int64, into the images and the film given. bits_pn, max_logit_p (NaN where a logit
     is not finite), probability_sum_p: see `masks.threshold.Packed`. presence_p: float32 cosine of the image's and
-    the query's CLIP projections, of an engine made with `presence`. logits_kwh: float32 [k, w, h] for the rows
-    logits_row_k of this block, those whose maximum is above the threshold, where logits were wanted.
+    the query's CLIP projections, of an engine made with `presence`. heat_phw: see `masks.heat.quantised`, of an
+    engine made with `heat`. logits_kwh: float32 [k, w, h] for the rows logits_row_k of this block, those whose
+    maximum is above the threshold, where logits were wanted.
 
     From a GPU the arrays lie in pinned memory, which is dear: take what is needed and let the block go.
     """
@@ -23,5 +24,6 @@ class Block:
     max_logit_p: np.ndarray
     probability_sum_p: np.ndarray
     presence_p: np.ndarray | None = None
+    heat_phw: np.ndarray | None = None
     logits_row_k: np.ndarray | None = None
     logits_kwh: np.ndarray | None = None

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from clipseg_ray.masks import packing_kernel
+from clipseg_ray.masks.heat import quantised
 from clipseg_ray.masks.threshold import Packed, pack
 from clipseg_ray.model import feedforward_kernel
 from clipseg_ray.model.block import Block
@@ -49,10 +50,13 @@ class Decoding:
     """Rows → logits or packed masks, at most ``headroom.decode_chunk`` at a time.
 
     On a CPU packing is machine code of its own (see `pack`); on a GPU it belongs to what is captured.
+    heat: side of the probability map that each mask comes with, if any.
     """
 
-    def __init__(self, decoder: Decoder, link: Link, headroom: Headroom, compile: bool) -> None:
-        self._link, self._headroom = link, headroom
+    def __init__(
+        self, decoder: Decoder, link: Link, headroom: Headroom, compile: bool, heat: int | None = None
+    ) -> None:
+        self._link, self._headroom, self._heat = link, headroom, heat
         self._logits = Program(decoder, link.device, compile)
         headroom.programs.append(self._logits)
         self._masks: Program | None = None
@@ -77,8 +81,12 @@ class Decoding:
     def finish(self, launched: Launched) -> Block:
         """Wait for the results of a chunk, and fetch the logits of its masks that are not empty."""
         rows = launched.rows
-        bits_pn, max_logit_p, probability_sum_p, *presence = launched.pending.wait()
-        block = Block(rows.image_index_p, rows.query_index_p, bits_pn, max_logit_p, probability_sum_p, *presence)
+        bits_pn, max_logit_p, probability_sum_p, *optional = launched.pending.wait()
+        block = Block(rows.image_index_p, rows.query_index_p, bits_pn, max_logit_p, probability_sum_p)
+        if self._heat is not None:
+            block.heat_phw = optional.pop(0)
+        if optional:
+            (block.presence_p,) = optional
         if launched.logits_pwh is not None:
             row_k = np.flatnonzero(max_logit_p > rows.limit_p)
             pieces = [row_k[start : start + _LOGITS_AT_ONCE] for start in range(0, len(row_k), _LOGITS_AT_ONCE)]
@@ -112,6 +120,8 @@ class Decoding:
         else:
             outputs, images_p, queries_p = self._run(self._masks, features, film, rows, rows.limit_p)
             logits_pwh, *results = (output[:count] for output in outputs)
+        if self._heat is not None:
+            results.append(quantised(logits_pwh[:count], self._heat))
         if features.embedding_bc is not None:
             towards_pc = nn.functional.normalize(features.embedding_bc[images_p], dim=-1)
             results.append((towards_pc * film.direction_qc[queries_p]).sum(-1))

@@ -34,7 +34,7 @@ class Engine:
     model: transformers' CLIPSegForImageSegmentation; its weights are copied, it can be dropped afterwards.
     precision: "fp32" (exact), "bf16", "fp16"; see `resolve_precision`. compile: worth its 3–30 s (a GPU's minute)
     for long runs only. batch: images encoded together. decode_chunk: (image, query) rows decoded together.
-    presence: also run CLIP's remaining blocks, for `Block.presence_p`.
+    presence: also run CLIP's remaining blocks, for `Block.presence_p`. heat: side of `Block.heat_phw`, if wanted.
 
     Uses as many CPU threads as PyTorch is set to. fp32 on a GPU switches TF32 off for the process. Where a GPU's memory
     is short the batch or the chunk is halved, once a size with one line in the log, and the work goes on.
@@ -51,6 +51,7 @@ class Engine:
         batch: int,
         decode_chunk: int,
         presence: bool = False,
+        heat: int | None = None,
     ) -> None:
         self.device = torch.device(device)
         if self.device.type == "cuda":
@@ -72,7 +73,7 @@ class Engine:
         self._film_layers = FilmLayers(model).eval().to(self.device)
         self._headroom = Headroom(self.device, batch=batch, decode_chunk=decode_chunk)
         self._encoding = Encoding(encoder, link, self._headroom, compile)
-        self._decoding = Decoding(decoder, link, self._headroom, compile)
+        self._decoding = Decoding(decoder, link, self._headroom, compile, heat)
 
     @property
     def batch(self) -> int:
