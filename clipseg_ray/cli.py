@@ -69,6 +69,18 @@ def show(output: OutputUrl, rows: Annotated[int, typer.Option(help="How many row
         console.print(table)
 
 
+@app.command(epilog="Example: clipseg-ray card demo-output/masks")
+def card(output: OutputUrl) -> None:
+    """Write a dataset's README.md again; a run does it at its end."""
+    from clipseg_ray.report import card
+    from clipseg_ray.results import layout
+    from clipseg_ray.storage import Store
+
+    store = Store.of(output)
+    written = card.write(store)
+    print(f"{'wrote' if written else 'left as it is, edited by hand:'} {store.url_of(layout.CARD)}")
+
+
 @app.command(epilog="Example: clipseg-ray queries builtin:properties --where \"kind = 'material'\"")
 def queries(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="A query table at any path or URL, or builtin:NAME.")],
