@@ -81,6 +81,18 @@ def card(output: OutputUrl) -> None:
     print(f"{'wrote' if written else 'left as it is, edited by hand:'} {store.url_of(layout.CARD)}")
 
 
+@app.command(epilog="Example: clipseg-ray gallery demo-output/masks -o gallery.html")
+def gallery(
+    output: OutputUrl,
+    to: Annotated[str, typer.Option("-o", metavar="DIR|FILE", help="A .html file, or a folder for index.html.")],
+    max_mb: Annotated[float, typer.Option(min=0.1, help="What the page may weigh; pictures are made to fit.")] = 10,
+) -> None:
+    """Write one HTML page to look at what each query found; it needs nothing but a browser."""
+    from clipseg_ray.report import gallery
+
+    print(f"wrote {gallery.write(output, to, int(max_mb * 1e6))}")
+
+
 @app.command(epilog="Example: clipseg-ray queries builtin:properties --where \"kind = 'material'\"")
 def queries(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="A query table at any path or URL, or builtin:NAME.")],

@@ -44,8 +44,8 @@ class Facts:
 
     @property
     def name(self) -> str:
-        """The dataset's name: the end of its URL."""
-        return self.url.rpartition("/")[2] or self.url
+        """The dataset's name: the last two folders of its URL."""
+        return "/".join(self.url.partition("://")[2 if "://" in self.url else 0].strip("/").split("/")[-2:])
 
     @property
     def images(self) -> int:

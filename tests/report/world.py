@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from clipseg_ray.masks.rle import encode_bits
+from clipseg_ray.queries.phrase_set import PhraseSet, phrase_id
+from clipseg_ray.queries.phrases import to_table
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.queries.query import Query
 from clipseg_ray.results import inputs, layout, parts, record, runs, schema, sets
@@ -50,6 +52,7 @@ class Picture:
     status: str = "ok"
     error: str | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
+    phrases: dict[str, Answer] = field(default_factory=dict)
 
     def encoded(self, seed: int) -> bytes:
         if self.data is not None:
@@ -71,7 +74,13 @@ def empty(grid: int = GRID) -> np.ndarray:
     return np.zeros((grid, grid), bool)
 
 
-def write(folder: Path, queries: Sequence[Query], shards: Sequence[Sequence[Picture]], chunk_images: int = 4) -> str:
+def write(
+    folder: Path,
+    queries: Sequence[Query],
+    shards: Sequence[Sequence[Picture]],
+    chunk_images: int = 4,
+    phrases: PhraseSet | None = None,
+) -> str:
     """Write ``in/*.tar`` and the dataset ``out`` that a run over them would have left; its URL."""
     output = Store(str(folder / "out"))
     record.create(output, _record(str(folder / "in"), chunk_images))
@@ -85,10 +94,9 @@ def write(folder: Path, queries: Sequence[Query], shards: Sequence[Sequence[Pict
         listed.append((Shard.of_object(Member(name, len(data), source.entry(name).etag)), pictures, data))
     inputs.append(output, lambda frozen: [shard for shard, _, _ in listed])
     prompt_set = PromptSet.of(list(queries), np.zeros((len(queries), 4), np.float32))
-    sets.claim(output, len(sets.read(output)), prompt_set.name, prompt_set.queries)
-    sink = io.BytesIO()
-    pq.write_table(prompt_set.to_table(), sink)
-    output.put(layout.queries_file(prompt_set.name), sink.getvalue())
+    _claim(output, prompt_set.name, prompt_set.queries, prompt_set.to_table())
+    if phrases:
+        _claim(output, phrases.name, [phrases], to_table(phrases))
     for shard, pictures, data in listed:
         url = f"{folder}/in/{shard.path}"
         facts = {"fingerprint": "f"}
@@ -100,6 +108,9 @@ def write(folder: Path, queries: Sequence[Query], shards: Sequence[Sequence[Pict
             output.put(f"{layout.IMAGES}/{name}", parts.images_bytes(images, facts))
             masks = pa.Table.from_pylist(mask_rows(pictures[window]), schema.MASKS)
             output.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, facts))
+            if phrases:
+                masks = pa.Table.from_pylist(phrase_rows(pictures[window]), schema.MASKS)
+                output.put(f"{layout.masks_folder(phrases.name)}/{name}", parts.masks_bytes(masks, facts))
         output.put(layout.shard_record(shard.shard_id), b"{}")
     versions = {"clipseg-ray": "0.1.0", "torch": "2", "transformers": "5"}
     runs.write_record(
@@ -108,6 +119,13 @@ def write(folder: Path, queries: Sequence[Query], shards: Sequence[Sequence[Pict
         {"run_id": "20260101T000000-abcdef", "state": "complete", "versions": versions},
     )
     return output.url
+
+
+def _claim(output: Store, name: str, queries: Sequence[Any], table: pa.Table) -> None:
+    sets.claim(output, len(sets.read(output)), name, queries)
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    output.put(layout.queries_file(name), sink.getvalue())
 
 
 def _record(root: str, chunk_images: int) -> record.DatasetRecord:
@@ -145,24 +163,35 @@ def _image_rows(
 
 
 def mask_rows(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
-    """The masks table's rows of these pictures."""
-    rows = []
-    for picture in pictures:
-        for query_id, answer in picture.answers.items():
-            height, width = answer.mask.shape
-            bits = np.packbits(answer.mask.T.reshape(1, -1), axis=1, bitorder="little")
-            rles = encode_bits(bits, height, width)
-            area = int(rles.area[0])
-            mean = answer.score if answer.score_mean is None else answer.score_mean
-            rows.append(
-                {
-                    "image_id": picture.image_id, "query_id": query_id, "query_text": None, "score": answer.score,
-                    "score_mean": mean if area else None, "area": area, "coverage": area / (height * width),
-                    "bbox": dict(zip("xywh", rles.bbox[0].tolist(), strict=True)), "height": height, "width": width,
-                    "counts": rles.counts[0].as_py(), "image_height": picture.height, "image_width": picture.width,
-                }
-            )  # fmt: skip
-    return rows
+    """The masks table's rows of these pictures, for the table's queries."""
+    return [
+        _mask_row(picture, query_id, None, answer)
+        for picture in pictures
+        for query_id, answer in picture.answers.items()
+    ]
+
+
+def phrase_rows(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+    """The same for the pictures' own phrases."""
+    return [
+        _mask_row(picture, phrase_id(text), text, answer)
+        for picture in pictures
+        for text, answer in picture.phrases.items()
+    ]
+
+
+def _mask_row(picture: Picture, query_id: str, text: str | None, answer: Answer) -> dict[str, Any]:
+    height, width = answer.mask.shape
+    bits = np.packbits(answer.mask.T.reshape(1, -1), axis=1, bitorder="little")
+    rles = encode_bits(bits, height, width)
+    area = int(rles.area[0])
+    mean = answer.score if answer.score_mean is None else answer.score_mean
+    return {
+        "image_id": picture.image_id, "query_id": query_id, "query_text": text, "score": answer.score,
+        "score_mean": mean if area else None, "area": area, "coverage": area / (height * width),
+        "bbox": dict(zip("xywh", rles.bbox[0].tolist(), strict=True)), "height": height, "width": width,
+        "counts": rles.counts[0].as_py(), "image_height": picture.height, "image_width": picture.width,
+    }  # fmt: skip
 
 
 def scattered(shards: int, images: int, queries: Sequence[str], seed: int = 0) -> list[list[Picture]]:
