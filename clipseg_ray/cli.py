@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from clipseg_ray import config as configuration
 from clipseg_ray.errors import UserError
+from clipseg_ray.report.export import Format
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,6 +92,19 @@ def gallery(
     from clipseg_ray.report import gallery
 
     print(f"wrote {gallery.write(output, to, int(max_mb * 1e6))}")
+
+
+@app.command(epilog="Example: clipseg-ray export demo-output/masks instances.json --format coco")
+def export(
+    output: OutputUrl,
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="A new or empty folder; a .json file for coco.")],
+    form: Annotated[Format, typer.Option("--format", help="What to write.")],
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="A condition over the queries' columns.")] = None,
+) -> None:
+    """Write masks as COCO instances, a Hugging Face dataset, label maps or overlays."""
+    from clipseg_ray.report.export import command
+
+    print(command.export(output, destination, form, where))
 
 
 @app.command(epilog="Example: clipseg-ray queries builtin:properties --where \"kind = 'material'\"")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -43,6 +43,13 @@ pycocotools.mask.decode({"size": [row["height"], row["width"]], "counts": row["c
 ```"""
 
 
+_CONFIGS = (
+    {"config_name": "masks", "data_files": "masks/*/*.parquet", "default": True},
+    {"config_name": "images", "data_files": "images/*.parquet"},
+    {"config_name": "queries", "data_files": "queries/*.parquet"},
+)
+
+
 def write(store: Store) -> bool:
     """Put the card of the dataset at ``store``; False, and nothing is written, where somebody made it their own.
 
@@ -59,22 +66,22 @@ def write(store: Store) -> bool:
 def text(found: Facts) -> str:
     """The card in Markdown."""
     sections = [
-        _front_matter(found),
+        front_matter(found.name, found.masks, _CONFIGS),
         OURS,
         f"# {plain(found.name)}",
         _opening(found),
         "## Made from",
-        _origin(found),
+        origin(found),
         "## Tables",
         _tables(found),
         "## Queries",
-        _queries(found),
+        queries(found, found.queries),
         "## Images without masks",
         _failures(found),
         "## Loading",
         _LOADING,
         "## Known limits",
-        _limits(found),
+        limits(found),
         "## Licences",
         WEIGHTS,
     ]
@@ -92,17 +99,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
 
 
-def _front_matter(found: Facts) -> str:
+def front_matter(name: str, rows: int, configs: Sequence[Mapping[str, Any]]) -> str:
+    """The card's head for the hub: YAML between dashes."""
     head: dict[str, Any] = {
-        "pretty_name": found.name,
+        "pretty_name": name,
         "task_categories": ["image-segmentation"],
         "tags": ["clipseg", "coco-rle", "clipseg-ray"],
-        "size_categories": [_size_category(found.masks)],
-        "configs": [
-            {"config_name": "masks", "data_files": "masks/*/*.parquet", "default": True},
-            {"config_name": "images", "data_files": "images/*.parquet"},
-            {"config_name": "queries", "data_files": "queries/*.parquet"},
-        ],
+        "size_categories": [_size_category(rows)],
+        "configs": [dict(config) for config in configs],
     }
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---"
 
@@ -131,7 +135,8 @@ def _side(found: Facts) -> str:
     return f"{size}×{size}"
 
 
-def _origin(found: Facts) -> str:
+def origin(found: Facts) -> str:
+    """Model, input and how it was computed, as a table."""
     model, compute, source = found.record.model, found.record.compute, found.record.input
     revision = f", revision `{model['revision']}`" if model["revision"] else ""
     rows = [
@@ -149,7 +154,7 @@ def _origin(found: Facts) -> str:
     for key in ("limit", "sample"):
         if source[key] is not None:
             rows.append((f"input.{key}", f"{source[key]:,} images" + (f", seed {source['seed']}" * (key == "sample"))))
-    return _table(("", ""), rows)
+    return table(("", ""), rows)
 
 
 def _tables(found: Facts) -> str:
@@ -159,16 +164,17 @@ def _tables(found: Facts) -> str:
         ("`images/*.parquet`", "one row per input image; `status` says why one has no masks", f"{found.images:,}"),
         ("`queries/*.parquet`", "the queries with their thresholds and conditionals", f"{len(found.queries):,}"),
     ]
-    return _table(("files", "", "rows"), rows) + "\n\nEvery column is described in the Parquet schemas themselves."
+    return table(("files", "", "rows"), rows) + "\n\nEvery column is described in the Parquet schemas themselves."
 
 
-def _queries(found: Facts) -> str:
+def queries(found: Facts, shown: Sequence[Asked]) -> str:
+    """These queries and what they found, as a table."""
     header = ("query", "kind", "asked", "threshold", "images", "found in", "coverage", "score")
     intro = (
         "Coverage of the masks that are not empty and greatest probability (score) over all images: "
         "5 %, **50 %** and 95 % quantiles."
     )
-    return f"{intro}\n\n{_table(header, [_query_row(found, query) for query in found.queries])}"
+    return f"{intro}\n\n{table(header, [_query_row(found, query) for query in shown])}"
 
 
 def _query_row(found: Facts, query: Asked) -> tuple[str, ...]:
@@ -198,10 +204,11 @@ def _failures(found: Facts) -> str:
     rows = [(plain(image_id), plain(status), plain(error or "")) for image_id, status, error in found.failures]
     more = sum(bad.values()) - len(rows)
     rest = f"\n\n… and {more:,} more: `SELECT * FROM 'images/*.parquet' WHERE status <> 'ok'`." if more > 0 else ""
-    return f"{sum(bad.values()):,} of {found.images:,}: {counts}.\n\n{_table(('image', 'status', 'error'), rows)}{rest}"
+    return f"{sum(bad.values()):,} of {found.images:,}: {counts}.\n\n{table(('image', 'status', 'error'), rows)}{rest}"
 
 
-def _limits(found: Facts) -> str:
+def limits(found: Facts) -> str:
+    """What a reader must know before trusting the masks, as a list."""
     lines = [
         "CLIPSeg sees every picture squashed to a square in patches of 16 pixels; thin and small things are lost, "
         "outlines are soft.",
@@ -221,6 +228,7 @@ def _limits(found: Facts) -> str:
     return "\n".join(f"* {line}" for line in lines)
 
 
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table; cells are Markdown."""
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

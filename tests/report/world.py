@@ -95,6 +95,7 @@ def write(
     inputs.append(output, lambda frozen: [shard for shard, _, _ in listed])
     prompt_set = PromptSet.of(list(queries), np.zeros((len(queries), 4), np.float32))
     _claim(output, prompt_set.name, prompt_set.queries, prompt_set.to_table())
+    names = {query.query_id for query in queries}
     if phrases:
         _claim(output, phrases.name, [phrases], to_table(phrases))
     for shard, pictures, data in listed:
@@ -106,7 +107,8 @@ def write(
             name = layout.part_name(shard.shard_id, chunk)
             images = pa.Table.from_pylist(rows[window], schema.IMAGES)
             output.put(f"{layout.IMAGES}/{name}", parts.images_bytes(images, facts))
-            masks = pa.Table.from_pylist(mask_rows(pictures[window]), schema.MASKS)
+            rows_of = [row for row in mask_rows(pictures[window]) if row["query_id"] in names]
+            masks = pa.Table.from_pylist(rows_of, schema.MASKS)
             output.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, facts))
             if phrases:
                 masks = pa.Table.from_pylist(phrase_rows(pictures[window]), schema.MASKS)
@@ -119,6 +121,20 @@ def write(
         {"run_id": "20260101T000000-abcdef", "state": "complete", "versions": versions},
     )
     return output.url
+
+
+def add_queries(url: str, queries: Sequence[Query], shards: Sequence[Sequence[Picture]], chunk_images: int) -> None:
+    """What a later run with more queries adds to a dataset of ``write``."""
+    output = Store(url)
+    prompt_set = PromptSet.of(list(queries), np.zeros((len(queries), 4), np.float32))
+    _claim(output, prompt_set.name, prompt_set.queries, prompt_set.to_table())
+    names = {query.query_id for query in queries}
+    for shard, pictures in zip(inputs.read(output)[0], shards, strict=True):
+        for chunk in range(-(-len(pictures) // chunk_images)):
+            rows = mask_rows(pictures[chunk * chunk_images : (chunk + 1) * chunk_images])
+            masks = pa.Table.from_pylist([row for row in rows if row["query_id"] in names], schema.MASKS)
+            name = layout.part_name(shard.shard_id, chunk)
+            output.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, {}))
 
 
 def _claim(output: Store, name: str, queries: Sequence[Any], table: pa.Table) -> None:
