@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -26,6 +27,17 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="SECTION.KEY=VALUE", help="Change one setting; may be given many times."),
 ]
+
+
+class Format(StrEnum):
+    """How an answer is written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
 OutputUrl = Annotated[str, typer.Argument(metavar="OUTPUT", help="The dataset a run wrote (output.url).")]
 
 
@@ -153,6 +165,55 @@ def queries(
             soft_wrap=True,
         )
     console.print(summary, soft_wrap=True)
+
+
+@app.command(epilog="Example: clipseg-ray query demo-output/masks --co-occur sit-on drink-from")
+def query(
+    output: OutputUrl,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="[SQL]", help="Over the views masks, images and queries; see below.")
+    ] = None,
+    top: Annotated[str | None, typer.Option(metavar="QUERY", help="Where a query has the greatest score.")] = None,
+    borderline: Annotated[
+        str | None, typer.Option(metavar="QUERY", help="Where its score is nearest to its threshold.")
+    ] = None,
+    co_occur: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="Where the masks of two queries overlap.")
+    ] = None,
+    coverage: Annotated[bool, typer.Option("--coverage", help="In how many pictures each query was found.")] = False,
+    absent: Annotated[bool, typer.Option("--absent", help="Pictures in which nothing was found.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Rows of a canned question.")] = 20,
+    format_: Annotated[Format, typer.Option("--format", help="For a person, or for a program.")] = Format.table,
+    file: Annotated[str | None, typer.Option("-o", metavar="FILE", help="Write to it, not to standard output.")] = None,
+) -> None:
+    """Ask the masks, in SQL (DuckDB's) or one of five questions; the SQL of those is printed with the answer.
+
+    SQL sees the views masks, images and queries, and functions on the column counts: mask_iou(a, b), mask_union(a, b),
+    mask_intersection, mask_difference, mask_overlap, mask_area(counts), mask_bbox(counts, height), mask_centroid,
+    mask_box_coverage(counts, height, x, y, w, h), mask_resize(counts, height, width, new_height, new_width),
+    mask_decode(counts, height, width), mask_union_all(list(counts)).
+    """
+    from clipseg_ray.results import answers, questions
+    from clipseg_ray.results.dataset import Masks
+
+    with Masks(output) as masks:
+        asked = questions.chosen(masks, limit, top, borderline, co_occur, coverage, absent)
+        if len(asked) + (sql is not None) != 1:
+            raise UserError("ask one thing: SQL, --top, --borderline, --co-occur, --coverage or --absent")
+        statement = sql if sql is not None else asked[0]
+        if format_ is not Format.table or file is not None:
+            answers.write(masks, statement, "csv" if format_ is Format.table else format_.value, file)
+            return
+        columns, rows, more = answers.rows(masks, statement)
+    console = _wide_console()
+    if sql is None:
+        console.print(f"{statement};\n", style="dim", soft_wrap=True)
+    shown = Table(*(Column(column, overflow="fold") for column in columns))
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+    if more:
+        console.print(f"the first {len(rows)} rows; --format csv gives all")
 
 
 def _wide_console() -> Console:

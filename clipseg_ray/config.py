@@ -118,6 +118,8 @@ class MasksConfig(_Section):
     """The mask grid: the model's own, or each image's (logits interpolated bilinearly, then thresholded)."""
     keep_empty: bool = True
     """Whether an empty mask keeps its row ("absent" is an answer too)."""
+    heat: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Side of a small probability map kept with every mask, e.g. 88: thresholds can then be moved without a GPU."""
 
 
 class OutputConfig(_Section):

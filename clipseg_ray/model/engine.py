@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.masks.heat import quantised
 from clipseg_ray.masks.threshold import pack
 from clipseg_ray.model import feedforward_kernel, packed
 from clipseg_ray.model.decoder import Decoder, Film, FilmLayers
@@ -40,7 +41,8 @@ class Block:
 
     image_index_p, query_index_p: int64, into the images and the film given. bits_pn, max_logit_p (NaN where a logit
     is not finite), probability_sum_p: see `masks.threshold.Packed`. presence_p: float32 cosine of the image's and
-    the query's CLIP projections, of an engine made with `presence`. logits_kwh: float32 [k, w, h] for the rows
+    the query's CLIP projections, of an engine made with `presence`. heat_phw: see `masks.heat.quantised`, of an
+    engine made with `heat`. logits_kwh: float32 [k, w, h] for the rows
     logits_row_k of this block, those whose maximum is above the threshold, where logits were wanted.
     """
 
@@ -50,6 +52,7 @@ class Block:
     max_logit_p: np.ndarray
     probability_sum_p: np.ndarray
     presence_p: np.ndarray | None = None
+    heat_phw: np.ndarray | None = None
     logits_row_k: np.ndarray | None = None
     logits_kwh: np.ndarray | None = None
 
@@ -83,7 +86,7 @@ class Engine:
     model: transformers' CLIPSegForImageSegmentation; its weights are copied, it can be dropped afterwards.
     precision: "fp32" (exact), "bf16", "fp16"; see `resolve_precision`. compile: worth its 3–30 s (a GPU's minute)
     for long runs only. batch: images encoded together. decode_chunk: (image, query) rows decoded together.
-    presence: also run CLIP's remaining blocks, for `Block.presence_p`.
+    presence: also run CLIP's remaining blocks, for `Block.presence_p`. heat: side of `Block.heat_phw`, if wanted.
 
     Uses as many CPU threads as PyTorch is set to. fp32 on a GPU switches TF32 off for the process.
     """
@@ -99,11 +102,12 @@ class Engine:
         batch: int,
         decode_chunk: int,
         presence: bool = False,
+        heat: int | None = None,
     ) -> None:
         self.device = torch.device(device)
         if self.device.type == "cuda" and self.device.index is None:
             self.device = torch.device("cuda", torch.cuda.current_device())
-        self.batch, self.decode_chunk = batch, decode_chunk
+        self.batch, self.decode_chunk, self._heat = batch, decode_chunk, heat
         dtype = DTYPES[precision]
         if self.device.type == "cuda":
             _prepare_cuda(self.device, exact=precision == "fp32")
@@ -282,6 +286,8 @@ class Engine:
                 program = self._decode_and_pack
                 logits_pwh, *results = self._run_decoder(program, features, film, images_p, queries_p, limit_p)
                 results = [result[:rows] for result in results]
+            if self._heat is not None:
+                results.append(quantised(logits_pwh[:rows], self._heat))
             if features.embedding_bc is not None:
                 images, queries = self._link.upload(torch.as_tensor(images_p), torch.as_tensor(queries_p)).take()
                 towards_pc = torch.nn.functional.normalize(features.embedding_bc[images], dim=-1)
@@ -293,8 +299,12 @@ class Engine:
         return _Launched((images_p, queries_p), pending, kept, limit_p)
 
     def _finish(self, launched: _Launched) -> Block:
-        bits_pn, max_logit_p, probability_sum_p, *presence = launched.pending.wait()
-        block = Block(*launched.block_of, bits_pn, max_logit_p, probability_sum_p, *presence)
+        bits_pn, max_logit_p, probability_sum_p, *optional = launched.pending.wait()
+        block = Block(*launched.block_of, bits_pn, max_logit_p, probability_sum_p)
+        if self._heat is not None:
+            block.heat_phw = optional.pop(0)
+        if optional:
+            (block.presence_p,) = optional
         if launched.logits_pwh is not None:
             block.logits_row_k = np.flatnonzero(max_logit_p > launched.limit_p)
             rows = torch.as_tensor(block.logits_row_k).to(self.device)

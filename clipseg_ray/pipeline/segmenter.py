@@ -45,6 +45,7 @@ class SegmenterSpec:
     mask_size: str
     keep_empty: bool
     presence: bool
+    heat: int | None
     prompt_sets: tuple[PromptSet | PhraseSet, ...]
     facts: dict[str, Any]
 
@@ -111,6 +112,7 @@ class Segmenter:
             batch=spec.compute["batch"],
             decode_chunk=spec.compute["decode_chunk"],
             presence=spec.presence,
+            heat=spec.heat,
         )
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._lock = threading.Lock()
@@ -175,7 +177,12 @@ class Segmenter:
             for prompt_set in wanted:
                 asked = self._asked_for(prompt_set, row.phrases)
                 rows = MaskRows(
-                    self.engine.grid, images, asked, at_image_size=at_image_size, presence=self.spec.presence
+                    self.engine.grid,
+                    images,
+                    asked,
+                    at_image_size=at_image_size,
+                    presence=self.spec.presence,
+                    heat=self.spec.heat is not None,
                 )
                 for block in self.engine.segment(
                     encoded, asked.film, asked.threshold_logits_q, asked.pairs, want_logits=at_image_size

@@ -129,6 +129,7 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         settled_record.masks["size"],
         settled_record.masks["keep_empty"],
         settled_record.masks["presence"],
+        settled_record.masks.get("heat"),
         prompt_sets,
         {"fingerprint": settled_record.fingerprint},
     )
@@ -140,6 +141,11 @@ def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
 
     config = plan.config
     loaded = model.loaded
+    if config.masks.heat is not None and config.masks.heat > loaded.preprocessing.size:
+        raise UserError(
+            f"masks.heat: {config.masks.heat} is more than the model's grid of {loaded.preprocessing.size}; "
+            "a quarter of it is enough"
+        )
     if plan.present is not None:
         compute = plan.present.compute
     else:

@@ -28,7 +28,8 @@ class Masks:
 
     def __init__(self, output: str) -> None:
         self._store = Store.of(output)
-        self._connection = reading.connect(self._store)
+        self.connection = reading.connect(self._store)
+        """The DuckDB connection behind ``sql``."""
 
     @property
     def url(self) -> str:
@@ -45,9 +46,9 @@ class Masks:
         Raises UserError for a statement that means nothing here, naming the columns there are.
         """
         try:
-            return self._connection.sql(statement)
+            return self.connection.sql(statement)
         except duckdb.Error as error:
-            raise reading.explain(error, self._connection) from error
+            raise reading.explain(error, self.connection) from error
 
     def to_arrow(self, where: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of ``masks`` for which the SQL condition holds; only the named columns are read."""
@@ -74,8 +75,8 @@ class Masks:
         return Pictures(self._store).fetch(images)
 
     def close(self) -> None:
-        """Close the connection behind ``sql``."""
-        self._connection.close()
+        """Close the connection."""
+        self.connection.close()
 
     def __enter__(self) -> Masks:
         return self

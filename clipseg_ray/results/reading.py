@@ -31,6 +31,7 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
         present = [name for name in _TABLES if next(iter(store.list(name)), None) is not None]
     connection = duckdb.connect()
     try:
+        connection.execute("SET enable_progress_bar = false")
         if store.protocol != "file":
             connection.register_filesystem(SharedFiles(store))
         for name in present:
@@ -55,7 +56,7 @@ def explain(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> UserE
     elif isinstance(error, duckdb.BinderException | duckdb.CatalogException) and "Function" not in said:
         found = connection.execute(
             "SELECT table_name, string_agg(column_name, ', ' ORDER BY column_index) FROM duckdb_columns() "
-            "WHERE NOT internal GROUP BY ALL ORDER BY table_name = 'masks' DESC, table_name"
+            "WHERE NOT internal GROUP BY table_name ORDER BY max(table_name = 'masks') DESC, table_name"
         ).fetchall()
         said += "".join(f"; {table} has {columns}" for table, columns in found)
     return UserError(f"SQL: {said}")

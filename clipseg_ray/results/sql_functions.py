@@ -3,13 +3,15 @@
     con = duckdb.connect()
     clipseg_ray.register(con)
 
-Their names, arguments and results are in ``FUNCTIONS``; what they compute in :mod:`clipseg_ray.masks.algebra`.
+Their names, arguments and results are in ``FUNCTIONS``; what they compute in :mod:`clipseg_ray.masks.algebra`
+and :mod:`clipseg_ray.masks.moving`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -19,9 +21,9 @@ from duckdb.func import ARROW, SPECIAL
 
 @dataclass(frozen=True)
 class Function:
-    """A SQL function: ``algebra`` names what computes it, ``parameters`` are (name, SQL type) pairs."""
+    """A SQL function: ``made_by`` names what computes it in ``masks``, ``parameters`` are (name, SQL type) pairs."""
 
-    algebra: str
+    made_by: str
     parameters: tuple[tuple[str, str], ...]
     returns: str
 
@@ -35,22 +37,27 @@ def _sized(*names: str) -> tuple[tuple[str, str], ...]:
 
 
 _PAIR = (("a", "VARCHAR"), ("b", "VARCHAR"))
+_HEAT = (("heat", "BLOB"), ("height", "BIGINT"), ("width", "BIGINT"), ("threshold", "DOUBLE"))
 
 FUNCTIONS: dict[str, Function] = {
-    "mask_area": Function("area", (("counts", "VARCHAR"),), "BIGINT"),
-    "mask_bbox": Function("bbox", _sized("height"), "STRUCT(x INTEGER, y INTEGER, w INTEGER, h INTEGER)"),
-    "mask_centroid": Function("centroid", _sized("height"), "STRUCT(x DOUBLE, y DOUBLE)"),
-    "mask_iou": Function("iou", _PAIR, "DOUBLE"),
-    "mask_overlap": Function("overlap", _PAIR, "BIGINT"),
-    "mask_union": Function("union", _PAIR, "VARCHAR"),
-    "mask_intersection": Function("intersection", _PAIR, "VARCHAR"),
-    "mask_difference": Function("difference", _PAIR, "VARCHAR"),
-    "mask_union_all": Function("union_all", (("list_of_counts", "VARCHAR[]"),), "VARCHAR"),
-    "mask_box_coverage": Function("box_coverage", _sized("height", "x", "y", "w", "h"), "DOUBLE"),
-    "mask_resize": Function("resize", _sized("height", "width", "new_height", "new_width"), "VARCHAR"),
-    "mask_decode": Function("pixels", _sized("height", "width"), "BLOB"),
+    "mask_area": Function("algebra.area", (("counts", "VARCHAR"),), "BIGINT"),
+    "mask_bbox": Function("algebra.bbox", _sized("height"), "STRUCT(x INTEGER, y INTEGER, w INTEGER, h INTEGER)"),
+    "mask_centroid": Function("algebra.centroid", _sized("height"), "STRUCT(x DOUBLE, y DOUBLE)"),
+    "mask_iou": Function("algebra.iou", _PAIR, "DOUBLE"),
+    "mask_overlap": Function("algebra.overlap", _PAIR, "BIGINT"),
+    "mask_union": Function("algebra.union", _PAIR, "VARCHAR"),
+    "mask_intersection": Function("algebra.intersection", _PAIR, "VARCHAR"),
+    "mask_difference": Function("algebra.difference", _PAIR, "VARCHAR"),
+    "mask_union_all": Function("algebra.union_all", (("list_of_counts", "VARCHAR[]"),), "VARCHAR"),
+    "mask_box_coverage": Function("algebra.box_coverage", _sized("height", "x", "y", "w", "h"), "DOUBLE"),
+    "mask_resize": Function("algebra.resize", _sized("height", "width", "new_height", "new_width"), "VARCHAR"),
+    "mask_decode": Function("algebra.pixels", _sized("height", "width"), "BLOB"),
+    "mask_rethreshold": Function("moving.rethreshold", _HEAT, "VARCHAR"),
 }
-"""Every function by its SQL name. A null argument gives null; arguments of a row belong to masks of one size."""
+"""Every function by its SQL name.
+
+A null argument gives null, but a null ``heat`` is a map of zeros. Two masks of a row must be of one size.
+"""
 
 
 def register(connection: duckdb.DuckDBPyConnection) -> None:
@@ -70,9 +77,9 @@ def register(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _call(function: Function) -> Callable[..., Any]:
     def call(*columns: Any) -> Any:
-        from clipseg_ray.masks import algebra  # compiled code: half a second that plain SQL need not wait for
-
-        return getattr(algebra, function.algebra)(*columns)
+        # Compiled code: half a second that plain SQL need not wait for.
+        module, _, name = function.made_by.partition(".")
+        return getattr(import_module(f"clipseg_ray.masks.{module}"), name)(*columns)
 
     named = [Parameter(name, Parameter.POSITIONAL_ONLY) for name, _ in function.parameters]
     call.__signature__ = Signature(named)  # type: ignore[attr-defined]  # DuckDB counts the parameters
