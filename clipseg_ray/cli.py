@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from clipseg_ray import config as configuration
 from clipseg_ray.errors import UserError
-from clipseg_ray.report.export import Format
+from clipseg_ray.report.export import Form
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -110,7 +110,7 @@ def gallery(
 def export(
     output: OutputUrl,
     destination: Annotated[str, typer.Argument(metavar="DEST", help="A new or empty folder; a .json file for coco.")],
-    form: Annotated[Format, typer.Option("--format", help="What to write.")],
+    form: Annotated[Form, typer.Option("--format", help="What to write.")],
     where: Annotated[str | None, typer.Option(metavar="SQL", help="A condition over the queries' columns.")] = None,
 ) -> None:
     """Write masks as COCO instances, a Hugging Face dataset, label maps or overlays."""

@@ -221,6 +221,11 @@ def limits(found: Facts) -> str:
         lines.append("Areas and boxes are in pixels of the grid, not of the image: scale them by image_width / width.")
     if not found.record.masks["keep_empty"]:
         lines.append("Empty masks were not kept: a missing row does not tell 'asked and absent' from 'not asked'.")
+    if "rethresholded" in found.record.masks:
+        lines.append(
+            "Thresholds were moved after the run, over small probability maps: masks are near those of a run at the "
+            "thresholds above, not the same."
+        )
     if found.record.compute["precision"] != "fp32":
         lines.append(
             f"Computed in {found.record.compute['precision']}: pixels near the threshold may differ from fp32."

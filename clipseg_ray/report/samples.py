@@ -15,6 +15,10 @@ PER_GROUP = 8
 BORDER = 0.2
 """How far from the threshold a score may be to be called borderline."""
 
+_COLUMNS = (
+    "query_text", "score", "score_mean", "area", "coverage", "bbox", "height", "width", "counts", "presence",
+)  # fmt: skip
+
 _PICKS = """
 SELECT asked,
        max({{score: score, mean: coalesce(score_mean, 0), image_id: image_id, query_id: query_id}}, {n})
@@ -73,11 +77,13 @@ def shortened(chosen: dict[str, list[list[Pick]]], per_group: int) -> list[Pick]
 
 
 def masks_of(connection: duckdb.DuckDBPyConnection, wanted: Sequence[Pick]) -> pa.Table:
-    """The rows of ``masks`` for these picks, with ``number``, the pick's index; of equal keys the first."""
+    """What the page says of masks, for these picks, with ``number``, the pick's index; of rows with equal keys one."""
+    columns = [column for column in connection.table("masks").columns if column in _COLUMNS]
     return _joined(
         connection,
         {"image_id": [pick.image_id for pick in wanted], "query_id": [pick.query_id for pick in wanted]},
-        "SELECT DISTINCT ON (number) masks.*, number FROM masks JOIN wanted USING (image_id, query_id) ORDER BY number",
+        f"SELECT DISTINCT ON (number) {', '.join(columns)}, number "
+        "FROM masks JOIN wanted USING (image_id, query_id) ORDER BY number",
     )
 
 

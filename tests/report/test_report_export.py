@@ -21,7 +21,7 @@ from pycocotools.coco import COCO
 from clipseg_ray.cli import app
 from clipseg_ray.errors import UserError
 from clipseg_ray.queries.phrase_set import PhraseSet
-from clipseg_ray.report.export import Format, command, huggingface
+from clipseg_ray.report.export import Form, command, huggingface
 from clipseg_ray.report.export.colours import hexadecimal
 from clipseg_ray.report.export.files import name_of
 from clipseg_ray.report.export.walk import PHRASES_FROM, Walk
@@ -66,7 +66,7 @@ def coco(path: Path, capsys: pytest.CaptureFixture[str]) -> COCO:
 def test_pycocotools_loads_the_masks_at_image_size(
     tmp_path: Path, output: str, pictures: list[list[Picture]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = command.export(output, str(tmp_path / "x" / "found.json"), Format.COCO, None)
+    said = command.export(output, str(tmp_path / "x" / "found.json"), Form.COCO, None)
     loaded = coco(tmp_path / "x" / "found.json", capsys)
     expected = found(pictures)
     masks = sum(bool(answer.mask.any()) for each in expected.values() for answer in each.answers.values())
@@ -96,7 +96,7 @@ def test_ids_stay_when_images_and_queries_are_added(
         output = world.write(tmp_path / folder, QUERIES, shards, chunk_images=3)
         if more:
             world.add_queries(output, more, shards, chunk_images=3)
-        command.export(output, str(tmp_path / f"{folder}.json"), Format.COCO, where)
+        command.export(output, str(tmp_path / f"{folder}.json"), Form.COCO, where)
         loaded = coco(tmp_path / f"{folder}.json", capsys)
         name = {each["id"]: each["name"] for each in loaded.cats.values()}
         image = {each["id"]: each["image_id"] for each in loaded.imgs.values()}
@@ -126,19 +126,19 @@ def test_phrases_of_the_images_become_categories(tmp_path: Path, capsys: pytest.
     ]
     phrases = PhraseSet("caption", ("{}",), 0.5)
     output = world.write(tmp_path, [world.query("dog")], [pictures], chunk_images=2, phrases=phrases)
-    command.export(output, str(tmp_path / "x.json"), Format.COCO, None)
+    command.export(output, str(tmp_path / "x.json"), Form.COCO, None)
     loaded = coco(tmp_path / "x.json", capsys)
     names = {each["id"]: each["name"] for each in loaded.cats.values()}
     assert names[1] == "dog"
     assert {names[number] for number in names if number >= PHRASES_FROM} == {"phrase 0", "phrase 1", "nothing"}
     assert len(loaded.anns) == 10
 
-    said = command.export(output, str(tmp_path / "maps"), Format.LABEL_MAPS, None)
+    said = command.export(output, str(tmp_path / "maps"), Form.LABEL_MAPS, None)
     assert "5 label maps of 4 labels" in said
     with Image.open(tmp_path / "maps" / "labels" / "p0.png") as image:
         assert image.mode == "I;16", "nobody knows beforehand how many labels there will be"
 
-    command.export(output, str(tmp_path / "hf"), Format.HUGGINGFACE, "query_id = 'from:caption'")
+    command.export(output, str(tmp_path / "hf"), Form.HUGGINGFACE, "query_id = 'from:caption'")
     rows = datasets.load_dataset(str(tmp_path / "hf"), split="train", cache_dir=str(tmp_path / "cache"))
     assert [[each["phrase"] for each in row["objects"]] for row in rows] == [[f"phrase {i % 2}"] for i in range(5)]
     assert all(len(row["absent"]) == 1 for row in rows)
@@ -149,7 +149,7 @@ def test_datasets_loads_pictures_masks_and_features(
 ) -> None:
     monkeypatch.setattr(huggingface, "GROUP_ROWS", 4)
     monkeypatch.setattr(huggingface, "SHARD_BYTES", 20_000)
-    said = command.export(output, str(tmp_path / "hf"), Format.HUGGINGFACE, None)
+    said = command.export(output, str(tmp_path / "hf"), Form.HUGGINGFACE, None)
     files = sorted((tmp_path / "hf" / "data").iterdir())
     assert len(files) > 1
     assert f"14 images, {len(files)}" not in said
@@ -180,7 +180,7 @@ def test_datasets_loads_pictures_masks_and_features(
 
 
 def test_label_maps_follow_their_rule(tmp_path: Path, output: str, pictures: list[list[Picture]]) -> None:
-    command.export(output, str(tmp_path / "maps"), Format.LABEL_MAPS, "query_id <> 'cup'")
+    command.export(output, str(tmp_path / "maps"), Form.LABEL_MAPS, "query_id <> 'cup'")
     names = json.loads((tmp_path / "maps" / "names.json").read_text())
     assert [(each["label"], each["name"], each["colour"]) for each in names["labels"]] == [
         (1, "chair", hexadecimal(1)), (2, "dog", hexadecimal(3)),
@@ -227,15 +227,15 @@ def test_overlays_are_drawn_where_something_was_found(tmp_path: Path, capsys, mo
 def test_a_destination_in_the_way_and_a_condition_that_fails_are_refused(tmp_path: Path, output: str) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "old.txt").write_text("x")
-    for form in (Format.HUGGINGFACE, Format.LABEL_MAPS, Format.OVERLAYS):
+    for form in (Form.HUGGINGFACE, Form.LABEL_MAPS, Form.OVERLAYS):
         with pytest.raises(UserError, match="not empty"):
             command.export(output, str(tmp_path / "full"), form, None)
     with pytest.raises(UserError, match=r"no column 'kin'.*did you mean kind"):
-        command.export(output, str(tmp_path / "x"), Format.COCO, "kin = 'animal'")
+        command.export(output, str(tmp_path / "x"), Form.COCO, "kin = 'animal'")
     with pytest.raises(UserError, match="holds for none of the dataset's 3 queries"):
-        command.export(output, str(tmp_path / "x"), Format.COCO, "kind = 'plant'")
+        command.export(output, str(tmp_path / "x"), Form.COCO, "kind = 'plant'")
     with pytest.raises(UserError, match="no dataset here"):
-        command.export(str(tmp_path), str(tmp_path / "x"), Format.COCO, None)
+        command.export(str(tmp_path), str(tmp_path / "x"), Form.COCO, None)
 
 
 def test_pictures_that_are_gone_are_counted_and_an_input_that_is_gone_is_refused(
@@ -244,19 +244,19 @@ def test_pictures_that_are_gone_are_counted_and_an_input_that_is_gone_is_refused
     pictures[0][3].data = b"not a picture any more"
     output = world.write(tmp_path, QUERIES, pictures, chunk_images=4)
     some = sum(any(answer.mask.any() for answer in each.answers.values()) for each in found(pictures).values())
-    said = command.export(output, str(tmp_path / "over"), Format.OVERLAYS, None)
+    said = command.export(output, str(tmp_path / "over"), Form.OVERLAYS, None)
     assert f"{some - 1} overlays; 1 pictures could not be had and were left out (the first: " in said
     for tar in (tmp_path / "in").iterdir():
         tar.unlink()
     with pytest.raises(UserError, match="is the input where it was"):
-        command.export(output, str(tmp_path / "hf"), Format.HUGGINGFACE, None)
+        command.export(output, str(tmp_path / "hf"), Form.HUGGINGFACE, None)
 
 
 def test_parts_that_are_missing_are_said_to_be(tmp_path: Path, output: str) -> None:
     store = Store(output)
     part = min(entry.path for entry in store.list(layout.masks_folder(sets.read(store)[0].name)))
     store.delete(part)
-    said = command.export(output, str(tmp_path / "x"), Format.COCO, None)
+    said = command.export(output, str(tmp_path / "x"), Form.COCO, None)
     assert "14 images" in said
     assert "incomplete: 1 part(s) of masks are not there yet" in said
 
@@ -297,7 +297,7 @@ def test_memory_does_not_follow_the_number_of_chunks(tmp_path: Path, monkeypatch
 
         monkeypatch.setattr(Walk, "_read", watched)
         tracemalloc.start()
-        command.export(output, str(tmp_path / f"{shards}.json"), Format.COCO, None)
+        command.export(output, str(tmp_path / f"{shards}.json"), Form.COCO, None)
         peaks[shards] = (tracemalloc.get_traced_memory()[1], max(arrow) - arrow[0])
         tracemalloc.stop()
         monkeypatch.undo()

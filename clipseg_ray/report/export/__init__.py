@@ -7,7 +7,7 @@ one form of it; ``command`` chooses among them.
 from enum import StrEnum
 
 
-class Format(StrEnum):
+class Form(StrEnum):
     """The forms there are, by the name a person gives."""
 
     COCO = "coco"

@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterable
 from rich.console import Console
 from rich.progress import track
 
-from clipseg_ray.report.export import Format, coco, huggingface, label_maps, overlays
+from clipseg_ray.report.export import Form, coco, huggingface, label_maps, overlays
 from clipseg_ray.report.export.walk import Chunk, Walk
 from clipseg_ray.storage import Store
 
-_WRITERS: dict[Format, Callable[[Walk, Iterable[Chunk], str], str]] = {
-    Format.COCO: coco.write,
-    Format.HUGGINGFACE: huggingface.write,
-    Format.LABEL_MAPS: label_maps.write,
-    Format.OVERLAYS: overlays.write,
+_WRITERS: dict[Form, Callable[[Walk, Iterable[Chunk], str], str]] = {
+    Form.COCO: coco.write,
+    Form.HUGGINGFACE: huggingface.write,
+    Form.LABEL_MAPS: label_maps.write,
+    Form.OVERLAYS: overlays.write,
 }
 
 
-def export(output: str, destination: str, form: Format, where: str | None) -> str:
+def export(output: str, destination: str, form: Form, where: str | None) -> str:
     """Write the dataset at ``output`` to ``destination`` (paths or URLs); returns what was written, for a person.
 
     Raises UserError where no dataset is, for a condition that fails, and where the destination is in the way.

@@ -6,9 +6,10 @@ images in order), a query's is ``Asked.number``. Runs that add images or queries
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -26,9 +27,9 @@ PHRASES_FROM = 1_000_001
 
 PHRASES_MOST = 8_999_999
 
-_MASK_COLUMNS = (
+_MASK_COLUMNS = [
     "image_id", "query_id", "query_text", "score", "score_mean", "area", "height", "width", "counts",
-)  # fmt: skip
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Chunk:
     """Images in order and what was found in them.
 
     images: rows of the images table with status ok, and ``number``. masks: rows of the masks table whose area is not
-    0, and ``image`` (index in ``images``) and ``category`` (number), sorted by these two. absent: for each image the
-    ids of the queries whose mask is empty, as far as the dataset keeps empty masks.
+    0, and ``image`` (index in ``images``) and ``category`` (number), sorted by these two, each pair once. absent: for
+    each image the ids of the queries whose mask is empty, as far as the dataset keeps empty masks.
     """
 
     images: pa.Table
@@ -110,23 +111,23 @@ class Walk:
     def _read(self, name: str) -> tuple[pa.Table, pa.Table]:
         """A chunk's images, and its masks of all chosen queries."""
         paths = [f"{layout.IMAGES}/{name}", *(f"{folder}/{name}" for folder in self._folders)]
-        images, *found = (self._parsed(part) for part in get_many([self.store.url_of(path) for path in paths]))
+        first, *rest = get_many([self.store.url_of(path) for path in paths])
+        images, found = self._parsed(first), [self._parsed(part, _MASK_COLUMNS) for part in rest]
         assert images is not None
         masks = [
             part if ids is None else part.filter(pc.is_in(part["query_id"], pa.array(ids, pa.string())))
             for part, ids in zip(found, self._folders.values(), strict=True)
             if part is not None
         ]
-        kept = [part.select(_MASK_COLUMNS) for part in [*masks, schema.MASKS.empty_table()]]
-        return images, pa.concat_tables(kept)
+        return images, pa.concat_tables([*masks, schema.MASKS.empty_table().select(_MASK_COLUMNS)])
 
-    def _parsed(self, part: bytes | Exception) -> pa.Table | None:
+    def _parsed(self, part: bytes | Exception, columns: Sequence[str] | None = None) -> pa.Table | None:
         if isinstance(part, FileNotFoundError):
             self.lacking += 1
             return None
         if isinstance(part, Exception):
             raise explain(part, self.store.url) or part
-        return pq.read_table(pa.BufferReader(part))
+        return pq.read_table(pa.BufferReader(part), columns=columns)
 
     def _chunk(self, images: pa.Table, masks: pa.Table) -> Chunk:
         place = pc.index_in(masks["image_id"], images["image_id"].combine_chunks())
@@ -143,7 +144,10 @@ class Walk:
         for image, query_id in zip(without["image"].to_pylist(), without["query_id"].to_pylist(), strict=True):
             absent[image].append(query_id)
         masks = masks.filter(pc.invert(empty)).sort_by([("image", "ascending"), ("category", "ascending")])
-        return Chunk(images, masks, absent)
+        keys = np.stack([masks[name].to_numpy() for name in ("image", "category")])
+        first = np.ones(len(masks), np.bool_)
+        first[1:] = (np.diff(keys) != 0).any(0)
+        return Chunk(images, masks.filter(pa.array(first)), absent)
 
     def _add_phrases(self, masks: pa.Table) -> None:
         if not self.has_phrases:
