@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -185,6 +186,16 @@ class Store:
         else:
             self.fs.pipe_file(self.full(path), data)
 
+    def put_file(self, path: str, file: Path) -> None:
+        """The same from a local file, of any size."""
+        if self.protocol == "file":
+            target = Path(self.full(path))
+            with _temporary(target) as temporary:
+                shutil.copyfile(file, temporary)
+                temporary.replace(target)
+        else:
+            self.fs.put_file(str(file), self.full(path))
+
     def create(self, path: str, data: bytes) -> None:
         """Write the object only if none is there, decided by the storage itself. Raises FileExistsError."""
         if self.protocol == "file":
@@ -343,7 +354,7 @@ def _is_temporary(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def _temporary(target: Path, data: bytes) -> Iterator[Path]:
+def _temporary(target: Path, data: bytes = b"") -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
