@@ -55,7 +55,10 @@ def run(settings: list[str]) -> int:
     """Run the demo in the working directory; 0 when the job was complete."""
     started = time.perf_counter()
     scenes = FOLDER / "scenes"
-    write_shards(scenes, shards=4, images=128, seed=SEED)
+    if not scenes.is_dir():  # drawn again they would be the same, but newer than what the masks were made of
+        drawing = FOLDER / "scenes.drawing"
+        write_shards(drawing, shards=4, images=128, seed=SEED)
+        drawing.rename(scenes)
     drawn = time.perf_counter()
     config = RunConfig.load("configs/demo.yaml", settings)
     outcome = driver.run(config, invocation="clipseg-ray run configs/demo.yaml")
