@@ -13,7 +13,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
@@ -39,6 +39,7 @@ GRID = 352
 
 _PICTURE_BYTES = 5_000  # of a thumbnail that is still worth a look
 _SAMPLE_BYTES = 900
+_TRIED = 16
 _PAGE = ("masks.js", "charts.js", "samples.js", "viewer.js", "page.js")
 
 
@@ -76,9 +77,18 @@ def _affordable(chosen: dict[str, list[list[Pick]]], room: int) -> list[Pick]:
     return wanted
 
 
-def _encoded(pictures: Pictures, images: pa.Table, urls: Sequence[str]) -> Any:
-    """The encoded pictures of the images, then those of the queries."""
-    yield from pictures.fetch(images)
+def _encoded(pictures: Pictures, images: pa.Table, urls: Sequence[str]) -> Iterator[bytes | Exception]:
+    """The encoded pictures of the images, then those of the queries.
+
+    Where none of the first can be had the input is not within reach, and the others are not waited for.
+    """
+    first = list(pictures.fetch(images.slice(0, _TRIED)))
+    yield from first
+    rest = images.slice(_TRIED)
+    if all(isinstance(each, Exception) for each in first):
+        yield from (FileNotFoundError(url) for url in rest["source_url"].to_pylist())
+    else:
+        yield from pictures.fetch(rest)
     yield from get_many(urls)
 
 
@@ -150,7 +160,7 @@ def _query(found: Facts, query: Asked) -> dict[str, Any]:
     }
 
 
-def _samples(masks: pa.Table) -> Any:
+def _samples(masks: pa.Table) -> Iterator[tuple[dict[str, Any], int]]:
     """(what a sample says of its mask, the pick's index), in the order of the picks."""
     height_p, width_p = (masks.column(name).to_numpy().astype(np.int64) for name in ("height", "width"))
     scale_p = np.minimum(1.0, GRID / np.maximum(height_p, width_p))
