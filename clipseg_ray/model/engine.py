@@ -22,10 +22,13 @@ from clipseg_ray.model.decoding import Decoding, Launched
 from clipseg_ray.model.encoder import Encoder, Features
 from clipseg_ray.model.encoding import Array, Encoding
 from clipseg_ray.model.headroom import Headroom
+from clipseg_ray.model.heap import trim
 from clipseg_ray.model.precision import DTYPES
 from clipseg_ray.model.rows import Pairs, Rows, product
 from clipseg_ray.model.transfer import Link
 from clipseg_ray.pixels.preprocessing import Preprocessing
+
+_BLOCKS_TO_A_TRIM = 32
 
 
 class Engine:
@@ -134,13 +137,16 @@ class Engine:
         """
         rows, wanted = Rows.by_image(pairs or product(len(images), len(film)), threshold_logits_q)
         launched: Launched | None = None
-        first = 0
+        first = yielded = 0
         for features in self._encoding.features(_select(images, wanted)):
             of_these = rows.of_features(first, len(features))
             first += len(features)
             for following in self._decoding.masks(features, film, of_these, want_logits):
                 if launched is not None:
                     yield self._decoding.finish(launched)
+                    yielded += 1
+                    if self.device.type == "cpu" and yielded % _BLOCKS_TO_A_TRIM == 0:
+                        trim()
                 launched = following
         if launched is not None:
             yield self._decoding.finish(launched)
