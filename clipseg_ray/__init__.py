@@ -14,4 +14,22 @@ Axis legend for tensor and array names (``logits_bqhw`` is image × query × hei
 =====  =========================================================
 """
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+if _TYPE_CHECKING:
+    from clipseg_ray.results.dataset import open
+    from clipseg_ray.results.sql_functions import register
+
 __version__ = "0.1.0"
+__all__ = ["open", "register"]
+
+_HOMES = {"open": "clipseg_ray.results.dataset", "register": "clipseg_ray.results.sql_functions"}
+
+
+def __getattr__(name: str) -> _Any:
+    """What this package offers to programs, loaded on first use: importing it alone stays cheap."""
+    if name in _HOMES:
+        return getattr(_import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'clipseg_ray' has no attribute {name!r}")

@@ -57,7 +57,7 @@ class ModelConfig(Section):
     """Which CLIPSeg, and on what it computes."""
 
     checkpoint: str = "CIDAS/clipseg-rd64-refined"
-    """A hub name, a local directory, or any URL of a directory written by ``save_pretrained``."""
+    """A hub name, a directory written by ``save_pretrained`` (local or at any URL), or ``builtin:scenes``."""
     revision: str | None = None
     """Branch, tag or commit of a hub name; the run pins it to a commit."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -93,6 +93,8 @@ class MasksConfig(Section):
     """The mask grid: the model's own, or each image's (logits interpolated bilinearly, then thresholded)."""
     keep_empty: bool = True
     """Whether an empty mask keeps its row ("absent" is an answer too)."""
+    heat: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Side of a small probability map kept with every mask, e.g. 88: thresholds can then be moved without a GPU."""
 
 
 class OutputConfig(Section):

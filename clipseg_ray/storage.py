@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -185,6 +186,16 @@ class Store:
         else:
             self.fs.pipe_file(self.full(path), data)
 
+    def put_file(self, path: str, file: Path) -> None:
+        """The same from a local file, of any size."""
+        if self.protocol == "file":
+            target = Path(self.full(path))
+            with _temporary(target) as temporary:
+                shutil.copyfile(file, temporary)
+                temporary.replace(target)
+        else:
+            self.fs.put_file(str(file), self.full(path))
+
     def create(self, path: str, data: bytes) -> None:
         """Write the object only if none is there, decided by the storage itself. Raises FileExistsError."""
         if self.protocol == "file":
@@ -207,30 +218,42 @@ class Store:
 
 def get_many(urls: Sequence[str]) -> list[bytes | Exception]:
     """Whole objects by URL, fetched concurrently; an exception stands where one failed."""
-    distinct = list(dict.fromkeys(urls))
-    found: dict[str, bytes | Exception] = {}
+    return get_ranges([(url, None, None) for url in urls])
 
-    def fetch(url: str) -> bytes | Exception:
+
+def get_ranges(ranges: Sequence[tuple[str, int | None, int | None]]) -> list[bytes | Exception]:
+    """Stretches of objects as (URL, first byte, byte past the last), None for the object's own start or end.
+
+    Fetched concurrently, equal ones once; an exception stands where one failed. What lies past an object's end is
+    left out, so compare lengths.
+    """
+    distinct = list(dict.fromkeys(ranges))
+    found: dict[tuple[str, int | None, int | None], bytes | Exception] = {}
+
+    def fetch(wanted: tuple[str, int | None, int | None]) -> bytes | Exception:
+        url, start, stop = wanted
         try:
-            return Store.of(url).get("")
+            store = Store.of(url)
+            return cast(bytes, store.fs.cat_file(store.root, start=start, end=stop))
         except Exception as error:
             return error
 
-    by_protocol: dict[str, list[str]] = {}
-    for url in distinct:
-        by_protocol.setdefault(protocol_of(url), []).append(url)
+    by_protocol: dict[str, list[tuple[str, int | None, int | None]]] = {}
+    for wanted in distinct:
+        by_protocol.setdefault(protocol_of(wanted[0]), []).append(wanted)
     for protocol, group in by_protocol.items():
         fs = _filesystem(protocol) if protocol in ("s3", "http", "https") else None
         if fs is not None and len(group) > 1:
             # The file system's own batched reads share one event loop: a fraction of the CPU of threads. `cat` is
             # not used: it takes "[1]" in a name for a pattern.
-            names = [fs._strip_protocol(url) for url in group]
-            contents = fs.cat_ranges(names, [None] * len(names), [None] * len(names), on_error="return")
+            names = [fs._strip_protocol(url) for url, _, _ in group]
+            starts, stops = [start for _, start, _ in group], [stop for _, _, stop in group]
+            contents = fs.cat_ranges(names, starts, stops, on_error="return")
             found |= dict(zip(group, contents, strict=True))
         else:
             with ThreadPoolExecutor(_THREADS) as pool:
                 found |= dict(zip(group, pool.map(fetch, group), strict=True))
-    return [found[url] for url in urls]
+    return [found[wanted] for wanted in ranges]
 
 
 @contextlib.contextmanager
@@ -331,7 +354,7 @@ def _is_temporary(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def _temporary(target: Path, data: bytes) -> Iterator[Path]:
+def _temporary(target: Path, data: bytes = b"") -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:

@@ -1,6 +1,6 @@
 """The evaluation job: the same as ``clipseg-ray evaluate``, for ``ray job submit -- python jobs/evaluate.py CONFIG``.
 
-python jobs/evaluate.py configs/evaluate-demo.yaml -s threshold=0.5 -s tune=
+python jobs/evaluate.py configs/evaluate-scenes.yaml -s threshold=0.5 -s tune=
 """
 
 import sys

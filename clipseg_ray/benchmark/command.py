@@ -140,6 +140,21 @@ def pipeline(
     )
 
 
+@app.command(epilog="Example: python jobs/benchmark.py query --rows 100000 --rounds 3")
+def query(
+    rows: Annotated[int, typer.Option(min=1, help="Masks to make.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Times each question is asked.")] = 5,
+    folder: Annotated[
+        str | None, typer.Option(help="Keep the masks here and use those of an earlier time.", metavar="DIR")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """The canned questions of `clipseg-ray query` on made-up masks: seconds, bytes a row, bytes read by column."""
+    from clipseg_ray.benchmark.query import benchmark
+
+    _leave(benchmark(rows=rows, rounds=rounds, folder=folder, json_file=json_file))
+
+
 def main() -> None:
     """Run the command line; errors for a person become one line and exit code 2."""
     try:

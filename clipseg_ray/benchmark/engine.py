@@ -171,7 +171,7 @@ class _Bench:
             "image",
             [
                 Contestant("ours", lambda: ours.rows(self.jpegs, film), len(self.jpegs), warm=False),
-                Contestant(_ALONE, lambda: list(ours.blocks(pixels_bhwc, film)), len(self.jpegs), warm=False),
+                Contestant(_ALONE, lambda: ours.alone(pixels_bhwc, film), len(self.jpegs), warm=False),
                 Contestant(
                     _FACTORED,
                     lambda: [self.peer.factored(j, conditionals_qc, decoder_call) for j in share[_FACTORED]],

@@ -20,7 +20,7 @@ def measure(checkpoint: str, device: str, precision: str, compile: bool, prompts
 
     ``working_bytes``: the process's highest resident set while it segments. ``growth_bytes``: how far that is above
     what it was with the engine ready. ``peak_bytes``: the highest ever, loading the checkpoint included.
-    ``gpu_working_bytes``: PyTorch's highest allocation while it segments, on a GPU.
+    ``gpu_working_bytes``: the most PyTorch held of a GPU while it segments, the memory of captured graphs included.
     """
     entries = []
     for number in prompts:
@@ -90,7 +90,7 @@ def _actor(checkpoint: str, device: str, precision: str, compile: bool, prompts:
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     if device == "cuda":
-        entry["gpu_working_bytes"] = torch.cuda.max_memory_allocated()
+        entry["gpu_working_bytes"] = torch.cuda.max_memory_reserved()
     return entry
 
 

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from clipseg_ray.masks.columns import columns
 from clipseg_ray.masks.rle import encode_bits
+from clipseg_ray.model.block import Block
 from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.decoder import Film
-from clipseg_ray.model.engine import Block, Engine
+from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.precision import default_batching
 from clipseg_ray.pixels.decode import Mode, decode
 
@@ -43,6 +44,11 @@ class Ours:
     def blocks(self, pixels_bhwc: np.ndarray, film: Film) -> Iterator[Block]:
         """The engine's blocks, with the usual threshold of 0.5 for every query."""
         return self.engine.segment(pixels_bhwc, film, np.zeros(len(film), np.float32))
+
+    def alone(self, pixels_bhwc: np.ndarray, film: Film) -> None:
+        """The engine by itself. Its blocks are let go at once: on a GPU those kept would pin ever more memory."""
+        for _ in self.blocks(pixels_bhwc, film):
+            pass
 
     def rows(self, jpegs: Sequence[bytes], film: Film) -> list[dict[str, pa.Array]]:
         """Everything: decode, segment, run lengths, columns."""

@@ -78,15 +78,13 @@ class Answers:
         """The chosen queries' measures; AP over pixels is undefined, for masks have no probabilities."""
         each = [answer for asked, answer in self.answers.items() if chosen(asked)]
         images_cb = sum((answer.images_cb for answer in each), np.zeros((2, BINS), np.int64))
-        if present_only:
-            images_cb[0] = 0
         return Scores.of(
             [answer.present if present_only else answer.absent + answer.present for answer in each],
             threshold=None,
             best_threshold=None,
             ap=None,
             each_ap=(),
-            ap_images=average_precision(images_cb),
+            ap_images=None if present_only or not images_cb[0].any() else average_precision(images_cb),
         )
 
 

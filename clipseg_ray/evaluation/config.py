@@ -1,6 +1,6 @@
 """What is evaluated on which truth, and the rows of the table it gives.
 
-config = EvaluateConfig.load("configs/evaluate-demo.yaml", ["model.checkpoint=checkpoints/small"])
+config = EvaluateConfig.load("configs/evaluate-scenes.yaml", ["model.checkpoint=checkpoints/small"])
 """
 
 from __future__ import annotations

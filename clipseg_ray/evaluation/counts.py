@@ -128,8 +128,8 @@ class Counts:
 
     @property
     def average_precision_images(self) -> float | None:
-        """AP of the score as a sign that the thing is there, over pictures; None if it is in none."""
-        return average_precision(self.images_cb)
+        """AP of the score as a sign that the thing is there, over pictures; None if it is in none or in all."""
+        return average_precision(self.images_cb) if self.images_cb[0].any() else None
 
 
 def average_precision(counts_cb: np.ndarray) -> float | None:

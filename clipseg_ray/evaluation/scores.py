@@ -48,7 +48,7 @@ class Scores:
     presence_accuracy: float | None
     """Share of all pairs that got a mask just if the thing is there."""
     ap_images: float | None
-    """Average precision of the score as a sign that the thing is there, over the pairs."""
+    """Average precision of the score as a sign that the thing is there, over the pairs; needs pairs of both sorts."""
 
     @classmethod
     def of(

@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from clipseg_ray.masks.arrow import array
 from clipseg_ray.masks.rle import Rles
 
 _BBOX = pa.struct([pa.field(name, pa.int32(), nullable=False) for name in ("x", "y", "w", "h")])
@@ -33,12 +34,17 @@ def columns(
     mean_p = probability_sum_p / np.maximum(grid_area_p, 1)
     coverage_p = rles.area / (np.asarray(height, np.int64) * np.asarray(width, np.int64))
     empty_p = (rles.area == 0) | (grid_area_p == 0)
-    sides = [pa.array(np.ascontiguousarray(rles.bbox[:, side])) for side in range(4)]
     return {
-        "score": pa.array(score_p.astype(np.float32)),
+        "score": array(score_p.astype(np.float32)),
         "score_mean": pa.array(mean_p.astype(np.float32), mask=empty_p),
-        "area": pa.array(rles.area),
-        "coverage": pa.array(coverage_p.astype(np.float32)),
-        "bbox": pa.StructArray.from_arrays(sides, fields=list(_BBOX)),
+        "area": array(rles.area),
+        "coverage": array(coverage_p.astype(np.float32)),
+        "bbox": bbox_column(rles.bbox),
         "counts": rles.counts,
     }
+
+
+def bbox_column(bbox_p4: np.ndarray) -> pa.Array:
+    """int32 [P, 4] as struct of x, y, w, h [P]."""
+    sides = [array(bbox_p4[:, side]) for side in range(4)]
+    return pa.StructArray.from_arrays(sides, fields=list(_BBOX))

@@ -3,7 +3,8 @@
 import numpy as np
 
 from clipseg_ray.masks import runs
-from clipseg_ray.masks.rle import Rles, check_size, string_array
+from clipseg_ray.masks.arrow import string_array
+from clipseg_ray.masks.rle import Rles, check_size
 
 
 def encode_at_size(logits_pwh: np.ndarray, height: int, width: int, threshold_logit_p: np.ndarray) -> Rles:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import runs
+from clipseg_ray.masks.arrow import string_array
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,3 @@ def check_size(height: int, width: int) -> None:
     """UserError unless there are pixels and a 32-bit index can name them, as COCO's counts require."""
     if height < 1 or width < 1 or height * width >= 2**31:
         raise UserError(f"mask of {height}×{width} pixels: sides must be at least 1 and pixels fewer than 2^31")
-
-
-def string_array(offsets: np.ndarray, characters: np.ndarray) -> pa.Array:
-    """An Arrow string array over these characters (uint8), P + 1 offsets (int64) apart; only offsets are copied."""
-    if offsets[-1] >= 2**31:
-        raise OverflowError("counts of one batch reach 2 GiB; encode fewer masks at a time")
-    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(characters)]
-    return pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)

@@ -1,9 +1,10 @@
-"""A CLIPSeg checkpoint, wherever it lies: hub name, local directory, or any URL storage can read.
+"""A CLIPSeg checkpoint, wherever it lies: hub name, local directory, any URL storage can read, or inside the package.
 
 A URL is copied once per node into ``$CLIPSEG_RAY_CACHE`` (default ``~/.cache/clipseg-ray``) under a name made of
 the URL and its listing, so replaced weights are fetched anew and workers that start together fetch once.
 """
 
+import difflib
 import hashlib
 import json
 import os
@@ -35,6 +36,8 @@ _WEIGHTS = (
 )
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHIPPED = Path(__file__).parent / "shipped"
+"""The folder of the checkpoints that ``builtin:<name>`` names."""
 
 
 @dataclass
@@ -54,7 +57,8 @@ class Checkpoint:
 
 
 def load(checkpoint: str, revision: str | None = None) -> Checkpoint:
-    """Load a hub name ("CIDAS/clipseg-rd64-refined"), a local directory or a URL (``s3://bucket/folder``).
+    """Load a hub name ("CIDAS/clipseg-rd64-refined"), a local directory, a URL (``s3://bucket/folder``) or
+    ``builtin:<name>``.
 
     An existing directory wins over a hub name. `revision` is for hub names only: the commit to load.
     Raises UserError when something is missing, unreadable, or not a CLIPSeg segmentation model.
@@ -82,13 +86,13 @@ def load(checkpoint: str, revision: str | None = None) -> Checkpoint:
 
 
 def resolve_revision(checkpoint: str, revision: str | None) -> str | None:
-    """The commit a hub name stands for now; null for directories and URLs, which the weights' hash pins.
+    """The commit a hub name stands for now; null for anything else, which the weights' hash pins.
 
     Asks the hub, save for a full commit hash, and save under ``HF_HUB_OFFLINE=1``, where the local hub cache
     answers. Raises UserError when the name is unknown, the hub cannot be reached, or a revision is given for
     something that is no hub name.
     """
-    if "://" in checkpoint or Path(checkpoint).expanduser().is_dir():
+    if checkpoint.startswith("builtin:") or "://" in checkpoint or Path(checkpoint).expanduser().is_dir():
         if revision is not None:
             raise UserError(f"model.revision: {checkpoint} is no hub name, so it has no revisions; remove it")
         return None
@@ -114,6 +118,8 @@ def resolve_revision(checkpoint: str, revision: str | None) -> str | None:
 
 def _directory(checkpoint: str) -> Path | None:
     """The local directory that holds the checkpoint, fetched if need be; None for a hub name."""
+    if checkpoint.startswith("builtin:"):
+        return _shipped(checkpoint.removeprefix("builtin:"))
     if "://" in checkpoint and not checkpoint.startswith("file://"):
         return _fetch(checkpoint)
     path = Path(checkpoint.removeprefix("file://")).expanduser()
@@ -123,6 +129,15 @@ def _directory(checkpoint: str) -> Path | None:
         raise UserError(f"model.checkpoint: {checkpoint}: no such directory")
     _require_hub_name(checkpoint)
     return None
+
+
+def _shipped(name: str) -> Path:
+    names = sorted(path.name for path in _SHIPPED.iterdir() if path.is_dir())
+    if name in names:
+        return _SHIPPED / name
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean builtin:{near[0]}?" if near else f"there are {', '.join(names)}"
+    raise UserError(f"model.checkpoint: builtin:{name}: no shipped checkpoint of that name; {hint}")
 
 
 def _require_hub_name(checkpoint: str) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clipseg_ray.model.layers import DecoderBlock, linear
+from clipseg_ray.model.layers import DecoderBlock, Linear
 
 
 @dataclass
@@ -31,8 +31,8 @@ class FilmLayers(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         source = model.decoder
-        self.mul = linear(source.film_mul.weight, source.film_mul.bias)
-        self.add = linear(source.film_add.weight, source.film_add.bias)
+        self.mul = Linear(source.film_mul.weight, source.film_mul.bias)
+        self.add = Linear(source.film_add.weight, source.film_add.bias)
 
     def forward(self, conditionals_qc: torch.Tensor) -> Film:
         direction_qc = F.normalize(conditionals_qc, dim=-1)
@@ -74,7 +74,7 @@ class PlainHead(nn.Module):
         self.kernel = source.kernel_size
         self.pixels_per_token = self.kernel[0]
         weight = source.weight.detach()[:, 0]  # [d, kh, kw]
-        self.spread = linear(weight.flatten(1).T, source.bias.repeat(weight[0].numel()))
+        self.spread = Linear(weight.flatten(1).T, source.bias.repeat(weight[0].numel()))
 
     def forward(self, x_pghd: torch.Tensor) -> torch.Tensor:
         p, rows, columns, _ = x_pghd.shape
@@ -99,14 +99,16 @@ class RefinedHead(nn.Module):
         self.pixels_per_token = first.kernel_size[0] * second.kernel_size[0]
         # [d, e, kh, kw] → rows ordered (kh, kw, e): the second product then reads e as its last axis.
         pixels = first.kernel_size[0] * first.kernel_size[1]
-        self.first = linear(first.weight.detach().permute(2, 3, 1, 0).flatten(0, 2), first.bias.repeat(pixels))
+        kernel = first.weight.detach().permute(2, 3, 1, 0).flatten(0, 2)
+        self.first = Linear(kernel, first.bias.repeat(pixels))
         weight = second.weight.detach()[:, 0]
-        self.second = linear(weight.flatten(1).T, second.bias.repeat(weight[0].numel()))
+        self.second = Linear(weight.flatten(1).T, second.bias.repeat(weight[0].numel()))
 
     def forward(self, x_pghd: torch.Tensor) -> torch.Tensor:
         p, rows, columns, _ = x_pghd.shape
         kh, kw, jh, jw = self.kernels
         x_pdgh = F.relu(self.convolution(x_pghd.permute(0, 3, 1, 2)), inplace=True)
+        # A ReLU that keeps NaN, which oneDNN's own does not: here is no residual that would carry it past.
         hidden = F.relu(self.first(x_pdgh.permute(0, 2, 3, 1)), inplace=True)
         out = self.second(hidden.view(p, rows, columns, kh, kw, -1)).view(p, rows, columns, kh, kw, jh, jw)
         return out.permute(0, 2, 4, 6, 1, 3, 5).reshape(p, columns * kw * jw, rows * kh * jh)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clipseg_ray.model.layers import DecoderBlock, EncoderBlock, layer_norm, linear
+from clipseg_ray.model.layers import DecoderBlock, EncoderBlock, Linear, layer_norm
 from clipseg_ray.pixels.preprocessing import Preprocessing
 
 
@@ -27,6 +27,10 @@ class Features:
 
     def __len__(self) -> int:
         return self.taps_kbtd.shape[1]
+
+    def __getitem__(self, images: slice | torch.Tensor) -> "Features":
+        embedding_bc = self.embedding_bc
+        return Features(self.taps_kbtd[:, images], None if embedding_bc is None else embedding_bc[images])
 
 
 class Encoder(nn.Module):
@@ -58,11 +62,11 @@ class Encoder(nn.Module):
         self._take_embeddings(vision)
         self.pre_norm = layer_norm(vision.pre_layrnorm)
         self.blocks = nn.ModuleList(EncoderBlock(layer) for layer in vision.encoder.layers[: self.depth])
-        self.reduces = nn.ModuleList(linear(layer.weight, layer.bias) for layer in model.decoder.reduces)
+        self.reduces = nn.ModuleList(Linear(layer.weight, layer.bias) for layer in model.decoder.reduces)
         self.hoisted = nn.ModuleList(DecoderBlock(layer) for layer in model.decoder.layers[: self.conditional_layer])
         if presence:
             self.post_norm = layer_norm(vision.post_layernorm)
-            self.projection = linear(model.clip.visual_projection.weight, None)
+            self.projection = Linear(model.clip.visual_projection.weight, None)
         self.to(dtype)
         # (x·rescale − mean) / std as one multiply and one subtract, in float32 whatever the weights are.
         std = torch.tensor(preprocessing.std, dtype=torch.float64)
@@ -74,7 +78,7 @@ class Encoder(nn.Module):
     def _take_embeddings(self, vision: Any) -> None:
         source = vision.embeddings
         kernel = source.patch_embedding.weight.detach()  # [d, 3, patch, patch]
-        self.embed = linear(kernel.permute(0, 2, 3, 1).reshape(len(kernel), -1), None)
+        self.embed = Linear(kernel.permute(0, 2, 3, 1).reshape(len(kernel), -1), None)
         positions = source.position_embedding.weight.detach()
         patches = positions[1:]
         native = math.isqrt(len(patches))
@@ -101,7 +105,7 @@ class Encoder(nn.Module):
         b, grid, patch = len(pixels_bhwc), self.grid, self.patch
         pixels_bhwc = pixels_bhwc[:, : grid * patch, : grid * patch]
         normal = pixels_bhwc.float() * self.gain_c - self.offset_c
-        patches = normal.to(self.embed.weight.dtype).view(b, grid, patch, grid, patch, 3)
+        patches = normal.to(self.position_td.dtype).view(b, grid, patch, grid, patch, 3)
         patches = patches.permute(0, 1, 3, 2, 4, 5).reshape(b, grid * grid, patch * patch * 3)
         tokens_btd = self.embed(patches) + self.position_td
         return torch.cat([self.class_token_d.expand(b, 1, -1), tokens_btd], dim=1)

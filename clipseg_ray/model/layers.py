@@ -1,6 +1,6 @@
 """Transformer blocks rebuilt from transformers' CLIPSeg layers, for inference: same weights, fewer operations."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -10,13 +10,23 @@ from transformers.activations import ACT2FN
 _QUICK_GELU = 1.702
 
 
-def linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
-    """A frozen nn.Linear that holds copies of `weight` [out, in] and `bias` [out]."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    layer.weight = nn.Parameter(weight.detach().clone().contiguous(), requires_grad=False)
-    if bias is not None:
-        layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-    return layer
+class Linear(nn.Linear):
+    """A frozen ``activation(x·Wᵀ + b)``; `activation` is None, "relu" or "silu". It keeps copies of the weights."""
+
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, activation: Literal["relu", "silu"] | None = None
+    ) -> None:
+        super().__init__(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+        self.weight = nn.Parameter(weight.detach().clone().contiguous(), requires_grad=False)
+        if bias is not None:
+            self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+        self.activation = activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = super().forward(x)
+        if self.activation is None:
+            return out
+        return F.relu(out, inplace=True) if self.activation == "relu" else F.silu(out, inplace=True)
 
 
 def layer_norm(source: Any) -> nn.LayerNorm:
@@ -33,8 +43,8 @@ class Attention(nn.Module):
         super().__init__()
         parts = (source.q_proj, source.k_proj, source.v_proj)
         self.heads = source.num_heads
-        self.qkv = linear(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
-        self.out = linear(source.out_proj.weight, source.out_proj.bias)
+        self.qkv = Linear(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
+        self.out = Linear(source.out_proj.weight, source.out_proj.bias)
 
     def forward(self, x_btd: torch.Tensor) -> torch.Tensor:
         b, t, d = x_btd.shape
@@ -47,8 +57,8 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """Linear, activation, linear.
 
-    quick_gelu(z) = z·sigmoid(1.702·z) = silu(1.702·z) / 1.702: the factors go into the weights and what is left is
-    one pass in place.
+    quick_gelu(z) = z·sigmoid(1.702·z) = silu(1.702·z) / 1.702: the factors go into the weights, and what is left is
+    the first layer's own activation.
     """
 
     def __init__(self, source: Any) -> None:
@@ -56,19 +66,14 @@ class FeedForward(nn.Module):
         # CLIPSegMLP takes its activation from the config it was built with; the decoder's is always ReLU.
         name = source.config.hidden_act
         gain = _QUICK_GELU if name == "quick_gelu" else 1.0
-        self.widen = linear(source.fc1.weight * gain, source.fc1.bias * gain)
-        self.narrow = linear(source.fc2.weight / gain, source.fc2.bias)
-        self.name = name
-        self.activation = None if name in ("quick_gelu", "relu") else ACT2FN[name]
+        own: dict[str, Literal["relu", "silu"]] = {"quick_gelu": "silu", "relu": "relu"}
+        self.widen = Linear(source.fc1.weight * gain, source.fc1.bias * gain, own.get(name))
+        self.narrow = Linear(source.fc2.weight / gain, source.fc2.bias)
+        self.activation = None if name in own else ACT2FN[name]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = self.widen(x)
-        if self.name == "quick_gelu":
-            hidden = F.silu(hidden, inplace=True)
-        elif self.name == "relu":
-            hidden = F.relu(hidden, inplace=True)
-        else:
-            assert self.activation is not None
+        if self.activation is not None:
             hidden = self.activation(hidden)
         return self.narrow(hidden)
 

@@ -28,7 +28,7 @@ class Upload:
     def take(self) -> tuple[torch.Tensor, ...]:
         """The tensors; work queued on the current stream from now on waits for them, the host does not."""
         if self._there is not None:
-            current = torch.cuda.current_stream()
+            current = torch.cuda.current_stream(self._tensors[0].device)
             current.wait_event(self._there)
             for tensor in self._tensors:
                 tensor.record_stream(current)
@@ -64,8 +64,8 @@ class Link:
             return Pending(tensors, None)
         copies = [tensor.clone() for tensor in tensors]
         self._down.wait_stream(torch.cuda.current_stream(self.device))
-        host = [torch.empty(copy.shape, dtype=copy.dtype, pin_memory=True) for copy in copies]
         with torch.cuda.stream(self._down):
+            host = [torch.empty(copy.shape, dtype=copy.dtype, pin_memory=True) for copy in copies]
             for copy, target in zip(copies, host, strict=True):
                 target.copy_(copy, non_blocking=True)
                 copy.record_stream(self._down)

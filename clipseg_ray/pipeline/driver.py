@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from clipseg_ray.config import RunConfig
 from clipseg_ray.pipeline.cluster import guard_a_local_cluster
-from clipseg_ray.pipeline.outcome import Outcome, nothing_to_do
+from clipseg_ray.pipeline.outcome import INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import look
+from clipseg_ray.report import card
+from clipseg_ray.storage import Store
 
 
 def run(config: RunConfig, *, invocation: str = "clipseg-ray run CONFIG") -> Outcome:
@@ -22,4 +24,16 @@ def run(config: RunConfig, *, invocation: str = "clipseg-ray run CONFIG") -> Out
     guard_a_local_cluster()
     from clipseg_ray.pipeline.execute import execute
 
-    return execute(plan, invocation)
+    outcome = execute(plan, invocation)
+    if outcome.code != INTERRUPTED:
+        _write_card(plan.store)  # after the cluster is given back: nobody waits with a GPU for a README
+    return outcome
+
+
+def _write_card(store: Store) -> None:
+    try:
+        card.write(store)
+    except Exception as error:  # the masks are what was asked for, and they are there
+        print(
+            f"warning: the dataset card was not written ({error}); clipseg-ray card {store.url} tries again", flush=True
+        )

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.columns import columns
+from clipseg_ray.masks.moving import heat_column
 from clipseg_ray.masks.resize import encode_at_size
 from clipseg_ray.masks.rle import Rles, area_of_bits, concatenate, encode_bits
 from clipseg_ray.queries.phrase_set import PhraseSet, phrase_id
@@ -71,12 +72,19 @@ class MaskRows:
     """
 
     def __init__(
-        self, grid: tuple[int, int], images: pa.Table, asked: Asked, *, at_image_size: bool, presence: bool
+        self,
+        grid: tuple[int, int],
+        images: pa.Table,
+        asked: Asked,
+        *,
+        at_image_size: bool,
+        presence: bool,
+        heat: bool = False,
     ) -> None:
         self._grid = grid
         self._asked = asked
         self._at_image_size = at_image_size
-        self._schema = schema.masks(presence)
+        self._schema = schema.masks(presence, heat)
         self._image_ids = images.column("image_id").combine_chunks()
         self._heights = images.column("height").to_numpy()
         self._widths = images.column("width").to_numpy()
@@ -102,7 +110,9 @@ class MaskRows:
             rles = encode_bits(block.bits_pn, *self._grid, block.max_logit_p > threshold_p)
             size_p = (np.full(len(image_p), self._grid[0]), np.full(len(image_p), self._grid[1]))
             grid_area_p = None
-        presence = {} if block.presence_p is None else {"presence": pa.array(block.presence_p)}
+        optional = {} if block.presence_p is None else {"presence": pa.array(block.presence_p)}
+        if block.heat_phw is not None:
+            optional["heat"] = heat_column(block.heat_phw)
         table = pa.table(
             {
                 "image_id": self._image_ids.take(pa.array(image_p)),
@@ -113,7 +123,7 @@ class MaskRows:
                 "width": pa.array(size_p[1], pa.int32()),
                 "image_height": pa.array(heights, pa.int32()),
                 "image_width": pa.array(widths, pa.int32()),
-                **presence,
+                **optional,
             }
         ).select(self._schema.names)
         self._tables.append(table)

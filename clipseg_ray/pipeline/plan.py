@@ -179,12 +179,13 @@ def input_settings(config: RunConfig, listing_format: str, root: str) -> dict[st
 
 
 def mask_settings(config: RunConfig) -> dict[str, Any]:
-    """The ``masks`` section of the dataset record."""
-    return {
+    """The ``masks`` section of the dataset record; what is off by default is only named where it is on."""
+    settings: dict[str, Any] = {
         "size": config.masks.size,
         "keep_empty": config.masks.keep_empty,
         "presence": config.model.presence,
     }
+    return settings | ({} if config.masks.heat is None else {"heat": config.masks.heat})
 
 
 def refuse_other_settings(config: RunConfig, store: Store, present: DatasetRecord, listing_format: str) -> None:

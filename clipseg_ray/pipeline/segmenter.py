@@ -45,6 +45,7 @@ class SegmenterSpec:
     mask_size: str
     keep_empty: bool
     presence: bool
+    heat: int | None
     prompt_sets: tuple[PromptSet | PhraseSet, ...]
     facts: dict[str, Any]
 
@@ -111,6 +112,7 @@ class Segmenter:
             batch=spec.compute["batch"],
             decode_chunk=spec.compute["decode_chunk"],
             presence=spec.presence,
+            heat=spec.heat,
         )
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._lock = threading.Lock()
@@ -175,7 +177,12 @@ class Segmenter:
             for prompt_set in wanted:
                 asked = self._asked_for(prompt_set, row.phrases)
                 rows = MaskRows(
-                    self.engine.grid, images, asked, at_image_size=at_image_size, presence=self.spec.presence
+                    self.engine.grid,
+                    images,
+                    asked,
+                    at_image_size=at_image_size,
+                    presence=self.spec.presence,
+                    heat=self.spec.heat is not None,
                 )
                 for block in self.engine.segment(
                     encoded, asked.film, asked.threshold_logits_q, asked.pairs, want_logits=at_image_size
@@ -199,6 +206,13 @@ class Segmenter:
 
 
 def _leave_if_the_device_is_lost(error: Exception) -> None:
-    """A CUDA context that has faulted answers every later call with the same fault: only a new process helps."""
+    """A CUDA context that has faulted answers every later call with the same fault: only a new process helps.
+
+    A shortage of memory is no fault, even where CUDA reports it and not PyTorch's allocator.
+    """
+    from clipseg_ray.model.headroom import is_short_of_memory
+
+    if is_short_of_memory(error):
+        return
     if "AcceleratorError" in type(error).__name__ or "CUDA error" in str(error):
         os._exit(1)

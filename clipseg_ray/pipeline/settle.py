@@ -129,6 +129,7 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         settled_record.masks["size"],
         settled_record.masks["keep_empty"],
         settled_record.masks["presence"],
+        settled_record.masks.get("heat"),
         prompt_sets,
         {"fingerprint": settled_record.fingerprint},
     )
@@ -140,6 +141,11 @@ def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
 
     config = plan.config
     loaded = model.loaded
+    if config.masks.heat is not None and config.masks.heat > loaded.preprocessing.size:
+        raise UserError(
+            f"masks.heat: {config.masks.heat} is more than the model's grid of {loaded.preprocessing.size}; "
+            "a quarter of it is enough"
+        )
     if plan.present is not None:
         compute = plan.present.compute
     else:
@@ -169,11 +175,15 @@ def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
 
 def _compile(plan: Plan, loaded: Checkpoint, device: str) -> bool:
     """``model.compile``, ``auto`` decided by the work of the first run, as far as it can be told."""
+    from clipseg_ray.model import packed
     from clipseg_ray.model.flops import worth_compiling
+    from clipseg_ray.model.precision import has_amx
 
     wish = plan.config.model.compile
     if wish != "auto":
         return wish == "on"
+    if device == "cpu" and packed.pays() and not has_amx():
+        return False  # packed layers are as fast as compiled ones there, from the first image on
     images = plan.work.images_estimate
     masks = images * max(1, len(plan.queries))
     actors = plan.config.pool.max or 1

@@ -17,8 +17,6 @@ at most one level off, in a third to half of the time. What simplejpeg refuses o
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,24 +26,14 @@ from typing import Literal, TypeVar
 import numpy as np
 import simplejpeg
 import torch
+from PIL import Image
 
-# Importing a format's plugin registers it; without that the first WebP would import Pillow's forty others.
-from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
-
-from clipseg_ray.pixels.orientation import TRANSPOSES, read_orientation, swaps_axes, upright
+from clipseg_ray.pixels.opening import PictureError, opened, upright_rgb
+from clipseg_ray.pixels.orientation import read_orientation, swaps_axes, upright
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
 
 Mode = Literal["fast", "exact"]
 T = TypeVar("T")
-
-MAX_PIXELS = 178_956_970
-"""A picture that declares more than this is refused: Pillow's own limit, 2 · (1 GiB / 4 / 3)."""
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-
-# Large pictures, palettes with alpha and scruffy EXIF blocks make Pillow warn, once per place for millions of
-# pictures. Nobody can act on it, and `catch_warnings` would not do inside threads.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
@@ -62,46 +50,16 @@ class Picture:
     """The EXIF tag's value, 1 to 8; 1 if there is none. Already applied."""
 
 
-class PictureError(Exception):
-    """Final verdict on bytes that are no picture.
-
-    `status` is "empty" (no bytes), "undecodable" (damaged, cut, or of no known format) or "too_large" (declares
-    more than `MAX_PIXELS`); `message` says what was found.
-    """
-
-    def __init__(self, status: Literal["empty", "undecodable", "too_large"], message: str) -> None:
-        super().__init__(status, message)
-        self.status = status
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
-
-
 def decode(data: bytes, preprocessing: Preprocessing, mode: Mode = "fast") -> Picture:
     """Decode one picture, turn it upright and squash it to the model's size.
 
     Raises `PictureError`, and nothing else, for bytes that are no picture. The size is checked before pixels are
     allocated. `MemoryError` passes through: it is about the machine, not about the bytes.
     """
-    if not data:
-        raise PictureError("empty", "the file has no bytes")
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels, the limit is {MAX_PIXELS}")
+    with opened(data) as image:
         if mode == "fast" and (picture := _decode_fast(data, image, preprocessing)):
             return picture
         return _decode_exact(image, preprocessing)
-    except Image.DecompressionBombError as error:
-        raise PictureError("too_large", f"too many pixels: {error}") from error
-    except Image.UnidentifiedImageError as error:
-        start = data[:12].decode("ascii", "backslashreplace")
-        raise PictureError("undecodable", f"no JPEG, PNG, WebP or GIF picture: it starts with {start!r}") from error
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise PictureError("undecodable", f"damaged picture: {error or type(error).__name__}") from error
 
 
 def decode_all(
@@ -146,13 +104,7 @@ def decode_all(
 
 
 def _decode_exact(image: Image.Image, preprocessing: Preprocessing) -> Picture:
-    image.load()
-    orientation = read_orientation(image)  # after loading: a PNG may keep its EXIF behind the pixels
-    if image.mode == "I;16":
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if orientation in TRANSPOSES:
-        image = image.transpose(TRANSPOSES[orientation])
-    rgb = image.convert("RGB")
+    rgb, orientation = upright_rgb(image)
     side = (preprocessing.size, preprocessing.size)
     pixels_hwc = np.array(rgb.resize(side, resample=preprocessing.resample))
     return Picture(pixels_hwc, rgb.width, rgb.height, orientation)

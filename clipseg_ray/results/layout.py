@@ -10,6 +10,7 @@ import re
 
 DATASET = "_dataset.json"
 IDS = "_ids.json"
+CARD = "README.md"
 INPUTS = "_inputs"
 SHARDS = "_shards"
 SETS = "_sets"

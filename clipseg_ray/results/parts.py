@@ -19,7 +19,7 @@ def images_bytes(table: pa.Table, facts: dict[str, Any]) -> bytes:
 
 def masks_bytes(table: pa.Table, facts: dict[str, Any]) -> bytes:
     """One masks part as a Parquet file: rows sorted by (query_id, image_id), one row group."""
-    ordered = table.cast(schema.masks("presence" in table.column_names)).sort_by(
+    ordered = table.cast(schema.masks("presence" in table.column_names, "heat" in table.column_names)).sort_by(
         [("query_id", "ascending"), ("image_id", "ascending")]
     )
     return _parquet(ordered, "masks", facts, schema.MASKS_DICTIONARY)

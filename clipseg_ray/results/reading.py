@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 
 import duckdb
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import layout
+from clipseg_ray.results.shared_files import SharedFiles
+from clipseg_ray.results.sql_functions import FUNCTIONS, register
 from clipseg_ray.storage import Store, plain_errors
 
 _TABLES = {
@@ -18,29 +19,44 @@ _TABLES = {
 }
 
 
-@contextmanager
-def connect(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection with a view for each table that has files. Raises UserError where no dataset is.
+def connect(store: Store) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with a view for each table that has files, and the functions of mask algebra.
 
     ``masks`` has the column ``prompt_set`` from the folder names. Remote files are read through fsspec, so that no
-    DuckDB extension need be fetched.
+    DuckDB extension need be fetched. Close it, or use it in a ``with``. Raises UserError where no dataset is.
     """
     with plain_errors(store.url):
         if not store.exists(layout.DATASET):
             raise UserError(f"{store.url}: no dataset here (no {layout.DATASET}); check the URL")
+        present = [name for name in _TABLES if next(iter(store.list(name)), None) is not None]
     connection = duckdb.connect()
     try:
-        prefix = store.root
+        connection.execute("SET enable_progress_bar = false")
         if store.protocol != "file":
-            connection.register_filesystem(store.fs)
-            prefix = f"{store.protocol}://{store.root.lstrip('/')}"
-        for name, pattern in _TABLES.items():
-            folder = pattern.partition("/")[0]
-            if next(iter(store.list(folder)), None) is None:
-                continue
-            url = f"{prefix.rstrip('/')}/{pattern}".replace("'", "''")
+            connection.register_filesystem(SharedFiles(store))
+        for name in present:
+            url = store.url_of(_TABLES[name]).replace("'", "''")
             hive = ", hive_partitioning = true" if name == "masks" else ""
             connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{url}'{hive})")
-        yield connection
-    finally:
+        register(connection)
+    except BaseException:
         connection.close()
+        raise
+    return connection
+
+
+def explain(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> UserError:
+    """What is wrong with a statement in one line, with the columns or the signature it could have meant."""
+    text = str(error).partition("Error: ")[2] or str(error)
+    text = text.removeprefix("Python exception occurred while executing the UDF: UserError: ")
+    said = " ".join(text.replace("^", "").partition("You might need")[0].split()).rstrip(" .")
+    function = re.search(r"\b(mask_\w+)\(", said)
+    if function and function[1] in FUNCTIONS:
+        said += f"; {FUNCTIONS[function[1]].signature(function[1])}"
+    elif isinstance(error, duckdb.BinderException | duckdb.CatalogException) and "Function" not in said:
+        found = connection.execute(
+            "SELECT table_name, string_agg(column_name, ', ' ORDER BY column_index) FROM duckdb_columns() "
+            "WHERE NOT internal GROUP BY table_name ORDER BY max(table_name = 'masks') DESC, table_name"
+        ).fetchall()
+        said += "".join(f"; {table} has {columns}" for table, columns in found)
+    return UserError(f"SQL: {said}")

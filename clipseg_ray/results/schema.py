@@ -63,16 +63,31 @@ MASKS = pa.schema(
 
 PRESENCE = _field("presence", pa.float32(), "CLIP's cosine of the whole image and the query (model.presence)")
 
+HEAT = _field(
+    "heat",
+    pa.large_binary(),
+    "probabilities on a square grid over the image, one byte each, 255 for 1, row by row (masks.heat); "
+    "null if all are 0",
+    True,
+)
 
-def masks(presence: bool) -> pa.Schema:
-    """``MASKS``, with the column ``presence`` where the dataset has it."""
-    return MASKS.append(PRESENCE) if presence else MASKS
+
+def masks(presence: bool, heat: bool = False) -> pa.Schema:
+    """``MASKS``, with the columns ``presence`` and ``heat`` where the dataset has them."""
+    schema = MASKS.append(PRESENCE) if presence else MASKS
+    return schema.append(HEAT) if heat else schema
 
 
 MASKS_DICTIONARY = ["image_id", "query_id", "query_text", "height", "width", "image_height", "image_width"]
 """Columns that repeat; ``counts`` never does, and a dictionary only costs it."""
 
 IMAGES_DICTIONARY = ["shard", "source_url", "status", "error", "chunk"]
+
+
+def facts_of(file_schema: pa.Schema) -> dict[str, Any]:
+    """What a part's metadata says beyond what every part of its table says; empty for a file without it."""
+    about = json.loads((file_schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    return {key: value for key, value in about.items() if key not in ("schema_version", "table", "mask_encoding")}
 
 
 def file_metadata(table: str, facts: dict[str, Any]) -> dict[bytes, bytes]:

@@ -48,6 +48,13 @@ class Shard:
         return cls(_hash([member], take), member.path, member.size, member.etag, None, take)
 
     @classmethod
+    def at(cls, url: str) -> Shard:
+        """The shard that is the object at ``url`` as it lies there now. Raises FileNotFoundError."""
+        folder, _, name = url.rpartition("/")
+        entry = Store(folder or "/").entry(name)
+        return cls.of_object(Member(url, entry.size, entry.etag))
+
+    @classmethod
     def of_slice(cls, members: Sequence[Member]) -> Shard:
         """The shard that is a slice: its path is its first member's."""
         size = sum(member.size for member in members)
@@ -87,6 +94,16 @@ class Sample:
     fields: dict[str, Any] = field(default_factory=dict)
     status: str = "ok"
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an encoded image lies, as the images table has it: ``source_url``, ``key``, ``offset``, ``length``."""
+
+    url: str
+    key: str
+    offset: int | None
+    length: int
 
 
 class Source(ABC):
@@ -132,4 +149,11 @@ class Source(ABC):
         (timeouts, 5xx, short bodies,
         StaleObject) are raised, and the caller may call again from the position of the last sample it kept.
         ``shard.take`` is applied by the caller.
+        """
+
+    @abstractmethod
+    def fetch(self, places: Sequence[Place]) -> list[bytes | Exception | None]:
+        """The encoded images at these places, in their order, as ``samples`` gave them.
+
+        An exception stands where one cannot be had; None where it can only be had by reading its shard from the start.
         """

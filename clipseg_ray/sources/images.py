@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from clipseg_ray.sources.base import FAILED, Member, Sample, Shard, Source
+from clipseg_ray.sources.base import FAILED, Member, Place, Sample, Shard, Source
 from clipseg_ray.storage import StaleObject, get_many, protocol_of
 
 FETCH_IMAGES = 32
@@ -47,13 +47,17 @@ class Images(Source):
             for index, image in enumerate(fetched, start):
                 yield self._sample(members[index], index, image)
 
+    def fetch(self, places: Sequence[Place]) -> list[bytes | Exception | None]:
+        """See ``Source.fetch``: each a whole object."""
+        return list(get_many([place.url for place in places]))
+
     def _fetch(self, urls: Sequence[str]) -> list[bytes | Exception]:
         """Images or what stands for them; faults that may pass are tried again, and raised if nothing else comes."""
         if protocol_of(self.root) == "file" and not Path(self.root).is_dir():
             raise OSError(f"{self.root}: the input root is not on this machine")
         fetched = get_many(urls)
         for attempt in range(FETCH_ATTEMPTS):
-            again = [index for index, image in enumerate(fetched) if _may_pass(image)]
+            again = [index for index, image in enumerate(fetched) if may_pass(image)]
             if not again:
                 break
             time.sleep(BACKOFF_S * 2**attempt)
@@ -62,7 +66,7 @@ class Images(Source):
         for image in fetched:
             if isinstance(image, PermissionError) and all(isinstance(other, Exception) for other in fetched):
                 raise image
-        if len(fetched) > 1 and all(_may_pass(image) for image in fetched):
+        if len(fetched) > 1 and all(may_pass(image) for image in fetched):
             raise next(image for image in fetched if isinstance(image, Exception))
         return fetched
 
@@ -93,7 +97,8 @@ def _cuts(members: Sequence[Member], start: int) -> Iterator[int]:
             count = size = 0
 
 
-def _may_pass(image: bytes | Exception) -> bool:
+def may_pass(image: object) -> bool:
+    """Whether this stands for a fault that may pass: not for an image, nor for one that will never come."""
     return isinstance(image, Exception) and not isinstance(image, PermissionError) and _verdict(image) is None
 
 

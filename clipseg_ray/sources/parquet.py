@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, groupby, islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.sources.base import Member, Sample, Shard, Source
+from clipseg_ray.sources.base import Member, Place, Sample, Shard, Source
 from clipseg_ray.sources.delivery import Delivery, deliver
-from clipseg_ray.storage import get_many, protocol_of
+from clipseg_ray.storage import StaleObject, get_many, protocol_of
 
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "bytes", "content")
 _BATCH_ROWS = 16
@@ -40,6 +42,34 @@ class Parquet(Source):
         except _Unreadable:
             return 1
         return rows if at_most is None else min(rows, at_most)
+
+    def fetch(self, places: Sequence[Place]) -> list[bytes | Exception | None]:
+        """See ``Source.fetch``: offsets are rows; each row group that holds one of them is entered once."""
+        rows_of: dict[str, set[int]] = {}
+        for place in places:
+            rows_of.setdefault(place.url, set()).add(int(place.key))
+        found: dict[tuple[str, int], bytes | Exception] = {}
+        for url, rows in rows_of.items():
+            try:
+                for row, image in self._at(url, sorted(rows)):
+                    found[url, row] = image
+            except Exception as error:
+                found |= {(url, row): error for row in rows if (url, row) not in found}
+        gone = StaleObject("the file has fewer rows than when it was read")
+        return [found.get((place.url, int(place.key)), gone) for place in places]
+
+    def _at(self, url: str, rows: Sequence[int]) -> Iterator[tuple[int, bytes | Exception]]:
+        """The images in these rows, which ascend."""
+        shard = Shard.at(url)
+        with deliver(url, shard.size, shard.etag) as delivery:
+            file = _guarded(delivery, lambda: pq.ParquetFile(delivery).metadata)
+            ends = list(accumulate(file.row_group(group).num_rows for group in range(file.num_row_groups)))
+            for _, near in groupby(rows, lambda row: bisect_right(ends, row)):
+                wanted = list(near)
+                stretch = islice(self._rows(shard, delivery, wanted[0]), wanted[-1] - wanted[0] + 1)
+                for row, sample in enumerate(stretch, wanted[0]):
+                    if row in wanted:
+                        yield row, sample.image or FileNotFoundError(sample.error)
 
     def samples(self, shard: Shard, position: int | None = None) -> Iterator[Sample]:
         """See ``Source.samples``; positions and offsets are row indices."""

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, Any, cast
 
-from clipseg_ray.sources.base import Member, Sample, Shard, Source
+from clipseg_ray.sources.base import Member, Place, Sample, Shard, Source
 from clipseg_ray.sources.delivery import Delivery, deliver
+from clipseg_ray.storage import get_ranges
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 TEXT_EXTENSIONS = ("txt", "text", "cls", "caption", "label", "id", "url")
@@ -86,6 +87,17 @@ class WebDataset(Source):
             else:
                 stream = cast(IO[bytes], delivery)
                 yield from self._samples(shard, delivery, stream, delivery.size, position or 0, seekable=True)
+
+    def fetch(self, places: Sequence[Place]) -> list[bytes | Exception | None]:
+        """See ``Source.fetch``: one ranged read each; None for those of compressed tars and for sparse members."""
+        direct = [index for index, place in enumerate(places) if place.offset is not None]
+        ranges = [
+            (place.url, place.offset, place.offset + place.length) for place in places if place.offset is not None
+        ]
+        found: list[bytes | Exception | None] = [None] * len(places)
+        for index, image in zip(direct, get_ranges(ranges), strict=True):
+            found[index] = image
+        return found
 
     def _samples(
         self, shard: Shard, delivery: Delivery, stream: IO[bytes], size: int | None, position: int, *, seekable: bool

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.func import functional_call
 
 from clipseg_ray.training.batches import Batch
@@ -44,7 +44,7 @@ def _multiplies_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _is_hidden(name: str, parameter: Tensor) -> bool:
+def _is_hidden(name: str, parameter: torch.Tensor) -> bool:
     """Whether it is a matrix inside a transformer block."""
     return parameter.ndim == 2 and ".layers." in name
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from clipseg_ray.errors import UserError
@@ -14,12 +13,16 @@ from clipseg_ray.evaluation import given
 from clipseg_ray.evaluation.answers import Answers
 from clipseg_ray.evaluation.config import EvaluatedMasks, RowConfig
 from clipseg_ray.evaluation.metrics import Asked, Metrics
+from clipseg_ray.evaluation.protocols import Asking, Job
+from clipseg_ray.evaluation.questions import prepare
+from clipseg_ray.evaluation.scoring import Scorer
 from clipseg_ray.evaluation.truth import TruthSet, survey
-from clipseg_ray.queries.prompt_set import PromptSet
+from clipseg_ray.model import checkpoint as checkpoints
+from clipseg_ray.model.engine import Engine
+from clipseg_ray.pixels.decode import decode
+from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
-from clipseg_ray.results import layout, parts, record, schema
-from clipseg_ray.storage import Store
-from tests.evaluation.world import SIDE, box, entry, noise, rle, write
+from tests.evaluation.world import SIDE, box, entry, noise, write, write_masks, write_scenes
 
 DOG, CAT = box(10, 20, 40, 60), box(0, 0, 30, 30)
 QUERIES = [
@@ -38,38 +41,9 @@ def truth(folder: Path) -> TruthSet:
     return TruthSet.of([url])
 
 
-def dataset(folder: Path, rows: list[tuple[str, str, float, np.ndarray]], images: str = "abc", **masks: Any) -> str:
-    """A dataset in which each (key, query_id, score, mask) stands."""
-    store = Store.of(str(folder / "masks"))
-    settings = {"root": str(folder / "truth"), "id_field": None}
-    record.create(store, record.DatasetRecord(settings, {}, {"keep_empty": True, **masks}, {}))
-    prompt_set = PromptSet.of(QUERIES, np.zeros((len(QUERIES), 4)))
-    sink = pa.BufferOutputStream()
-    pa.parquet.write_table(prompt_set.to_table(), sink)
-    store.put(layout.queries_file(prompt_set.name), bytes(sink.getvalue()))
-    about = {"shard": "0" * 16, "chunk": 0, "source_url": "x", "status": "ok"}
-    found = [{"image_id": f"s-000.tar/{key}", "key": key, **about} for key in images]
-    name = layout.part_name("0" * 16, 0)
-    store.put(f"images/{name}", parts.images_bytes(pa.Table.from_pylist(found, schema.IMAGES), {}))
-    values = [
-        {
-            "image_id": f"s-000.tar/{key}",
-            "query_id": query_id,
-            "score": score,
-            "area": int(mask_hw.sum()),
-            "coverage": float(mask_hw.mean()),
-            "bbox": {"x": 0, "y": 0, "w": 0, "h": 0},
-            "height": mask_hw.shape[0],
-            "width": mask_hw.shape[1],
-            "counts": rle(mask_hw),
-            "image_height": SIDE,
-            "image_width": SIDE,
-        }
-        for key, query_id, score, mask_hw in rows
-    ]
-    body = parts.masks_bytes(pa.Table.from_pylist(values, schema.MASKS), {})
-    store.put(f"{layout.masks_folder(prompt_set.name)}/{name}", body)
-    return store.url
+def dataset(folder: Path, rows: list[tuple[str, str, float, np.ndarray]], images: str = "abc") -> str:
+    """A dataset with these masks for the pictures of ``truth``."""
+    return write_masks(folder, QUERIES, rows, images, folder / "truth")
 
 
 def score(found: TruthSet, url: str, keep_empty: bool = True, **settings: Any) -> Answers:
@@ -160,6 +134,45 @@ def test_given_masks_count_as_certain_probabilities_do() -> None:
         known = metrics.scores(thresholds=0.5, present_only=present_only)
         for measure in ("iou_fg", "iou_bin", "miou", "iou_per_image", "precision", "recall", "images_absent"):
             assert getattr(found, measure) == getattr(known, measure), measure
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5])
+def test_a_model_and_the_masks_it_gave_get_the_same_scores(
+    tmp_path: Path, checkpoint_dir: Path, threshold: float
+) -> None:
+    truth = TruthSet.of([write_scenes(str(tmp_path / "truth"), shards=1, images=4, seed=20_000_000)])
+    (shard,) = truth.shards
+    vocabulary = {name: thing for name, thing in survey(truth).vocabulary.items() if thing.kind in ("object", "part")}
+    checkpoint = checkpoints.load(str(checkpoint_dir))
+    engine = Engine(checkpoint.model, preprocessing=checkpoint.preprocessing, batch=2, decode_chunk=4)
+    job = Job("test", Asking("text", "first", ("{}",)), tuple(vocabulary.values()), True)
+    (metrics,) = Scorer(engine, checkpoint.preprocessing).score(truth, shard, [prepare(job, checkpoint, {})])
+
+    queries = [Query(thing.query_id, thing.kind, thing.texts[:1], ("{}",), threshold) for thing in job.things]
+    scenes = next(truth.scenes(shard))
+    pixels_bhwc = np.stack([decode(scene.image, checkpoint.preprocessing).pixels_hwc for scene in scenes])
+    logit = np.full(len(queries), np.log(threshold / (1 - threshold)), np.float32)
+    rows = []
+    for block in engine.segment(pixels_bhwc, engine.film(embed(queries, checkpoint)), logit):
+        masks_pn = np.unpackbits(block.bits_pn, axis=1, count=SIDE * SIDE, bitorder="little").astype(bool)
+        for image, query, high, mask_n in zip(
+            block.image_index_p, block.query_index_p, block.max_logit_p, masks_pn, strict=True
+        ):
+            score = float(1 / (1 + np.exp(-high)))
+            rows.append((f"{image:03d}", queries[query].query_id, score, mask_n.reshape(SIDE, SIDE).T))
+    url = write_masks(tmp_path, queries, rows, [f"{image:03d}" for image in range(4)], tmp_path / "truth")
+    answers = given.GivenMasks(url, vocabulary, True).score(truth, shard)
+
+    for kind in ("object", "part"):
+        for present_only in (False, True):
+            mine = metrics.scores(lambda asked, kind=kind: asked.kind == kind, threshold, present_only=present_only)
+            theirs = answers.scores(lambda asked, kind=kind: asked.kind == kind, present_only=present_only)
+            assert mine.recall is not None
+            assert mine.precision is not None
+            for measure in ("queries", "images_present", "images_absent", "absent_silent", "present_found"):
+                assert getattr(mine, measure) == getattr(theirs, measure), measure
+            for measure in ("iou_fg", "iou_bin", "miou", "iou_per_image", "precision", "recall", "ap_images"):
+                assert getattr(mine, measure) == pytest.approx(getattr(theirs, measure), abs=1e-4), measure
 
 
 def test_nothing_in_common_is_said(tmp_path: Path) -> None:

@@ -6,15 +6,16 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from clipseg_ray import cli, config
-from clipseg_ray.demo.vocabulary import VOCABULARY
+from clipseg_ray import cli
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.config import EvaluateConfig
-from clipseg_ray.pipeline import driver, evaluation
-from tests.evaluation.world import settings, write_scenes
+from clipseg_ray.pipeline import evaluation
+from clipseg_ray.queries.query import Query
+from tests.evaluation.world import box, entry, noise, settings, write, write_masks, write_scenes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -71,32 +72,35 @@ def test_the_job_scores_a_model_in_every_way_and_writes_its_tables(
     ]
 
 
-def test_a_model_and_its_masks_get_the_same_scores(scenes: Path, checkpoint_dir: Path, tmp_path: Path) -> None:
-    asked = [entry for entry in VOCABULARY if entry.kind in ("object", "part")]
-    table = tmp_path / "queries.jsonl"
-    table.write_text("\n".join(json.dumps({"query_id": e.query_id, "kind": e.kind, "text": e.texts[0]}) for e in asked))
-    outcome = driver.run(
-        config.parse(
-            {
-                "input": {"url": str(scenes / "test")},
-                "model": {"checkpoint": str(checkpoint_dir), "precision": "fp32"},
-                "queries": {"table": str(table)},
-                "masks": {"threshold": 0.4},
-                "output": {"url": str(tmp_path / "masks")},
-            }
-        )
+def test_the_job_scores_a_masks_dataset(scenes: Path, tmp_path: Path) -> None:
+    query = Query("chair", "object", ("chair",), ("{}",), 0.5)
+    rows = [(f"{image:03d}", "chair", 0.9, np.ones((48, 48), bool)) for image in range(3)]
+    url = write_masks(tmp_path, [query], rows, ["000", "001", "002"], scenes / "test")
+    write(
+        str(tmp_path / "chairs"),
+        [
+            (f"{image:03d}", noise(image), {"truth": [entry("chair", box(0, 0, 96, 48))], "height": 96, "width": 96})
+            for image in range(4)
+        ],
     )
-    assert outcome.code == 0, outcome.message
-    values = settings(scenes, checkpoint_dir, rows=ROWS, output={"url": str(tmp_path / "out")})
-    del values["tune"]
-    of_model = evaluation.evaluate(EvaluateConfig.parse({**values, "threshold": 0.4}))
-    del values["model"]
-    of_masks = evaluation.evaluate(EvaluateConfig.parse({**values, "masks": {"url": str(tmp_path / "masks")}}))
-    for mine, theirs in zip(of_model.rows, of_masks.rows, strict=True):
-        for measure in ("images_present", "images_absent", "absent_silent", "present_found"):
-            assert getattr(mine.scores, measure) == getattr(theirs.scores, measure), measure
-        for measure in ("iou_fg", "iou_bin", "miou", "iou_per_image", "precision", "recall", "ap_images"):
-            assert getattr(mine.scores, measure) == pytest.approx(getattr(theirs.scores, measure), abs=1e-4), measure
+    values = {
+        "truth": {"test": str(tmp_path / "chairs")},
+        "masks": {"url": url},
+        "rows": [{"name": "chairs"}],
+        "output": {"url": str(tmp_path / "out")},
+        "workers": {"max": 1},
+    }
+    with pytest.raises(UserError, match="masks for none of the truth's pictures: theirs are named like '/"):
+        evaluation.evaluate(EvaluateConfig.parse(values))
+    url = write_masks(tmp_path / "own", [query], rows, ["000", "001", "002"], tmp_path / "chairs")
+    report = evaluation.evaluate(EvaluateConfig.parse({**values, "masks": {"url": url}}))
+    assert report.rows[0].scores.iou_fg == 0.5
+    assert report.rows[0].scores.images_present == 3
+    assert (
+        "test: not counted, for the dataset has no masks of them: 1 pictures, and 0 queries of single"
+        in report.notes[1]
+    )
+    assert "masks as given" in report.markdown()
 
 
 def test_what_a_person_must_know_is_one_line_and_exit_code_2(

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 from pycocotools import mask as coco
 
 from clipseg_ray.demo.scenes import scene
 from clipseg_ray.demo.shards import sidecar
+from clipseg_ray.queries.prompt_set import PromptSet
+from clipseg_ray.queries.query import Query
+from clipseg_ray.results import layout, parts, record, schema
 from clipseg_ray.storage import Store
 
 SIDE = 96
@@ -74,5 +79,46 @@ def settings(folder: Path, checkpoint: Path, **changes: Any) -> dict[str, Any]:
         "model": {"checkpoint": str(checkpoint), "precision": "fp32"},
         "rows": [{"name": "objects", "kinds": ["object"]}],
         "output": {"url": str(folder / "out")},
+        "workers": {"max": 1},
         **changes,
     }
+
+
+def write_masks(
+    folder: Path,
+    queries: Sequence[Query],
+    rows: Sequence[tuple[str, str, float, np.ndarray]],
+    images: Sequence[str],
+    root: Path,
+) -> str:
+    """A masks dataset in which each (key, query_id, score, mask) stands, of the pictures ``images`` under ``root``."""
+    store = Store.of(str(folder / "masks"))
+    settings = {"root": str(root), "id_field": None}
+    record.create(store, record.DatasetRecord(settings, {}, {"keep_empty": True}, {}))
+    prompt_set = PromptSet.of(queries, np.zeros((len(queries), 4)))
+    sink = pa.BufferOutputStream()
+    pq.write_table(prompt_set.to_table(), sink)
+    store.put(layout.queries_file(prompt_set.name), bytes(sink.getvalue()))
+    about = {"shard": "0" * 16, "chunk": 0, "source_url": "x", "status": "ok"}
+    found = [{"image_id": f"s-000.tar/{key}", "key": key, **about} for key in images]
+    name = layout.part_name("0" * 16, 0)
+    store.put(f"images/{name}", parts.images_bytes(pa.Table.from_pylist(found, schema.IMAGES), {}))
+    values = [
+        {
+            "image_id": f"s-000.tar/{key}",
+            "query_id": query_id,
+            "score": score,
+            "area": int(mask_hw.sum()),
+            "coverage": float(mask_hw.mean()),
+            "bbox": {"x": 0, "y": 0, "w": 0, "h": 0},
+            "height": mask_hw.shape[0],
+            "width": mask_hw.shape[1],
+            "counts": rle(mask_hw),
+            "image_height": SIDE,
+            "image_width": SIDE,
+        }
+        for key, query_id, score, mask_hw in rows
+    ]
+    body = parts.masks_bytes(pa.Table.from_pylist(values, schema.MASKS), {})
+    store.put(f"{layout.masks_folder(prompt_set.name)}/{name}", body)
+    return store.url

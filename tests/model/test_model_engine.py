@@ -14,6 +14,7 @@ from clipseg_ray.demo.checkpoint import write_checkpoint
 from clipseg_ray.masks.threshold import pack
 from clipseg_ray.model.checkpoint import load
 from clipseg_ray.model.embedding import normalise
+from clipseg_ray.model.encoding import Encoding
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.program import Program
 
@@ -150,10 +151,8 @@ def test_pairs_cost_and_give_their_own_rows_only(demo, inputs, monkeypatch):
     film, thresholds = engine.film(conditionals), np.zeros(7)
     everything = _collect(engine.segment(pixels, film, thresholds))
     encoded = []
-    original = Engine._encode_batch
-    monkeypatch.setattr(
-        Engine, "_encode_batch", lambda self, up, count: encoded.append(count) or original(self, up, count)
-    )
+    original = Encoding._encode
+    monkeypatch.setattr(Encoding, "_encode", lambda self, up, count: encoded.append(count) or original(self, up, count))
     pairs = (np.array([4, 1, 4, 1, 1]), np.array([0, 6, 3, 2, 5]))
     rows = _collect(engine.segment(pixels, film, thresholds, pairs=pairs))
     assert sum(encoded) == 2

@@ -1,21 +1,54 @@
-"""The fused feed-forward kernel, run by Triton's interpreter on the CPU, against PyTorch's operations."""
+"""The fused feed-forward kernel without a GPU: what it computes, in Triton's interpreter, and that it compiles."""
 
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-_CHECK = """
 import torch
-from types import SimpleNamespace
+
+from clipseg_ray.model import feedforward_kernel
+from clipseg_ray.model.engine import Engine
+from tests.model.simulated_cuda import SimulatedCuda
+
+_needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None,
+    reason="triton is not installed (PyTorch's CPU wheels lack it): pip install triton==3.7.1",
+)
+
+_EXACTNESS = """
+import numpy as np
+import torch
 from torch import nn
-from transformers.models.clipseg.modeling_clipseg import CLIPSegDecoderLayer
 from transformers import CLIPSegVisionConfig
+from transformers.models.clipseg.modeling_clipseg import CLIPSegDecoderLayer
+from triton import language as tl
+from triton.runtime import interpreter
 from clipseg_ray.model.feedforward_kernel import FusedFeedForward
 from clipseg_ray.model.layers import DecoderBlock
+
+# The interpreter multiplies the bit patterns of bfloat16 as integers, and loses the carry where it rounds to it.
+def widened(handle):
+    if handle.dtype != tl.bfloat16:
+        return handle.data
+    return torch.from_numpy(handle.data.view(np.int16)).view(torch.bfloat16).float().numpy()
+
+def dot(self, a, b, d, input_precision, max_num_imprecise_acc):
+    product = np.matmul(widened(a), widened(b), dtype=np.float32)
+    return interpreter.TensorHandle(product + d.data, d.dtype.scalar)
+
+original = interpreter._convert_float
+def convert(data, source, target, rounding):
+    if (source, target) == (tl.float32, tl.bfloat16):
+        values = torch.from_numpy(np.ascontiguousarray(data).view(np.float32))
+        return values.to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
+    return original(data, source, target, rounding)
+
+interpreter.InterpreterBuilder.create_dot = dot
+interpreter._convert_float = convert
 
 torch.manual_seed(0)
 for width, hidden, rows in ((64, 2048, 300), (64, 128, 128), (16, 64, 1), (128, 192, 129)):
@@ -26,8 +59,7 @@ for width, hidden, rows in ((64, 2048, 300), (64, 128, 128), (16, 64, 1), (128, 
     source = CLIPSegDecoderLayer(config)
     for parameter in source.parameters():
         nn.init.normal_(parameter, std=0.5 if parameter.ndim == 1 else 2 * parameter.shape[1] ** -0.5)
-    # Not bfloat16: the interpreter multiplies its bit patterns as integers.
-    for dtype, tolerance in ((torch.float32, 2e-5), (torch.float16, 8e-3)):
+    for dtype, tolerance in ((torch.float32, 2e-5), (torch.float16, 8e-3), (torch.bfloat16, 6e-2)):
         block = DecoderBlock(source).to(dtype)
         assert FusedFeedForward.supports(block)
         x = torch.randn(3, rows, width).to(dtype)
@@ -45,17 +77,102 @@ config._attn_implementation = "sdpa"
 assert not FusedFeedForward.supports(DecoderBlock(CLIPSegDecoderLayer(config)))
 """
 
+_COMPILES = """
+import re
+import subprocess
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from clipseg_ray.model import feedforward_kernel as kernel
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="triton is not installed (PyTorch's CPU wheels lack it)"
-)
-def test_the_kernel_equals_pytorch_in_the_interpreter():
+arrays = ("x_ptr", "w1_ptr", "b1_ptr", "w2_ptr", "b2_ptr", "gamma_ptr", "beta_ptr", "out_ptr")
+constants = {"D": 64, "H": 2048, "ROWS": kernel._ROWS, "HIDDEN": kernel._HIDDEN}
+options = {"num_warps": kernel._WARPS, "num_stages": kernel._STAGES}
+for capability, kind in ((80, "bf16"), (90, "bf16"), (90, "fp16")):
+    types = {name: f"*{kind}" for name in arrays} | {"rows": "i32", "eps": "fp32"}
+    source = ASTSource(
+        fn=kernel._kernel,
+        signature=types | dict.fromkeys(constants, "constexpr"),
+        constexprs=constants,
+        attrs={(place,): [["tt.divisibility", 16]] for place in range(len(arrays))},
+    )
+    ptx = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options).asm["ptx"]
+    name = f"sm_{capability}{'a' if capability == 90 else ''}"
+    report = subprocess.run(
+        [triton.knobs.nvidia.ptxas.path, "-v", f"--gpu-name={name}", "-", "-o", "/dev/null"],
+        input=ptx, capture_output=True, text=True, check=True,
+    ).stderr
+    print(name, kind, report)
+    assert re.search(r" 0 bytes spill stores, 0 bytes spill loads", report), report
+"""
+
+
+def _run(code, **environment):
     # A process of its own: Triton reads TRITON_INTERPRET when it is imported.
     result = subprocess.run(
-        [sys.executable, "-c", _CHECK],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
+
+
+@_needs_triton
+def test_the_kernel_equals_pytorch_in_the_interpreter():
+    _run(_EXACTNESS, TRITON_INTERPRET="1")
+
+
+@_needs_triton
+def test_the_kernel_compiles_for_ampere_and_hopper_without_spilling_registers():
+    _run(_COMPILES)
+
+
+class _Pretended(torch.nn.Module):
+    """In the kernel's place: PyTorch's operations, out by `error`."""
+
+    error: float | Exception = 0.0
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = [block]
+
+    @staticmethod
+    def supports(block):
+        return True
+
+    def forward(self, x):
+        if isinstance(self.error, Exception):
+            raise self.error
+        (block,) = self.block
+        return block.norm2(x + block.feedforward(x)) + self.error
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "error", "used", "says"),
+    [
+        ("bf16", (9, 0), 0.0, True, ""),
+        ("fp16", (8, 0), 0.0, True, ""),
+        ("bf16", (7, 5), 0.0, False, ""),
+        ("fp32", (9, 0), 0.0, False, ""),
+        ("bf16", (9, 0), 1.0, False, "off by"),
+        ("bf16", (9, 0), RuntimeError("no C compiler"), False, "no C compiler"),
+    ],
+)
+def test_the_kernel_is_chosen_by_rule(demo, monkeypatch, caplog, precision, capability, error, used, says):
+    monkeypatch.setattr(feedforward_kernel, "FusedFeedForward", _Pretended)
+    monkeypatch.setattr(_Pretended, "error", error)
+    with SimulatedCuda(monkeypatch), caplog.at_level(logging.WARNING):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        engine = Engine(
+            demo.model,
+            preprocessing=demo.preprocessing,
+            device="cuda",
+            precision=precision,
+            batch=1,
+            decode_chunk=1,
+        )
+        fused = [block.fused is not None for block in engine._decoding._logits._function.blocks]
+    assert fused == [used] * 3
+    assert [says in record.getMessage() for record in caplog.records] == [True] * bool(says)

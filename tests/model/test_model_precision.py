@@ -5,12 +5,20 @@ from clipseg_ray.model import precision
 from clipseg_ray.model.precision import default_batching, resolve_precision
 
 
-@pytest.mark.parametrize(("amx", "chosen"), [(True, "bf16"), (False, "fp32")])
-def test_auto_on_a_cpu_asks_for_amx_and_says_so(monkeypatch, amx, chosen):
-    monkeypatch.setattr(precision, "has_amx", lambda: amx)
+@pytest.mark.parametrize(
+    ("flags", "chosen", "why"),
+    [
+        ({"amx_tile", "amx_bf16", "avx512f", "avx512_bf16"}, "bf16", "has AMX"),
+        ({"avx512f", "avx512_bf16"}, "bf16", "AVX-512 BF16"),
+        ({"avx512f", "amx_tile"}, "fp32", "neither AMX nor"),
+        (set(), "fp32", "neither AMX nor"),
+    ],
+)
+def test_auto_on_a_cpu_asks_for_bf16_instructions_and_says_so(monkeypatch, flags, chosen, why):
+    monkeypatch.setattr(precision, "_flags", lambda: frozenset(flags))
     decided, reason = resolve_precision("auto", "cpu")
     assert decided == chosen
-    assert "AMX" in reason
+    assert why in reason
 
 
 def test_auto_on_a_gpu_is_bf16():

@@ -74,7 +74,7 @@ def settings(source: str, output: str, checkpoint: Path, table: str, **sections:
     values: dict[str, Any] = {
         "input": {"url": source, "chunk_images": 2},
         "output": {"url": output},
-        "model": {"checkpoint": str(checkpoint)},
+        "model": {"checkpoint": str(checkpoint), "precision": "fp32"},
         "queries": {"table": table},
         "pool": {"max": 1},
     }

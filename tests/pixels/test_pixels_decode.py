@@ -11,7 +11,8 @@ from PIL import Image
 from transformers.image_utils import load_image
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from clipseg_ray.pixels.decode import MAX_PIXELS, Picture, PictureError, decode
+from clipseg_ray.pixels.decode import Picture, PictureError, decode
+from clipseg_ray.pixels.opening import MAX_PIXELS
 
 # pytest puts its own warning filters before those of the decoder.
 pytestmark = [pytest.mark.filterwarnings("ignore:::PIL")]

@@ -188,11 +188,17 @@ def test_unknown_shipped_table():
 
 
 def test_shipped_tables():
-    assert shipped_tables() == ["affordances", "coco_objects", "properties"]
+    assert shipped_tables() == ["affordances", "coco_objects", "demo", "properties"]
     tables = {name: load_queries(f"builtin:{name}", None, 0.5) for name in shipped_tables()}
+    demo = tables.pop("demo")
     every = [query for queries in tables.values() for query in queries]
     assert len({query.query_id for query in every}) == len(every)
     assert len({query.digest() for query in every}) == len(every)
+    known = {(query.query_id, query.texts) for query in every}
+    assert {
+        (query.query_id, query.texts) for query in demo if query.kind in ("affordance", "attribute", "part")
+    } <= known
+    assert {"picture prompt", "hybrid"} <= {query.kind for query in demo}
     assert len(tables["coco_objects"]) == 80
     own = [query for query in every if query.columns.get("source") == "own"]
     assert len(own) >= 150

@@ -1,0 +1,100 @@
+"""Mask algebra in Polars: importing this gives expressions the namespace ``mask``.
+
+    import clipseg_ray.polars
+    frame.with_columns(iou=pl.col("counts").mask.iou("counts_right"))
+
+What each operation computes is in :mod:`clipseg_ray.masks.algebra`; the expression it is called on is ``counts``, other
+arguments are column names, expressions or numbers. Two masks of a row must be of one size; a null gives null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from clipseg_ray.masks import algebra, moving
+
+Argument = str | int | float | pl.Expr
+
+_BOX = pl.Struct(dict.fromkeys("xywh", pl.Int32))
+_POINT = pl.Struct({"x": pl.Float64, "y": pl.Float64})
+
+
+@pl.api.register_expr_namespace("mask")
+class MaskNamespace:
+    """Operations on a column of COCO run lengths."""
+
+    def __init__(self, counts: pl.Expr) -> None:
+        self._counts = counts
+
+    def area(self) -> pl.Expr:
+        """Pixels inside."""
+        return self._call(algebra.area, pl.Int64)
+
+    def bbox(self, height: Argument = "height") -> pl.Expr:
+        """x, y, w, h as COCO."""
+        return self._call(algebra.bbox, _BOX, height)
+
+    def centroid(self, height: Argument = "height") -> pl.Expr:
+        """Mean column and row of the pixels inside."""
+        return self._call(algebra.centroid, _POINT, height)
+
+    def iou(self, other: Argument) -> pl.Expr:
+        """Intersection over union."""
+        return self._call(algebra.iou, pl.Float64, other)
+
+    def overlap(self, other: Argument) -> pl.Expr:
+        """Pixels inside both."""
+        return self._call(algebra.overlap, pl.Int64, other)
+
+    def union(self, other: Argument) -> pl.Expr:
+        """counts of the pixels inside either."""
+        return self._call(algebra.union, pl.String, other)
+
+    def intersection(self, other: Argument) -> pl.Expr:
+        """counts of the pixels inside both."""
+        return self._call(algebra.intersection, pl.String, other)
+
+    def difference(self, other: Argument) -> pl.Expr:
+        """counts of the pixels inside and not inside the other."""
+        return self._call(algebra.difference, pl.String, other)
+
+    def union_all(self) -> pl.Expr:
+        """counts of the pixels inside any mask of a list, as ``group_by(…).agg("counts")`` makes it."""
+        return self._call(algebra.union_all, pl.String)
+
+    def box_coverage(self, height: Argument, x: Argument, y: Argument, w: Argument, h: Argument) -> pl.Expr:
+        """The share of a box's pixels that are inside."""
+        return self._call(algebra.box_coverage, pl.Float64, height, x, y, w, h)
+
+    def resize(self, height: Argument, width: Argument, new_height: Argument, new_width: Argument) -> pl.Expr:
+        """counts at another size."""
+        return self._call(algebra.resize, pl.String, height, width, new_height, new_width)
+
+    def decode(self, height: Argument = "height", width: Argument = "width") -> pl.Expr:
+        """Pixels row by row, one byte each, 1 inside."""
+        return self._call(algebra.pixels, pl.Binary, height, width)
+
+    def rethreshold(self, threshold: Argument, height: Argument = "height", width: Argument = "width") -> pl.Expr:
+        """Of a column ``heat``: counts at another threshold."""
+
+        def call(heat: Any, height: Any, width: Any, threshold: Any) -> pa.Array:
+            return moving.rethreshold(heat, height, width, threshold)
+
+        return self._call(call, pl.String, height, width, threshold)
+
+    def _call(self, function: Any, returns: Any, *arguments: Argument) -> pl.Expr:
+        def run(columns: Sequence[pl.Series]) -> pl.Series:
+            rows = len(columns[0])
+            whole = [column if len(column) == rows else column.new_from_index(0, rows) for column in columns]
+            found = function(*(column.to_arrow() for column in whole))
+            return pl.Series(columns[0].name, found, dtype=returns)
+
+        others = [
+            pl.col(each) if isinstance(each, str) else each if isinstance(each, pl.Expr) else pl.lit(each)
+            for each in arguments
+        ]
+        return pl.map_batches([self._counts, *others], run, return_dtype=returns)

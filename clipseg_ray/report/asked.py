@@ -1,0 +1,111 @@
+"""What was asked in a dataset: its queries, in an order that later runs only add to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.queries.reading import Rows
+from clipseg_ray.queries.selection import select
+from clipseg_ray.results import layout, sets
+from clipseg_ray.storage import Store, plain_errors
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One query of a dataset, or all phrases that came with the images under one field.
+
+    number: from 1, in the order the prompt sets came to be and by ``query_id`` within a set, so that a query keeps
+    its number when a later run adds others; phrases take none, each gets its own. from_images: whether this stands
+    for phrases that came with the images; ``query_id`` is then ``from:<field>``, which no mask has. supports: rows
+    of the query's pictures (url, height, width, counts). columns: the query table's further columns.
+    """
+
+    number: int
+    query_id: str
+    prompt_set: str
+    kind: str
+    texts: tuple[str, ...]
+    templates: tuple[str, ...]
+    threshold: float
+    supports: tuple[dict[str, Any], ...]
+    mode: str | None
+    alpha: float | None
+    concept: tuple[str, ...]
+    columns: dict[str, Any]
+    from_images: bool
+
+    @property
+    def words(self) -> str:
+        """What is asked, in a line: the texts, the pictures' names."""
+        if self.from_images:
+            return f"each image's own phrases ({self.query_id.removeprefix('from:')})"
+        pictures = [f"[{support['url'].rpartition('/')[2]}]" for support in self.supports]
+        return " | ".join([*self.texts, *pictures])
+
+
+def read(store: Store) -> list[Asked]:
+    """Every query of the dataset, in the order of their numbers."""
+    found: list[Asked] = []
+    number = 0
+    for record in sets.read(store):
+        path = layout.queries_file(record.name)
+        with plain_errors(store.url):
+            if not store.exists(path):
+                continue  # claimed by a run that has not embedded it yet: there are no masks either
+            table = pq.read_table(pa.BufferReader(store.get(path)))
+        phrases = {query_id for query_id, definition in record.definitions.items() if "from" in definition}
+        for row in sorted(table.drop_columns(["conditional"]).to_pylist(), key=lambda row: row["query_id"]):
+            from_images = row["query_id"] in phrases
+            number += not from_images
+            found.append(
+                Asked(
+                    number=0 if from_images else number,
+                    query_id=row["query_id"],
+                    prompt_set=record.name,
+                    kind=row["kind"],
+                    texts=tuple(row["texts"]),
+                    templates=tuple(row["templates"]),
+                    threshold=row["threshold"],
+                    supports=tuple(row["supports"]),
+                    mode=row["mode"],
+                    alpha=row["alpha"],
+                    concept=tuple(row["concept"]),
+                    columns=json.loads(row["columns"]),
+                    from_images=from_images,
+                )
+            )
+    return found
+
+
+def chosen(asked: Sequence[Asked], where: str | None) -> list[Asked]:
+    """Those for which a SQL condition over the query table's columns holds; all of them without one.
+
+    Raises UserError for a condition that DuckDB refuses or that holds for none.
+    """
+    rows = tuple(
+        {
+            **query.columns,
+            "query_id": query.query_id,
+            "kind": query.kind,
+            "text": list(query.texts),
+            "template": list(query.templates),
+            "image": [support["url"] for support in query.supports],
+            "mode": query.mode,
+            "alpha": query.alpha,
+            "threshold": query.threshold,
+            "concept": list(query.concept),
+        }
+        for query in asked
+    )
+    columns = tuple(dict.fromkeys(column for row in rows for column in row))
+    found = [asked[index] for index in select(Rows("the dataset's queries", "", columns, rows), where)]
+    if not found:
+        raise UserError(f"--where {where}: holds for none of the dataset's {len(asked)} queries; loosen it")
+    return found

@@ -1,0 +1,239 @@
+"""The dataset card: ``README.md`` in the output, for people, and its head for the Hugging Face hub.
+
+Written at the end of a run, from the dataset alone; ``clipseg-ray card OUTPUT`` writes it again.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from clipseg_ray.report import facts
+from clipseg_ray.report.asked import Asked
+from clipseg_ray.report.facts import Facts
+from clipseg_ray.results import layout
+from clipseg_ray.storage import Store, plain_errors
+
+OURS = "<!-- clipseg-ray rewrites this file at the end of each run. Delete this line to keep it as it is. -->"
+
+WEIGHTS = (
+    "Masks come from the weights named above, whose licence is theirs. Of the released CLIPSeg weights "
+    "(`CIDAS/clipseg-*`) the authors say that the MIT licence of their code does not cover them (research use); the "
+    "hub page says Apache-2.0. The pictures, which are not in this dataset, keep their own licence."
+)
+
+_LOADING = """\
+Paths are relative to this folder.
+
+```sql
+-- DuckDB: where each query was found, without reading a mask
+SELECT query_id, count(*) FILTER (area > 0) AS found_in, avg(coverage) AS coverage
+FROM 'masks/*/*.parquet' GROUP BY query_id ORDER BY found_in DESC;
+```
+```python
+pl.scan_parquet("masks/**/*.parquet")           # Polars
+pd.read_parquet("masks")                        # pandas
+spark.read.parquet("masks")                     # Spark
+load_dataset("parquet", data_files="masks/*/*.parquet")   # Hugging Face datasets
+pycocotools.mask.decode({"size": [row["height"], row["width"]], "counts": row["counts"]})   # uint8 [height, width]
+```"""
+
+
+_CONFIGS = (
+    {"config_name": "masks", "data_files": "masks/*/*.parquet", "default": True},
+    {"config_name": "images", "data_files": "images/*.parquet"},
+    {"config_name": "queries", "data_files": "queries/*.parquet"},
+)
+
+
+def write(store: Store) -> bool:
+    """Put the card of the dataset at ``store``; False, and nothing is written, where somebody made it their own.
+
+    Raises UserError where no dataset is, or one without images.
+    """
+    with plain_errors(store.url):
+        if store.exists(layout.CARD) and OURS not in store.get(layout.CARD).decode(errors="replace"):
+            return False
+        with facts.gather(store) as (found, _):
+            store.put(layout.CARD, text(found).encode())
+    return True
+
+
+def text(found: Facts) -> str:
+    """The card in Markdown."""
+    sections = [
+        front_matter(found.name, found.masks, _CONFIGS),
+        OURS,
+        f"# {plain(found.name)}",
+        _opening(found),
+        "## Made from",
+        origin(found),
+        "## Tables",
+        _tables(found),
+        "## Queries",
+        queries(found, found.queries),
+        "## Images without masks",
+        _failures(found),
+        "## Loading",
+        _LOADING,
+        "## Known limits",
+        limits(found),
+        "## Licences",
+        WEIGHTS,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def plain(value: str) -> str:
+    """Any text as it reads, on one line: nothing in it is Markdown or HTML."""
+    escaped = html.escape(" ".join(value.split()), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", escaped)
+
+
+def percent(share: float) -> str:
+    """A share of 1 as per cent, in two figures: ``0.012 %``, ``4.5 %``, ``87 %``."""
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
+
+
+def front_matter(name: str, rows: int, configs: Sequence[Mapping[str, Any]]) -> str:
+    """The card's head for the hub: YAML between dashes."""
+    head: dict[str, Any] = {
+        "pretty_name": name,
+        "task_categories": ["image-segmentation"],
+        "tags": ["clipseg", "coco-rle", "clipseg-ray"],
+        "size_categories": [_size_category(rows)],
+        "configs": [dict(config) for config in configs],
+    }
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---"
+
+
+def _size_category(rows: int) -> str:
+    """The hub's name for a number of rows."""
+    bounds = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
+    bounds += [(10**8, "10M<n<100M"), (10**9, "100M<n<1B")]
+    return next((name for bound, name in bounds if rows < bound), "n>1B")
+
+
+def _opening(found: Facts) -> str:
+    grid = "each image's own size" if found.record.masks["size"] == "image" else f"a grid of {_side(found)} pixels"
+    text = (
+        f"CLIPSeg masks of {found.images:,} images for {len(found.queries)} queries: {found.masks:,} rows, "
+        f"{found.found:,} of them with a mask that is not empty, on {grid}. A row is one (image, query): score, area, "
+        "coverage, box, and the mask as COCO run lengths."
+    )
+    if found.missing:
+        text += f"\n\n**Incomplete:** {'; '.join(found.missing)}. Running the job again goes on where it stopped."
+    return text
+
+
+def _side(found: Facts) -> str:
+    size = found.record.model["preprocessing"]["size"]
+    return f"{size}×{size}"
+
+
+def origin(found: Facts) -> str:
+    """Model, input and how it was computed, as a table."""
+    model, compute, source = found.record.model, found.record.compute, found.record.input
+    revision = f", revision `{model['revision']}`" if model["revision"] else ""
+    rows = [
+        ("model", f"{plain(model['checkpoint'])}{revision}"),
+        ("weights (SHA-256)", f"`{model['weights_sha256']}`"),
+        ("input", f"{plain(source['root'])} ({source['format']}, {found.shards:,} shards)"),
+        ("pictures", f"squashed to {_side(found)} pixels, decoded {source['decode']}"),
+        ("computed", f"{compute['precision']} on {compute['device']}{', compiled' if compute['compile'] else ''}"),
+        ("fingerprint", f"`{found.record.fingerprint}`: of everything that changes a mask"),
+    ]
+    if found.last_run:
+        versions = found.last_run["versions"]
+        named = ", ".join(f"{name} {versions[name]}" for name in ("clipseg-ray", "torch", "transformers"))
+        rows.append(("last run", f"{found.last_run['run_id']} ({found.last_run['state']}), {named}"))
+    for key in ("limit", "sample"):
+        if source[key] is not None:
+            rows.append((f"input.{key}", f"{source[key]:,} images" + (f", seed {source['seed']}" * (key == "sample"))))
+    return table(("", ""), rows)
+
+
+def _tables(found: Facts) -> str:
+    empty = "" if found.record.masks["keep_empty"] else " that has a mask (empty ones were not kept)"
+    rows = [
+        ("`masks/prompt_set=*/*.parquet`", f"one row per (image, query){empty}", f"{found.masks:,}"),
+        ("`images/*.parquet`", "one row per input image; `status` says why one has no masks", f"{found.images:,}"),
+        ("`queries/*.parquet`", "the queries with their thresholds and conditionals", f"{len(found.queries):,}"),
+    ]
+    return table(("files", "", "rows"), rows) + "\n\nEvery column is described in the Parquet schemas themselves."
+
+
+def queries(found: Facts, shown: Sequence[Asked]) -> str:
+    """These queries and what they found, as a table."""
+    header = ("query", "kind", "asked", "threshold", "images", "found in", "coverage", "score")
+    intro = (
+        "Coverage of the masks that are not empty and greatest probability (score) over all images: "
+        "5 %, **50 %** and 95 % quantiles."
+    )
+    return f"{intro}\n\n{table(header, [_query_row(found, query) for query in shown])}"
+
+
+def _query_row(found: Facts, query: Asked) -> tuple[str, ...]:
+    numbers = found.of(query)
+    share = f" ({numbers.found / numbers.images:.0%})" if numbers.images else ""
+    return (
+        plain(query.query_id),
+        plain(query.kind),
+        plain(query.words),
+        f"{query.threshold:g}",
+        f"{numbers.images:,}",
+        f"{numbers.found:,}{share}",
+        _quantiles([percent(value) for value in numbers.coverage_quantiles.values()] if numbers.found else []),
+        _quantiles([f"{value:.2f}" for value in numbers.score_quantiles.values()]),
+    )
+
+
+def _quantiles(values: list[str]) -> str:
+    return f"{values[0]} · **{values[1]}** · {values[2]}" if values else "–"
+
+
+def _failures(found: Facts) -> str:
+    bad = {status: count for status, count in found.statuses.items() if status != "ok"}
+    if not bad:
+        return "None: every image could be read."
+    counts = ", ".join(f"{count:,} {plain(status)}" for status, count in bad.items())
+    rows = [(plain(image_id), plain(status), plain(error or "")) for image_id, status, error in found.failures]
+    more = sum(bad.values()) - len(rows)
+    rest = f"\n\n… and {more:,} more: `SELECT * FROM 'images/*.parquet' WHERE status <> 'ok'`." if more > 0 else ""
+    return f"{sum(bad.values()):,} of {found.images:,}: {counts}.\n\n{table(('image', 'status', 'error'), rows)}{rest}"
+
+
+def limits(found: Facts) -> str:
+    """What a reader must know before trusting the masks, as a list."""
+    lines = [
+        "CLIPSeg sees every picture squashed to a square in patches of 16 pixels; thin and small things are lost, "
+        "outlines are soft.",
+        "`score` is the greatest probability on the model's grid: how sure the model is of its best pixel, not how "
+        "good the mask is. It is not calibrated; compare within a query, not across queries.",
+        "A mask says where the model's probability is above the query's threshold, also where nothing that was asked "
+        "for is in the picture.",
+    ]
+    if found.record.masks["size"] == "model":
+        lines.append("Areas and boxes are in pixels of the grid, not of the image: scale them by image_width / width.")
+    if not found.record.masks["keep_empty"]:
+        lines.append("Empty masks were not kept: a missing row does not tell 'asked and absent' from 'not asked'.")
+    if "rethresholded" in found.record.masks:
+        lines.append(
+            "Thresholds were moved after the run, over small probability maps: masks are near those of a run at the "
+            "thresholds above, not the same."
+        )
+    if found.record.compute["precision"] != "fp32":
+        lines.append(
+            f"Computed in {found.record.compute['precision']}: pixels near the threshold may differ from fp32."
+        )
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table; cells are Markdown."""
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,66 @@
+"""Many small files into one folder: their names, and writing them a few at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from urllib.parse import quote
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.storage import Store, plain_errors
+
+_AT_ONCE = 8
+_LONGEST = 200  # bytes of one name; file systems allow 255, and an extension follows
+_KEPT = " ()[]{}+=@,;!'&$"
+
+
+def name_of(image_id: str, extension: str) -> str:
+    """A path below the export for an image: its id and ``extension`` (with the dot).
+
+    Folders of the id stay folders; characters no file system likes are percent-encoded, and a name over 200 bytes is
+    cut and ends in a hash of the id. Different ids give different names.
+    """
+    segments = []
+    for segment in image_id.split("/"):
+        safe = quote(segment, safe=_KEPT)
+        if segment.strip(".") == "":  # none, or "." and "..", which would lead elsewhere
+            safe = "%2E" * len(segment) or "%"
+        if len(safe) > _LONGEST:
+            safe = f"{safe[: _LONGEST - 17]}-{hashlib.sha256(image_id.encode()).hexdigest()[:16]}"
+        segments.append(safe)
+    return "/".join(segments) + extension
+
+
+class Files:
+    """Puts files into a folder, a few at once and never more than those in memory; errors come at the next call."""
+
+    def __init__(self, destination: str) -> None:
+        self.store = Store.of(destination)
+        with plain_errors(self.store.url):
+            present = next(iter(self.store.list()), None)
+        if present is not None:
+            raise UserError(f"{self.store.url}: not empty (it has {present.path}); export into a new or empty folder")
+        self._pool = ThreadPoolExecutor(_AT_ONCE)
+        self._under_way: deque[Future[None]] = deque()
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write one file, now or soon."""
+        if len(self._under_way) >= _AT_ONCE:
+            self._settle()
+        self._under_way.append(self._pool.submit(self.store.put, name, data))
+
+    def _settle(self) -> None:
+        with plain_errors(self.store.url):
+            self._under_way.popleft().result()
+
+    def __enter__(self) -> Files:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            while kind is None and self._under_way:
+                self._settle()
+        finally:
+            self._pool.shutdown(cancel_futures=True)

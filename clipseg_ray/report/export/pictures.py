@@ -1,0 +1,54 @@
+"""The pictures of an export, and an account of those that could not be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.results.pictures import Pictures
+from clipseg_ray.storage import Store
+
+
+class Fetched:
+    """Encoded pictures, chunk by chunk. Single ones may be gone; an input that is gone ends the export."""
+
+    def __init__(self, store: Store) -> None:
+        self._pictures = Pictures(store)
+        self._missing = 0
+        self._first = ""
+
+    def pictures(self, images: pa.Table) -> Iterator[bytes | None]:
+        """The picture of each row of the images table, a few in memory at a time; None for one that cannot be had.
+
+        Raises UserError when there are several and none can be had.
+        """
+        had = 0
+        last: Exception | None = None
+        for found in self._pictures.fetch(images):
+            if isinstance(found, Exception):
+                self.refuse(found)
+                last = found
+                yield None
+            else:
+                had += 1
+                yield found
+        if last is not None and not had and len(images) > 1:
+            raise UserError(f"none of {len(images)} pictures can be had ({_brief(last)}); is the input where it was?")
+
+    def refuse(self, why: Exception) -> None:
+        """Count one more that is left out."""
+        self._missing += 1
+        self._first = self._first or _brief(why)
+
+    @property
+    def left_out(self) -> str:
+        """For the end of a sentence: how many were left out, and why the first; empty when none was."""
+        if not self._missing:
+            return ""
+        return f"; {self._missing:,} pictures could not be had and were left out (the first: {self._first})"
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

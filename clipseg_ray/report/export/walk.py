@@ -1,0 +1,177 @@
+"""A dataset image by image, a chunk at a time: every image with all its masks, under numbers that stay.
+
+The numbers: an image's is its place in the frozen listing (shards in the order they were first listed, then their
+images in order), a query's is ``Asked.number``. Runs that add images or queries add numbers and change none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.report import asked
+from clipseg_ray.report.asked import Asked
+from clipseg_ray.results import inputs, layout, record, schema
+from clipseg_ray.results.parts import PartIndex
+from clipseg_ray.results.record import DatasetRecord
+from clipseg_ray.storage import Store, explain, get_many, plain_errors
+
+PHRASES_FROM = 1_000_001
+"""The first number of a phrase that came with the images; they are numbered as they first appear."""
+
+PHRASES_MOST = 8_999_999
+
+_MASK_COLUMNS = [
+    "image_id", "query_id", "query_text", "score", "score_mean", "area", "height", "width", "counts",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Category:
+    """One thing that masks are of: a query, or one phrase that came with the images, whose ``query_id`` is a hash."""
+
+    number: int
+    query_id: str
+    words: str
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """The query's id, or the phrase."""
+        return self.query_id if self.number < PHRASES_FROM else self.words
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Images in order and what was found in them.
+
+    images: rows of the images table with status ok, and ``number``. masks: rows of the masks table whose area is not
+    0, and ``image`` (index in ``images``) and ``category`` (number), sorted by these two, each pair once. absent: for
+    each image the ids of the queries whose mask is empty, as far as the dataset keeps empty masks.
+    """
+
+    images: pa.Table
+    masks: pa.Table
+    absent: list[list[str]]
+
+
+@dataclass
+class Walk:
+    """One pass over the chosen queries of a dataset. Raises UserError where there is none.
+
+    ``where`` is a SQL condition over the query table's columns. ``categories`` holds the chosen queries in the order
+    of their numbers, and gains phrases as they appear.
+    """
+
+    store: Store
+    where: str | None = None
+    record: DatasetRecord = field(init=False)
+    categories: dict[str, Category] = field(init=False)
+    total: int = field(init=False)
+    """Chunks there are."""
+    has_phrases: bool = field(init=False)
+    lacking: int = field(init=False, default=0)
+    """Parts of masks that were not there, so far: their chunks have not been run yet."""
+
+    def __post_init__(self) -> None:
+        made = record.read(self.store)
+        if made is None:
+            raise UserError(f"{self.store.url}: no dataset here (no {layout.DATASET}); check the URL")
+        self.record = made
+        queries = asked.chosen(asked.read(self.store), self.where)
+        with plain_errors(self.store.url):
+            self._index = PartIndex.listed(self.store, [layout.IMAGES])
+            self._shards, _ = inputs.read(self.store)
+        self.total = self._index.count(layout.IMAGES)
+        self.categories = {
+            query.query_id: Category(query.number, query.query_id, query.words, query.kind)
+            for query in queries
+            if not query.from_images
+        }
+        self.has_phrases = any(query.from_images for query in queries)
+        self._folders = _folders(queries)
+        self._phrases = 0
+
+    def __iter__(self) -> Iterator[Chunk]:
+        number = 1
+        for shard in self._shards:
+            bits = self._index.bits(layout.IMAGES, shard.shard_id)
+            for chunk in (place for place in range(bits.bit_length()) if bits >> place & 1):
+                images, masks = self._read(layout.part_name(shard.shard_id, chunk))
+                numbered = images.append_column("number", pa.array(range(number, number + len(images)), pa.int64()))
+                number += len(images)
+                yield self._chunk(numbered.filter(pc.equal(numbered["status"], "ok")), masks)
+
+    def _read(self, name: str) -> tuple[pa.Table, pa.Table]:
+        """A chunk's images, and its masks of all chosen queries."""
+        paths = [f"{layout.IMAGES}/{name}", *(f"{folder}/{name}" for folder in self._folders)]
+        first, *rest = get_many([self.store.url_of(path) for path in paths])
+        images, found = self._parsed(first), [self._parsed(part, _MASK_COLUMNS) for part in rest]
+        assert images is not None
+        masks = [
+            part if ids is None else part.filter(pc.is_in(part["query_id"], pa.array(ids, pa.string())))
+            for part, ids in zip(found, self._folders.values(), strict=True)
+            if part is not None
+        ]
+        return images, pa.concat_tables([*masks, schema.MASKS.empty_table().select(_MASK_COLUMNS)])
+
+    def _parsed(self, part: bytes | Exception, columns: Sequence[str] | None = None) -> pa.Table | None:
+        if isinstance(part, FileNotFoundError):
+            self.lacking += 1
+            return None
+        if isinstance(part, Exception):
+            raise explain(part, self.store.url) or part
+        return pq.read_table(pa.BufferReader(part), columns=columns)
+
+    def _chunk(self, images: pa.Table, masks: pa.Table) -> Chunk:
+        place = pc.index_in(masks["image_id"], images["image_id"].combine_chunks())
+        masks = masks.append_column("image", place).filter(pc.is_valid(place))
+        masks = masks.sort_by([("image", "ascending"), ("query_id", "ascending")])
+        self._add_phrases(masks)
+        numbers = {query_id: category.number for query_id, category in self.categories.items()}
+        ids = masks["query_id"].combine_chunks().dictionary_encode()
+        own = pa.array([numbers[query_id] for query_id in ids.dictionary.to_pylist()], pa.int64())
+        masks = masks.append_column("category", own.take(ids.indices))
+        empty = pc.equal(masks["area"], 0)
+        absent: list[list[str]] = [[] for _ in range(len(images))]
+        without = masks.filter(empty)
+        for image, query_id in zip(without["image"].to_pylist(), without["query_id"].to_pylist(), strict=True):
+            absent[image].append(query_id)
+        masks = masks.filter(pc.invert(empty)).sort_by([("image", "ascending"), ("category", "ascending")])
+        keys = np.stack([masks[name].to_numpy() for name in ("image", "category")])
+        first = np.ones(len(masks), np.bool_)
+        first[1:] = (np.diff(keys) != 0).any(0)
+        return Chunk(images, masks.filter(pa.array(first)), absent)
+
+    def _add_phrases(self, masks: pa.Table) -> None:
+        if not self.has_phrases:
+            return
+        phrases = masks.filter(pc.is_valid(masks["query_text"]))
+        for query_id, text in zip(phrases["query_id"].to_pylist(), phrases["query_text"].to_pylist(), strict=True):
+            if query_id not in self.categories:
+                if self._phrases == PHRASES_MOST:
+                    raise UserError(
+                        f"{self.store.url}: more than {PHRASES_MOST:,} phrases; choose queries with --where"
+                    )
+                self.categories[query_id] = Category(PHRASES_FROM + self._phrases, query_id, text, "phrase")
+                self._phrases += 1
+
+
+def _folders(queries: list[Asked]) -> dict[str, list[str] | None]:
+    """For each folder of masks the ids wanted from it; None for all."""
+    found: dict[str, list[str] | None] = {}
+    for query in queries:
+        folder = layout.masks_folder(query.prompt_set)
+        if query.from_images:
+            found[folder] = None
+        else:
+            ids = found.setdefault(folder, [])
+            assert ids is not None
+            ids.append(query.query_id)
+    return found

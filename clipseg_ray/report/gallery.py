@@ -1,0 +1,225 @@
+"""The gallery: one HTML file to look at what each query found, which needs nothing but a browser.
+
+    clipseg-ray gallery demo-output/masks -o gallery.html
+
+Everything is in the file: small pictures, masks as COCO run lengths, numbers, style and script. Text from the dataset
+enters the page as JSON and becomes text nodes only; a content security policy by hash lets no other script run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from clipseg_ray import __version__
+from clipseg_ray.errors import UserError
+from clipseg_ray.masks import algebra
+from clipseg_ray.report import facts, samples, statistics
+from clipseg_ray.report.asked import Asked
+from clipseg_ray.report.facts import Facts
+from clipseg_ray.report.samples import GROUPS, Pick
+from clipseg_ray.report.thumbnails import Thumbnail, fitting
+from clipseg_ray.results.pictures import Pictures
+from clipseg_ray.storage import Store, get_many, plain_errors
+
+MAX_BYTES = 10_000_000
+"""What a page may weigh unless asked otherwise."""
+
+GRID = 352
+"""Masks on a larger grid are drawn at this longer side."""
+
+_PICTURE_BYTES = 5_000  # of a thumbnail that is still worth a look
+_SAMPLE_BYTES = 900
+_TRIED = 16
+_PAGE = ("masks.js", "charts.js", "samples.js", "viewer.js", "page.js")
+
+
+def write(output: str, destination: str, max_bytes: int = MAX_BYTES) -> str:
+    """Write the gallery of a dataset to a ``.html`` file, or to ``index.html`` in a folder; returns its URL.
+
+    Where the pictures would make the page heavier than ``max_bytes``, they are smaller, and fewer samples are shown.
+    Raises UserError where no dataset is, or one without masks.
+    """
+    store = Store.of(output)
+    with facts.gather(store) as (found, connection):
+        chosen = samples.picks(connection, found.queries)
+        wanted = _affordable(chosen, max_bytes - len(_html({"title": ""})))
+        masks = samples.masks_of(connection, wanted)
+        images = samples.images_of(connection, list(dict.fromkeys(pick.image_id for pick in wanted)))
+    page = _page(found, wanted, masks, images)
+    supports = [support for query in page["queries"] for support in query["supports"]]
+    urls = [support.pop("url") for support in supports]
+    room = (max_bytes - len(_html(page)) - 64 * (images.num_rows + len(urls))) * 3 // 4
+    encoded = _encoded(Pictures(store), images, urls)
+    made = fitting(encoded, max(0, room))
+    for place, thumbnail in zip([*page["pictures"], *supports], made, strict=True):
+        place["src"] = None if thumbnail is None else _data_url(thumbnail)
+    return _put(destination, _html(page).encode())
+
+
+def _affordable(chosen: dict[str, list[list[Pick]]], room: int) -> list[Pick]:
+    """As many samples a group as this many bytes hold."""
+    wanted: list[Pick] = []
+    for per_group in range(samples.PER_GROUP, 0, -1):
+        wanted = samples.shortened(chosen, per_group)
+        pictures = len({pick.image_id for pick in wanted})
+        if pictures * _PICTURE_BYTES * 4 // 3 + len(wanted) * _SAMPLE_BYTES <= room:
+            break
+    return wanted
+
+
+def _encoded(pictures: Pictures, images: pa.Table, urls: Sequence[str]) -> Iterator[bytes | Exception]:
+    """The encoded pictures of the images, then those of the queries.
+
+    Where none of the first can be had the input is not within reach, and the others are not waited for.
+    """
+    first = list(pictures.fetch(images.slice(0, _TRIED)))
+    yield from first
+    rest = images.slice(_TRIED)
+    if all(isinstance(each, Exception) for each in first):
+        yield from (FileNotFoundError(url) for url in rest["source_url"].to_pylist())
+    else:
+        yield from pictures.fetch(rest)
+    yield from get_many(urls)
+
+
+def _page(found: Facts, wanted: Sequence[Pick], masks: pa.Table, images: pa.Table) -> dict[str, Any]:
+    """Everything the page shows but its pictures, as JSON values."""
+    place = {row["image_id"]: index for index, row in enumerate(images.to_pylist())}
+    queries = [_query(found, query) for query in found.queries]
+    index_of = {query.query_id: index for index, query in enumerate(found.queries)}
+    for sample, number in _samples(masks):
+        pick = wanted[number]
+        sample |= {"query": index_of[pick.asked], "picture": place[pick.image_id]}
+        queries[index_of[pick.asked]]["groups"][pick.group].append(sample)
+    bad = {status: count for status, count in found.statuses.items() if status != "ok"}
+    return {
+        "title": found.name,
+        "summary": f"{found.images:,} images · {len(queries):,} queries · {found.found:,} masks",
+        "images": found.images,
+        "about": _about(found),
+        "missing": f"This dataset is incomplete: {'; '.join(found.missing)}." if found.missing else "",
+        "decades": statistics.COVERAGE_DECADES,
+        "queries": queries,
+        "pictures": [
+            {"id": row["image_id"], "width": row["width"], "height": row["height"], "url": row["source_url"]}
+            for row in images.to_pylist()
+        ],
+        "failures": {"total": sum(bad.values()), "statuses": list(bad.items()), "rows": found.failures},
+    }
+
+
+def _about(found: Facts) -> list[tuple[str, str]]:
+    model, compute = found.record.model, found.record.compute
+    last = found.last_run.get("run_id")
+    return [
+        ("model", f"{model['checkpoint']}{' @ ' + model['revision'][:12] if model['revision'] else ''}"),
+        ("weights", model["weights_sha256"][:12]),
+        ("input", found.record.input["root"]),
+        ("computed", f"{compute['precision']} on {compute['device']}"),
+        ("fingerprint", found.record.fingerprint),
+        *([("last run", last)] if last else []),
+    ]
+
+
+def _query(found: Facts, query: Asked) -> dict[str, Any]:
+    numbers = found.of(query)
+    return {
+        "id": query.query_id,
+        "kind": query.kind,
+        "words": query.words,
+        "threshold": query.threshold,
+        "templates": list(query.templates) if query.texts or query.from_images else [],
+        "mode": query.mode,
+        "alpha": query.alpha,
+        "supports": [
+            {
+                "url": support["url"],
+                "width": support["width"],
+                "height": support["height"],
+                "size": [support["height"], support["width"]],
+                "counts": support["counts"],
+            }
+            for support in query.supports
+        ],
+        "images": numbers.images,
+        "found": numbers.found,
+        "coverage": round(numbers.coverage, 6),
+        "scoreBins": numbers.score_bins,
+        "coverageBins": numbers.coverage_bins,
+        "groups": {group: [] for group in GROUPS},
+    }
+
+
+def _samples(masks: pa.Table) -> Iterator[tuple[dict[str, Any], int]]:
+    """(what a sample says of its mask, the pick's index), in the order of the picks."""
+    height_p, width_p = (masks.column(name).to_numpy().astype(np.int64) for name in ("height", "width"))
+    scale_p = np.minimum(1.0, GRID / np.maximum(height_p, width_p))
+    drawn = [np.maximum(1, np.round(side_p * scale_p)).astype(np.int64) for side_p in (height_p, width_p)]
+    counts = algebra.resize(masks.column("counts"), *(pa.array(side_p) for side_p in (height_p, width_p, *drawn)))
+    rows = masks.drop_columns(["counts"]).to_pylist()
+    for row, own, height, width in zip(rows, counts.to_pylist(), drawn[0].tolist(), drawn[1].tolist(), strict=True):
+        mean, presence = row["score_mean"], row.get("presence")
+        yield (
+            {
+                "score": round(row["score"], 5),
+                "mean": None if mean is None else round(mean, 5),
+                "area": row["area"],
+                "coverage": float(f"{row['coverage']:.4g}"),
+                "box": [row["bbox"][side] for side in "xywh"],
+                "grid": [row["height"], row["width"]],
+                "size": [height, width],
+                "counts": own if row["area"] else "",
+                "phrase": row["query_text"],
+                "presence": None if presence is None else round(presence, 4),
+            },
+            row["number"],
+        )
+
+
+def _data_url(thumbnail: Thumbnail) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(thumbnail.webp).decode()}"
+
+
+def _html(page: dict[str, Any]) -> str:
+    """The page as one file."""
+    folder = resources.files("clipseg_ray.report") / "page"
+    style = (folder / "style.css").read_text("utf-8")
+    script = "\n".join((folder / name).read_text("utf-8") for name in _PAGE)
+    parts = {
+        "title": html.escape(f"{page['title']} · gallery"),
+        "version": __version__,
+        "style": style,
+        "style_hash": _csp_hash(style),
+        "script": script,
+        "script_hash": _csp_hash(script),
+        # Inside a script element only "<" could end it; JSON may write it as an escape.
+        "data": json.dumps(page, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+    }
+    template = (folder / "template.html").read_text("utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+
+
+def _csp_hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _put(destination: str, page: bytes) -> str:
+    if not destination.lower().endswith((".html", ".htm")):
+        destination = f"{destination.rstrip('/')}/index.html"
+    folder, _, name = Store.of(destination).url.rpartition("/")
+    if not name:
+        raise UserError(f"{destination}: give -o a file ending in .html, or a folder")
+    store = Store.of(folder or "/")
+    with plain_errors(store.url):
+        store.put(name, page)
+    return store.url_of(name)

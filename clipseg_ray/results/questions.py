@@ -1,0 +1,127 @@
+"""Questions asked of every dataset, as SQL over the views of :mod:`clipseg_ray.results.reading`."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.queries.phrase_set import phrase_id
+
+if TYPE_CHECKING:
+    from clipseg_ray.results.dataset import Masks
+
+
+def literal(text: str) -> str:
+    """``text`` as a SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query of the dataset: its id in ``masks`` and its threshold."""
+
+    query_id: str
+    threshold: float
+
+
+def find(masks: Masks, name: str) -> Asked:
+    """The query that a person names by its id, its only wording, or the phrase that came with images.
+
+    Raises UserError with the nearest names where there is none.
+    """
+    known = masks.sql("SELECT query_id, texts, threshold FROM queries").fetchall()
+    for query_id, texts, threshold in known:
+        if name == query_id or texts == [name]:
+            return Asked(query_id, threshold)
+    phrase = name if name.startswith("phrase-") else phrase_id(name)
+    for query_id, _, threshold in known:
+        if query_id.startswith("from:") and masks.to_arrow(f"query_id = {literal(phrase)} LIMIT 1", ["query_id"]):
+            return Asked(phrase, threshold)
+    names = [query_id for query_id, _, _ in known]
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:10]
+    more = f" and {len(names) - len(near)} more" if len(names) > len(near) else ""
+    raise UserError(f"no query '{name}' in {masks.url}; it has {', '.join(near)}{more}")
+
+
+def top(query_id: str, limit: int) -> str:
+    """The pictures in which a query has the greatest score."""
+    return f"""\
+SELECT image_id, round(score::DOUBLE, 3) AS score, area, round(coverage::DOUBLE, 4) AS coverage, bbox
+FROM masks
+WHERE query_id = {literal(query_id)}
+ORDER BY score DESC, image_id
+LIMIT {limit}"""
+
+
+def borderline(query_id: str, threshold: float, limit: int) -> str:
+    """The pictures whose score is nearest to the threshold: just found and just missed."""
+    return f"""\
+SELECT image_id, round(score::DOUBLE, 3) AS score, area, round(coverage::DOUBLE, 4) AS coverage
+FROM masks
+WHERE query_id = {literal(query_id)}
+ORDER BY abs(score - {threshold:g}), image_id
+LIMIT {limit}"""
+
+
+def co_occur(first: str, second: str, limit: int) -> str:
+    """The pictures in which the masks of two queries overlap, by intersection over union."""
+    return f"""\
+SELECT image_id, round(mask_iou(a.counts, b.counts), 3) AS iou, mask_overlap(a.counts, b.counts) AS pixels,
+       a.area AS area_a, b.area AS area_b
+FROM masks a JOIN masks b USING (image_id)
+WHERE a.query_id = {literal(first)} AND b.query_id = {literal(second)}
+  AND a.area > 0 AND b.area > 0 AND mask_overlap(a.counts, b.counts) > 0
+ORDER BY iou DESC, image_id
+LIMIT {limit}"""
+
+
+def coverage(limit: int) -> str:
+    """In how many pictures each query was found, and how much of them it covers there."""
+    return f"""\
+SELECT query_id, count(*) AS images, count(*) FILTER (area > 0) AS found_in,
+       round(avg(coverage) FILTER (area > 0), 4) AS mean_coverage,
+       round(quantile_cont(coverage::DOUBLE, 0.5) FILTER (area > 0), 4) AS median_coverage,
+       round(max(score)::DOUBLE, 3) AS best_score
+FROM masks
+GROUP BY query_id
+ORDER BY found_in DESC, query_id
+LIMIT {limit}"""
+
+
+def absent(limit: int) -> str:
+    """The pictures in which nothing was found, the least unlikely first, and those that could not be read."""
+    return f"""\
+SELECT image_id, any_value(status) AS status, round(max(score)::DOUBLE, 3) AS best_score,
+       arg_max(query_id, score) AS best_query
+FROM images LEFT JOIN masks USING (image_id)
+GROUP BY image_id
+HAVING coalesce(max(area), 0) = 0
+ORDER BY best_score DESC NULLS LAST, image_id
+LIMIT {limit}"""
+
+
+def chosen(
+    masks: Masks,
+    limit: int,
+    top_of: str | None,
+    borderline_of: str | None,
+    pair: tuple[str, str] | None,
+    want_coverage: bool,
+    want_absent: bool,
+) -> list[str]:
+    """The statements of the questions that are asked, their queries found by name. Raises UserError."""
+    statements = []
+    if top_of is not None:
+        statements.append(top(find(masks, top_of).query_id, limit))
+    if borderline_of is not None:
+        found = find(masks, borderline_of)
+        statements.append(borderline(found.query_id, found.threshold, limit))
+    if pair is not None:
+        statements.append(co_occur(find(masks, pair[0]).query_id, find(masks, pair[1]).query_id, limit))
+    if want_coverage:
+        statements.append(coverage(limit))
+    if want_absent:
+        statements.append(absent(limit))
+    return statements

@@ -1,0 +1,198 @@
+"""Whether the rows of one part agree with the schema, with each other, and with the part's neighbours."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.masks import algebra
+from clipseg_ray.results import schema
+
+STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the dataset's record says of every masks part."""
+
+    schema: pa.Schema
+    at_image_size: bool
+    keep_empty: bool
+    heat: int | None
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Expected:
+        """From the record's section ``masks``."""
+        heat = settings.get("heat")
+        columns = schema.masks(bool(settings.get("presence")), heat is not None)
+        return cls(columns, settings["size"] == "image", settings["keep_empty"], heat)
+
+
+def query_faults(body: bytes, digests: Mapping[str, str]) -> list[str]:
+    """How a set's query table differs from its claim."""
+    try:
+        table = pq.read_table(io.BytesIO(body), columns=["query_id", "digest"])
+    except (pa.ArrowException, OSError, KeyError) as error:
+        return [f"cannot be read ({' '.join(str(error).split())[:200]})"]
+    found = dict(zip(*(table.column(name).to_pylist() for name in ("query_id", "digest")), strict=True))
+    return [
+        f"query {query!r} is not as the set's claim has it"
+        for query in sorted(found.keys() | digests.keys())
+        if found.get(query) != digests.get(query)
+    ]
+
+
+def read_images(body: bytes, shard: str, chunk: int, samples: int | None) -> tuple[pa.Table | None, list[str]]:
+    """An images part and its faults; None for one that cannot be read. ``samples``: rows it should have, if known."""
+    table, faults = _read(body, schema.IMAGES)
+    if table is None:
+        return None, faults
+    if samples is not None and table.num_rows != samples:
+        faults.append(f"has {table.num_rows} rows, its chunk {samples} samples")
+    for name, value in (("shard", shard), ("chunk", chunk)):
+        faults += _rows_where(table, pc.not_equal(table.column(name), value), f"{name} is not {value}")
+    strange = pc.invert(pc.is_in(table.column("status"), pa.array(STATUSES)))
+    faults += _rows_where(table, strange, "status is none there is")
+    unsized = pc.and_(pc.equal(table.column("status"), "ok"), pc.is_null(table.column("width")))
+    faults += _rows_where(table, unsized, "status is ok, but there is no width")
+    return table, faults
+
+
+def read_masks(
+    body: bytes, expected: Expected, images: pa.Table | None, queries: Collection[str]
+) -> tuple[int, list[str]]:
+    """Rows in a masks part, and its faults. ``images``: the chunk's images; ``queries``: the set's query ids."""
+    table, faults = _read(body, expected.schema)
+    if table is None:
+        return 0, faults
+    for what, bad in _row_checks(table, expected):
+        faults += _rows_where(table, bad, what)
+    faults += _order_faults(table)
+    if images is not None:
+        faults += _join_faults(table, expected, images, queries)
+    return table.num_rows, faults
+
+
+def _read(body: bytes, wanted: pa.Schema) -> tuple[pa.Table | None, list[str]]:
+    try:
+        file = pq.ParquetFile(io.BytesIO(body))
+        table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        return None, [f"cannot be read ({' '.join(str(error).split())[:200]}); remove it and run again"]
+    if not table.schema.equals(wanted):
+        differing = [
+            field.name
+            for field in wanted
+            if field.name not in table.column_names or not table.schema.field(field.name).equals(field)
+        ]
+        differing += [name for name in table.column_names if name not in wanted.names]
+        return None, [f"has other columns than the dataset's: {', '.join(differing) or 'in another order'}"]
+    if not (file.schema_arrow.metadata or {}).get(schema.METADATA_KEY):
+        return table, ["lacks the metadata that says how masks are encoded"]
+    return table, []
+
+
+def _row_checks(table: pa.Table, expected: Expected) -> Iterator[tuple[str, Any]]:
+    """(what is wrong, bool per row) for all that a row must fulfil by itself."""
+    column = table.column
+    height, width = (column(name).to_numpy().astype(np.int64) for name in ("height", "width"))
+    area, score = column("area").to_numpy(), column("score").to_numpy()
+    yield "height or width is not positive", (height < 1) | (width < 1)
+    pixels = _runs(column("counts"))
+    whole = pixels == height * width
+    yield "counts is no run-length encoding", pixels < 0
+    yield "counts has another number of pixels than height × width", ~whole & (pixels >= 0)
+    good = np.flatnonzero(whole & (height > 0))
+    counts = column("counts").take(pa.array(good))
+    for what, name, found in (
+        ("area is not that of counts", "area", algebra.area(counts)),
+        ("bbox is not that of counts", "bbox", algebra.bbox(counts, pa.array(height[good]))),
+    ):
+        stored = column(name).take(pa.array(good)).combine_chunks()
+        bad = np.zeros(len(whole), np.bool_)
+        bad[good] = _differ(stored, found)
+        yield what, bad
+    covered = (area / np.maximum(height * width, 1)).astype(np.float32)
+    yield "coverage is not area / (height · width)", column("coverage").to_numpy() != covered
+    yield "score is no probability", ~((score >= 0) & (score <= 1))
+    mean = np.asarray(column("score_mean").fill_null(-1.0))
+    present = np.asarray(column("score_mean").is_valid())
+    sane = (mean >= 0) & (mean <= 1) & (area > 0)
+    yield "score_mean is no probability, or given for an empty mask", present & ~sane
+    if not expected.at_image_size:
+        yield "score_mean is null, but the mask is not empty", ~present & (area > 0)
+    if not expected.keep_empty:
+        yield "is empty (masks.keep_empty is false)", area == 0
+    if expected.at_image_size:
+        other = pc.or_(
+            pc.not_equal(column("height"), column("image_height")), pc.not_equal(column("width"), column("image_width"))
+        )
+        yield "is not of its image's size", other
+    if expected.heat is not None:
+        yield (
+            f"heat is not {expected.heat}×{expected.heat}",
+            pc.fill_null(pc.not_equal(pc.binary_length(column("heat")), expected.heat**2), False),
+        )
+
+
+def _runs(counts: pa.ChunkedArray) -> np.ndarray:
+    """int64 [P], the sum of each mask's runs, -1 for what is no run-length encoding."""
+    try:
+        return algebra.grid_pixels(counts).to_numpy()
+    except UserError:
+        if len(counts) == 1:
+            return np.array([-1])
+        half = len(counts) // 2
+        return np.concatenate([_runs(counts.slice(0, half)), _runs(counts.slice(half))])
+
+
+def _differ(a: pa.Array, b: pa.Array) -> np.ndarray:
+    if pa.types.is_struct(a.type):
+        return np.logical_or.reduce([_differ(x, y) for x, y in zip(a.flatten(), b.flatten(), strict=True)])
+    return np.asarray(pc.not_equal(a, b))
+
+
+def _order_faults(table: pa.Table) -> list[str]:
+    keys = table.select(["query_id", "image_id"])
+    faults = []
+    if table.num_rows != keys.group_by(["query_id", "image_id"]).aggregate([]).num_rows:
+        faults.append("has more than one mask of an image and a query")
+    if not keys.equals(keys.sort_by([("query_id", "ascending"), ("image_id", "ascending")])):
+        faults.append("its rows are not sorted by query and image")
+    return faults
+
+
+def _join_faults(table: pa.Table, expected: Expected, images: pa.Table, queries: Collection[str]) -> list[str]:
+    """What does not go with the chunk's images and the set's queries."""
+    ok = images.filter(pc.equal(images.column("status"), "ok"))
+    place = pc.index_in(table.column("image_id"), ok.column("image_id").combine_chunks()).combine_chunks()
+    faults = _rows_where(table, pc.is_null(place), "has no such image")
+    for name, own in (("image_height", "height"), ("image_width", "width")):
+        differs = pc.not_equal(table.column(name), ok.column(own).combine_chunks().take(place))
+        faults += _rows_where(table, pc.fill_null(differs, False), f"{name} is not that of its image")
+    if any(query.startswith("from:") for query in queries):
+        return faults
+    strange = pc.invert(pc.is_in(table.column("query_id"), pa.array(queries, pa.string())))
+    faults += _rows_where(table, strange, "has no such query in its set")
+    if expected.keep_empty and table.num_rows != ok.num_rows * len(queries):
+        faults.append(f"has {table.num_rows} rows for {ok.num_rows} images and {len(queries)} queries")
+    return faults
+
+
+def _rows_where(table: pa.Table, bad: Any, what: str) -> list[str]:
+    """One line that names the first row of those."""
+    rows = np.flatnonzero(np.asarray(bad))
+    if not len(rows):
+        return []
+    names = [name for name in ("image_id", "query_id") if name in table.column_names]
+    key = ", ".join(repr(table.column(name)[int(rows[0])].as_py()) for name in names)
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return [f"row {rows[0]} ({key}){more}: {what}"]
