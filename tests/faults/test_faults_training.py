@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from clipseg_ray.model.checkpoint import load
+from clipseg_ray.storage import Store
 from tests.faults.test_faults_processes import finish, kill_with_children
 from tests.training import world
 
@@ -101,6 +102,35 @@ def test_a_killed_driver_goes_on_when_run_again(folder: Path) -> None:
     code, text = finish(start(config))
     assert code == 0, text
     assert_undisturbed(folder, "driver")
+
+
+def test_an_interrupt_ends_the_run_and_says_how_to_go_on(folder: Path) -> None:
+    config = write_config(folder, "interrupted")
+    process = start(config)
+    wait_for_checkpoint(process, folder / "interrupted", 40)
+    process.send_signal(signal.SIGINT)
+    code, text = finish(process, 120)
+    assert code == 130, text
+    assert f"Interrupted; run it again to go on: clipseg-ray train {config}" in text
+    assert "Traceback" not in text
+    code, text = finish(start(config))
+    assert code == 0, text
+    assert_undisturbed(folder, "interrupted")
+
+
+def test_checkpoints_and_the_model_on_s3(folder: Path, bucket: str) -> None:
+    config = write_config(folder, "s3")
+    values = yaml.safe_load(config.read_text())
+    values["output"]["url"] = f"{bucket}/trained"
+    config.write_text(yaml.safe_dump(values))
+    code, text = finish(start(config))
+    assert code == 0, text
+    store = Store.of(f"{bucket}/trained")
+    names = {entry.path for entry in store.list()}
+    assert {"log.jsonl", "status.json", "curve.png", "checkpoints/step-000000200.pt", "model/config.json"} <= names
+    assert not [name for name in names if name.startswith("_ray")]
+    records = [json.loads(line) for line in store.get("log.jsonl").splitlines()]
+    assert [(record["step"], record["loss"]) for record in records] == losses(folder / "undisturbed")
 
 
 def test_a_run_that_keeps_dying_ends_with_what_to_do(folder: Path) -> None:
