@@ -91,7 +91,13 @@ def train(
     from clipseg_ray.training import job
     from clipseg_ray.training.config import TrainConfig
 
-    print(f"Trained: {job.run(TrainConfig.load(config, set_ or ()))}")
+    loaded = TrainConfig.load(config, set_ or ())
+    try:
+        print(f"Trained: {job.run(loaded)}")
+    except KeyboardInterrupt:
+        overrides = "".join(f" -s {override}" for override in set_ or ())
+        print(f"Interrupted; run it again to go on: clipseg-ray train {config}{overrides}", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @app.command(epilog="Example: clipseg-ray evaluate configs/evaluate-scenes.yaml -s model.checkpoint=my-checkpoint/")

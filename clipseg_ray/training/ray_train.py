@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from typing import Any, cast
 
 import pyarrow.fs
@@ -37,7 +37,8 @@ _SILENCE_S = 30.0
 def fit(config: TrainConfig) -> None:
     """Train on the connected cluster until the last step, printing a line now and then.
 
-    Raises UserError for what the user can put right, a run that failed more often than ``workers.retries`` among it.
+    Raises UserError for what the user can put right, a run that failed more often than ``workers.retries`` among it,
+    and KeyboardInterrupt when it is interrupted.
     """
     workers, store = config.workers, Store.of(config.output.url)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
@@ -59,8 +60,7 @@ def fit(config: TrainConfig) -> None:
         ),
     )
     try:
-        with _watched(config, store):
-            fault = trainer.fit().return_value
+        fault = _watched(trainer, config, store)
     except api.ControllerError as error:
         raise UserError(f"the workers did not start: {_unmet(workers)} ({last_line(error)})") from error
     except api.TrainingFailedError as error:
@@ -94,24 +94,24 @@ def _work(values: dict[str, Any]) -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def _watched(config: TrainConfig, store: Store) -> Iterator[None]:
-    """Within it the status is printed whenever it has changed, and what is waited for where there is none."""
-    over = threading.Event()
-    thread = threading.Thread(target=_watch, args=(config, store, over), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(30)
+def _watched(trainer: Any, config: TrainConfig, store: Store) -> str | None:
+    """Run the trainer to its end, printing the status whenever it has changed, and what is waited for until then.
 
+    Returns what worker 0 returned. The trainer runs in a thread, where it leaves Ctrl-C to us.
+    """
+    result: Future[Any] = Future()
 
-def _watch(config: TrainConfig, store: Store, over: threading.Event) -> None:
+    def fit() -> None:
+        try:
+            result.set_result(trainer.fit().return_value)
+        except BaseException as error:
+            result.set_exception(error)
+
     shown = _status(store)  # of an earlier run
-    ended, begun, since = False, False, time.monotonic()
-    while not ended:
-        ended = over.wait(_HEARTBEAT_S)
+    begun, since = False, time.monotonic()
+    threading.Thread(target=fit, daemon=True).start()
+    while True:
+        ended = bool(wait([result], _HEARTBEAT_S).done)
         record = _status(store)
         if record is not None and record != shown:
             print(told(record, config.optimiser.steps), flush=True)
@@ -119,6 +119,9 @@ def _watch(config: TrainConfig, store: Store, over: threading.Event) -> None:
         elif not begun and not ended and time.monotonic() - since > _SILENCE_S:
             print(f"waiting for the workers: {_unmet(config.workers)}", flush=True)
             since = time.monotonic()
+        if ended:
+            fault: str | None = result.result()
+            return fault
 
 
 def _status(store: Store) -> dict[str, Any] | None:

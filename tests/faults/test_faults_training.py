@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from clipseg_ray.model.checkpoint import load
+from clipseg_ray.storage import Store
 from tests.faults.test_faults_processes import finish, kill_with_children
 from tests.training import world
 
@@ -43,8 +44,8 @@ def folder(tmp_path_factory) -> Path:
 
 
 def write_config(folder: Path, output: str) -> Path:
-    optimiser = {"steps": 400, "batch_images": 8, "precision": "auto"}
-    values = world.settings(folder / "scenes", str(folder / output), optimiser=optimiser, output={"every": 50})
+    optimiser = {"steps": 200, "batch_images": 8, "precision": "auto"}
+    values = world.settings(folder / "scenes", str(folder / output), optimiser=optimiser, output={"every": 20})
     values["workers"] = {"count": 2, "cpus": 0.5}
     (folder / f"{output}.yaml").write_text(yaml.safe_dump(values))
     return folder / f"{output}.yaml"
@@ -69,7 +70,7 @@ def losses(output: Path) -> list[tuple[int, float]]:
 
 def assert_undisturbed(folder: Path, output: str) -> None:
     """The same losses at every step, and the same model, byte for byte."""
-    assert [step for step, _ in losses(folder / output)] == list(range(1, 401))
+    assert [step for step, _ in losses(folder / output)] == list(range(1, 201))
     assert losses(folder / output) == losses(folder / "undisturbed")
     digests = {load(str(folder / name / "model")).weights_sha256 for name in (output, "undisturbed")}
     assert len(digests) == 1
@@ -77,7 +78,7 @@ def assert_undisturbed(folder: Path, output: str) -> None:
 
 def test_a_killed_worker_leaves_no_trace_in_the_losses(folder: Path) -> None:
     process = start(write_config(folder, "worker"))
-    wait_for_checkpoint(process, folder / "worker", 100)
+    wait_for_checkpoint(process, folder / "worker", 60)
     workers = [
         child for child in psutil.Process(process.pid).children(recursive=True) if "RayTrainWorker" in child.name()
     ] or [
@@ -95,12 +96,41 @@ def test_a_killed_worker_leaves_no_trace_in_the_losses(folder: Path) -> None:
 def test_a_killed_driver_goes_on_when_run_again(folder: Path) -> None:
     config = write_config(folder, "driver")
     process = start(config)
-    wait_for_checkpoint(process, folder / "driver", 150)
+    wait_for_checkpoint(process, folder / "driver", 80)
     kill_with_children(process)
     assert not (folder / "driver" / "model").exists()
     code, text = finish(start(config))
     assert code == 0, text
     assert_undisturbed(folder, "driver")
+
+
+def test_an_interrupt_ends_the_run_and_says_how_to_go_on(folder: Path) -> None:
+    config = write_config(folder, "interrupted")
+    process = start(config)
+    wait_for_checkpoint(process, folder / "interrupted", 40)
+    process.send_signal(signal.SIGINT)
+    code, text = finish(process, 120)
+    assert code == 130, text
+    assert f"Interrupted; run it again to go on: clipseg-ray train {config}" in text
+    assert "Traceback" not in text
+    code, text = finish(start(config))
+    assert code == 0, text
+    assert_undisturbed(folder, "interrupted")
+
+
+def test_checkpoints_and_the_model_on_s3(folder: Path, bucket: str) -> None:
+    config = write_config(folder, "s3")
+    values = yaml.safe_load(config.read_text())
+    values["output"]["url"] = f"{bucket}/trained"
+    config.write_text(yaml.safe_dump(values))
+    code, text = finish(start(config))
+    assert code == 0, text
+    store = Store.of(f"{bucket}/trained")
+    names = {entry.path for entry in store.list()}
+    assert {"log.jsonl", "status.json", "curve.png", "checkpoints/step-000000200.pt", "model/config.json"} <= names
+    assert not [name for name in names if name.startswith("_ray")]
+    records = [json.loads(line) for line in store.get("log.jsonl").splitlines()]
+    assert [(record["step"], record["loss"]) for record in records] == losses(folder / "undisturbed")
 
 
 def test_a_run_that_keeps_dying_ends_with_what_to_do(folder: Path) -> None:
@@ -109,7 +139,7 @@ def test_a_run_that_keeps_dying_ends_with_what_to_do(folder: Path) -> None:
     values["workers"] |= {"retries": 0}
     config.write_text(yaml.safe_dump(values))
     process = start(config)
-    wait_for_checkpoint(process, folder / "dying", 50)
+    wait_for_checkpoint(process, folder / "dying", 20)
     for child in psutil.Process(process.pid).children(recursive=True):
         if "RayTrainWorker" in " ".join(child.cmdline()):
             child.kill()
@@ -117,3 +147,25 @@ def test_a_run_that_keeps_dying_ends_with_what_to_do(folder: Path) -> None:
     assert code == 2, text
     assert "training failed 1 time(s)" in text
     assert "run it again to go on" in text
+
+
+def test_what_a_user_can_put_right_is_told_without_a_retry(folder: Path) -> None:
+    config = write_config(folder, "wrong")
+    values = yaml.safe_load(config.read_text())
+    values["data"]["held_out_words"] = ["circle", "square", "triangle", "corners"]
+    config.write_text(yaml.safe_dump(values))
+    code, text = finish(start(config))
+    assert code == 2, text
+    assert text.strip().splitlines()[-1].startswith("error: ")
+    assert "no picture there has a query that holds" in text
+    assert "Traceback" not in text
+
+
+def test_workers_that_cannot_start_end_the_run_with_what_is_missing(folder: Path) -> None:
+    config = write_config(folder, "large")
+    values = yaml.safe_load(config.read_text())
+    values["workers"] = {"count": 2, "cpus": 500, "wait_s": 20}
+    config.write_text(yaml.safe_dump(values))
+    code, text = finish(start(config))
+    assert code == 2, text
+    assert "the workers did not start: 2 of 500 CPU each are needed, the cluster has" in text

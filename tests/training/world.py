@@ -89,11 +89,11 @@ TINY = {
 """A model section that trains in milliseconds."""
 
 
-def settings(data: Path, output: str, **sections: dict) -> dict:
+def settings(data: Path, url: str, **sections: dict) -> dict:
     """A configuration of a few steps over truth shards; sections given are merged into it."""
     values: dict = {
         "data": {"url": str(data)},
-        "output": {"url": output, "every": 4},
+        "output": {"url": url, "every": 4},
         "sampling": {"phrases_per_image": 3, "support_share": 0.5, "template": "plain"},
         "model": TINY,
         "optimiser": {"steps": 8, "batch_images": 4, "precision": "fp32", "contrastive_weight": 0.1, "average": 0.9},

@@ -1,0 +1,176 @@
+"""The losses, against transformers' own forward and against sums written out."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from clipseg_ray.model.saving import imagenet_preprocessing
+from clipseg_ray.queries.modes import parse_mode
+from clipseg_ray.training.batches import Batches
+from clipseg_ray.training.config import ModelConfig, OptimiserConfig, SamplingConfig
+from clipseg_ray.training.objective import Objective
+from clipseg_ray.training.optimisation import Optimiser
+from clipseg_ray.training.sampling import Sampler
+from clipseg_ray.training.shards import TruthShards
+from clipseg_ray.training.starting import start
+from tests.training import world
+
+CPU = torch.device("cpu")
+SIDE = world.TINY["image_size"]
+
+
+@pytest.fixture(scope="module")
+def collection(scenes):
+    return TruthShards([str(scenes)])
+
+
+def batch_of(collection, sampling=None, positions=4):
+    values = {"phrases_per_image": 3, "support_share": 0.5, "template": ["plain"], **(sampling or {})}
+    config = SamplingConfig(**values)
+    sampler = Sampler(collection.truth, config, 3)
+    mode = parse_mode("crop_blur_highlight")
+    batches = Batches(collection, imagenet_preprocessing(SIDE), mode, crop=True, threads=1, patches=SIDE // 16)
+    return next(iter(batches.steps(sampler, range(1), positions, 0, 1)))
+
+
+def objective_of(**weights):
+    begun = start(ModelConfig(**world.TINY), ["circle square triangle red green blue yellow corners something with"], 1)
+    return Objective(begun, OptimiserConfig(**weights))
+
+
+def test_the_masks_loss_is_that_of_transformers(collection):
+    objective, batch = objective_of(), batch_of(collection)
+    loss, parts = objective(batch)
+    model = objective.model
+    tokens = objective.tokens(batch.texts)
+    with torch.no_grad():
+        texts = model.clip.get_text_features(tokens).pooler_output[batch.text_r]
+        prompts = model.clip.get_image_features(batch.prompts).pooler_output
+        for row, share, prompt in zip(batch.prompt_row_m, batch.share_m, prompts, strict=True):
+            texts[row] = share * prompt + (1 - share) * texts[row]
+        pixels = objective.normalise(batch.pixels).repeat_interleave(3, 0)
+        logits = model(pixel_values=pixels, conditional_embeddings=texts).logits
+    assert len(batch.prompts) > 2
+    expected = F.binary_cross_entropy_with_logits(logits, batch.labels.float())
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert parts.keys() == {"bce"}
+
+
+def test_workers_tell_of_the_same_parts_whatever_they_drew(collection):
+    objective = objective_of(contrastive_weight=0.1, patch_weight=0.1)
+    shown, unshown = batch_of(collection), batch_of(collection, {"support_share": 0.0})
+    assert len(unshown.prompts) == 0
+    parts = [objective(batch)[1] for batch in (shown, unshown)]
+    assert parts[0].keys() == parts[1].keys() == {"bce", "contrastive", "patch"}
+    assert parts[1]["contrastive"] == 0
+
+
+def test_the_contrast_asks_which_text_each_picture_shows():
+    objective = objective_of(contrastive_weight=1.0)
+    with torch.no_grad():
+        objective.model.clip.logit_scale.fill_(5.0)
+    shown, query = torch.eye(16)[[0, 1, 2, 0]], torch.tensor([7, 8, 9, 7])
+    right = objective._contrast(shown * 3, shown * 0.2, query)
+    # The two pictures of query 7 are both right answers to both of its texts: what is left is their tie.
+    assert right.item() == pytest.approx(2 * np.log(2) / 4, rel=1e-3)
+    assert objective._contrast(shown, shown.roll(1, 0), query) > 50
+    assert objective._contrast(shown, shown.roll(1, 0), torch.tensor([7, 7, 7, 7])) < objective._contrast(
+        shown, shown.roll(1, 0), query
+    )
+
+
+def test_every_patch_answers_every_query(collection):
+    objective, batch = objective_of(patch_weight=1.0), batch_of(collection)
+    truth = collection.truth
+    assert len(batch.wordings) == len(truth.queries)
+    assert all(text in query.texts for text, query in zip(batch.wordings, truth.queries, strict=True))
+    pictures = [Sampler(truth, SamplingConfig(phrases_per_image=3), 3).draw(position).picture for position in range(4)]
+    cover = np.zeros((4, 9, len(truth.queries)))
+    for place, picture in enumerate(pictures):
+        for number in truth.of(picture):
+            mask = torch.from_numpy(np.array(collection.masks([number])[0], np.float32))[None, None]
+            squashed = F.interpolate(mask, (SIDE, SIDE), mode="area")[0, 0] >= 0.5
+            cells = squashed.reshape(3, 16, 3, 16).float().mean((1, 3)).flatten()
+            cover[place, :, truth.query_t[number]] = cells
+    model = objective.model
+    with torch.no_grad():
+        states = model.clip.vision_model(objective.normalise(batch.pixels)).last_hidden_state[:, 1:]
+        patches = model.clip.visual_projection(model.clip.vision_model.post_layernorm(states))
+        texts = model.clip.get_text_features(objective.tokens(batch.wordings)).pooler_output
+        logits = patches @ texts.t() / 4 - 4.5
+        expected = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(cover).float(), reduction="sum") / 36
+        found = objective(batch)[1]["patch"]
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_only_queries_of_the_named_kinds_are_shown_as_pictures(collection):
+    batch = batch_of(collection, {"support_share": 1.0, "support_kinds": ["object"]}, positions=12)
+    kinds = {collection.truth.queries[query].kind for query in batch.query_m.tolist()}
+    assert kinds == {"object"}
+
+
+def test_one_step_in_bf16_is_nearly_that_in_fp32(collection):
+    batch, after = batch_of(collection), []
+    for precision in ("fp32", "bf16"):
+        objective = objective_of(precision=precision, lr=1e-3)
+        losses = Optimiser(objective, OptimiserConfig(precision=precision, lr=1e-3), CPU).step(batch, 0)
+        assert all(each.dtype == torch.float32 for each in objective.parameters())
+        after.append((losses, objective.model.decoder.film_mul.weight.detach().clone()))
+    (exact, weights), (rounded, other) = after
+    assert rounded["bce"] == pytest.approx(exact["bce"], rel=0.01)
+    assert rounded["norm"] == pytest.approx(exact["norm"], rel=0.05)
+    assert (weights - other).abs().max() < 2.1e-3  # a step of AdamW moves a weight by lr, either way
+
+
+def test_muon_takes_the_matrices_inside_blocks_and_adamw_the_rest(collection):
+    objective, batch = objective_of(), batch_of(collection)
+    before = {name: each.detach().clone() for name, each in objective.model.named_parameters()}
+    config = OptimiserConfig(precision="fp32", lr=1e-30, final_lr=0.0, hidden_lr=0.1, weight_decay=0.0)
+    Optimiser(objective, config, CPU).step(batch, 0)
+    after = dict(objective.model.named_parameters())
+    moved = {name for name, each in after.items() if (each - before[name]).abs().max() > 1e-6}
+    inside = {name for name, each in before.items() if each.ndim == 2 and ".layers." in name}
+    assert moved <= inside
+    assert {"clip.vision_model.encoder.layers.0.mlp.fc1.weight", "decoder.layers.1.self_attn.q_proj.weight"} <= moved
+
+
+def test_running_means_are_measured_and_then_put_away(collection):
+    objective, batch = objective_of(), batch_of(collection)
+    optimiser = Optimiser(objective, OptimiserConfig(precision="fp32", lr=1e-2, average=0.9), CPU)
+    weight = objective.model.decoder.film_add.weight
+    path = [weight.detach().clone()]
+    for step in range(4):
+        optimiser.step(batch, step)
+        path.append(weight.detach().clone())
+    mean = path[0]
+    for step, each in enumerate(path[1:]):
+        decay = min(0.9, (step + 1) / (step + 10))
+        mean = decay * mean + (1 - decay) * each
+    with optimiser.averaged():
+        torch.testing.assert_close(weight.detach(), mean)
+    assert torch.equal(weight, path[-1])
+
+
+def test_the_gradients_norm_is_bounded(collection):
+    batch = batch_of(collection)
+    free, bound = (
+        Optimiser(objective_of(), OptimiserConfig(precision="fp32", clip_norm=norm), CPU) for norm in (None, 1e-3)
+    )
+    assert free.step(batch, 0)["norm"] == bound.step(batch, 0)["norm"] > 1e-3
+    moments = [list(optimiser.state()["adamw"]["state"].values()) for optimiser in (free, bound)]
+    sums = [sum(float(each["exp_avg"].square().sum()) for each in found) ** 0.5 for found in moments]
+    assert sums[1] == pytest.approx(1e-4, rel=0.01)  # a tenth of the gradient, after one step
+    assert sums[0] > 10 * sums[1]
+
+
+def test_batches_of_workers_together_are_the_batch_of_one(collection):
+    config = SamplingConfig(phrases_per_image=2, template=["plain"])
+    sampler = Sampler(collection.truth, config, 0)
+    batches = Batches(collection, imagenet_preprocessing(SIDE), parse_mode("highlight"), crop=True, threads=2)
+    alone = list(batches.steps(sampler, range(2, 5), 4, 0, 1))
+    for number in range(3):
+        shares = [list(batches.steps(sampler, range(2, 5), 4, rank, 2))[number] for rank in (0, 1)]
+        for name in ("pixels", "labels", "prompts", "share_m", "query_m"):
+            together = torch.cat([getattr(share, name) for share in shares])
+            assert torch.equal(together, getattr(alone[number], name))
