@@ -55,7 +55,7 @@ def _engine(small, device="cuda", batch=2, decode_chunk=8, **options):
 def _rows(engine, images, conditionals, **options):
     """{(image, query): (bits, max, sum, presence, logits)}, each pair once."""
     rows = {}
-    thresholds = np.linspace(-1, 1, len(conditionals))
+    thresholds = np.linspace(-3, 0, len(conditionals))
     for block in engine.segment(images, engine.film(conditionals), thresholds, **options):
         logits = {} if block.logits_row_k is None else dict(zip(block.logits_row_k, block.logits_kwh, strict=True))
         for p, pair in enumerate(zip(block.image_index_p.tolist(), block.query_index_p.tolist(), strict=True)):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from clipseg_ray.masks import packing_kernel
 from clipseg_ray.model import feedforward_kernel
 from clipseg_ray.model.engine import Engine
 from tests.model.simulated_cuda import SimulatedCuda
@@ -161,6 +162,7 @@ class _Pretended(torch.nn.Module):
     ],
 )
 def test_the_kernel_is_chosen_by_rule(demo, monkeypatch, caplog, precision, capability, error, used, says):
+    monkeypatch.setattr(packing_kernel, "triton", None)  # the other kernel, which could not run here
     monkeypatch.setattr(feedforward_kernel, "FusedFeedForward", _Pretended)
     monkeypatch.setattr(_Pretended, "error", error)
     with SimulatedCuda(monkeypatch), caplog.at_level(logging.WARNING):

@@ -14,6 +14,7 @@ import yaml
 
 from clipseg_ray.cli import app
 from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline import driver
 from clipseg_ray.report import asked, card, facts, statistics
 from clipseg_ray.results import layout, reading, sets
 from clipseg_ray.storage import Store
@@ -118,6 +119,17 @@ def test_a_card_somebody_edited_is_left_alone(
     app(standalone_mode=False)
     assert "left as it is" in capsys.readouterr().out
     assert store.get(layout.CARD) == b"# My masks"
+
+
+def test_a_card_that_cannot_be_written_does_not_fail_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Store) -> bool:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(card, "write", full)
+    driver._write_card(Store(str(tmp_path)))
+    assert "warning: the dataset card was not written (the disk is full); clipseg-ray card" in capsys.readouterr().out
 
 
 def test_the_loading_examples_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ function pixelsOf(counts, height, width) {
   return pixels;
 }
 
-/** Paint a mask on a canvas of its own size: filled, with a stronger rim about as wide whatever the size. */
+/** Paint a mask on a canvas of its own size: filled, with a white rim, about as wide whatever the size, that shows on any picture. */
 function paint(canvas, mask, colour) {
   const [height, width] = mask.size;
   canvas.width = width;
@@ -43,8 +43,7 @@ function paint(canvas, mask, colour) {
   const image = new ImageData(width, height);
   const words = new Uint32Array(image.data.buffer);
   const [red, green, blue] = colour;
-  const shade = (alpha) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
-  const fill = shade(170), rim = shade(255), reach = Math.max(1, Math.round(Math.max(height, width) / 130));
+  const fill = ((200 << 24) | (blue << 16) | (green << 8) | red) >>> 0, rim = 0xffffffff, reach = Math.max(1, Math.round(Math.max(height, width) / 130));
   for (let y = 0, at = 0; y < height; y++) {
     for (let x = 0; x < width; x++, at++) {
       if (!pixels[at]) continue;

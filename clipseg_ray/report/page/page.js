@@ -64,9 +64,12 @@ function follow() {
     const here = current !== undefined && link.hash === `#${current.id}`;
     if (here && !link.hasAttribute("aria-current")) {
       link.setAttribute("aria-current", "true");
-      const list = document.querySelector(".side"), at = link.getBoundingClientRect(), own = list.getBoundingClientRect();
-      const seen = at.top >= own.top && at.bottom <= own.bottom;
-      if (!seen && getComputedStyle(list).position === "sticky") list.scrollTop += at.top - own.top - own.height / 2;
+      const list = byId("contents"), at = link.getBoundingClientRect(), own = list.getBoundingClientRect();
+      const seen = at.top >= own.top && at.bottom <= own.bottom && at.left >= own.left && at.right <= own.right;
+      if (!seen) {
+        list.scrollTop += at.top - own.top - own.height / 2;
+        list.scrollLeft += at.left - own.left;
+      }
     } else if (!here) {
       link.removeAttribute("aria-current");
     }
