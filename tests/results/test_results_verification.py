@@ -162,13 +162,13 @@ def test_orphans_are_named_and_removed(output, monkeypatch, capsys):
         orphan.write_bytes(masks.read_bytes())
     os.utime(orphans[-1], (time.time() - 7200,) * 2)
     being_written = masks.with_name(".part.parquet.5678.tmp")
-    stranger = Path(output, "README.md")
+    stranger = Path(output, "notes.txt")
     for file in (being_written, stranger):
         file.write_text("mine")
     named = {path.relative_to(output).as_posix() for path in orphans}
     report = verify(output)
     assert {orphan.path for orphan in report.orphans} == named
-    assert report.strangers == ["README.md"]
+    assert report.strangers == ["notes.txt"]
     assert (report.faults, report.missing) == ([], [])
 
     def call(*arguments):
