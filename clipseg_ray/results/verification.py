@@ -26,7 +26,7 @@ _LEFTOVER_S = 3600.0
 """A temporary file of this age belongs to no write that still goes on."""
 
 _OURS = re.compile(
-    rf"{layout.DATASET}|{layout.IDS}|README\.md|{layout.INPUTS}/\d{{6,}}\.parquet|{layout.SETS}/\d{{6,}}\.json"
+    rf"{layout.DATASET}|{layout.IDS}|{layout.INPUTS}/\d{{6,}}\.parquet|{layout.SETS}/\d{{6,}}\.json"
     rf"|{layout.RUNS}/[\w-]+(\.status)?\.json"
 )
 
