@@ -18,10 +18,11 @@ def quantised(logits_pwh: Tensor, side: int) -> Tensor:
     A cell's value is the logit that makes the map, interpolated bilinearly back to the grid, have the cell's mean
     there; the mean itself would flatten every peak. As a probability it takes one byte.
     """
-    logits_p1wh = logits_pwh.float().clamp(-_FAR, _FAR)[:, None]
-    mean = F.adaptive_avg_pool2d(logits_p1wh, side)
-    cells = mean
-    for _ in range(_CORRECTIONS):
-        back = F.interpolate(cells, logits_p1wh.shape[2:], mode="bilinear", align_corners=False)
-        cells = cells + (mean - F.adaptive_avg_pool2d(back, side))
+    cells = logits_p1wh = logits_pwh.float().clamp(-_FAR, _FAR)[:, None]
+    grid = logits_p1wh.shape[2:]
+    if grid != (side, side):
+        cells = mean = F.adaptive_avg_pool2d(logits_p1wh, side)
+        for _ in range(_CORRECTIONS):
+            back = F.interpolate(cells, grid, mode="bilinear", align_corners=False)
+            cells = cells + (mean - F.adaptive_avg_pool2d(back, side))
     return (cells[:, 0].sigmoid() * 255).round().to(torch.uint8).transpose(1, 2).contiguous()
