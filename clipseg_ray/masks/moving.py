@@ -13,6 +13,8 @@ from clipseg_ray.masks.resize import encode_at_size
 from clipseg_ray.masks.rle import Rles, concatenate
 
 _AT_ONCE = 1024
+_LEAST = np.float32(0.5 / 255)
+"""What a byte of 0 stands for."""
 
 
 def heat_column(heat_phw: np.ndarray) -> pa.Array:
@@ -29,17 +31,20 @@ def heat_column(heat_phw: np.ndarray) -> pa.Array:
 def masks_at(heat: pa.Array | pa.ChunkedArray, height: np.ndarray, width: np.ndarray, threshold: np.ndarray) -> Rles:
     """The masks of P probability maps at P sizes and thresholds (probabilities between 0 and 1).
 
-    heat: binary [P] as :func:`heat_column` makes it. The map is interpolated bilinearly to height × width, as logits
-    are for masks at image size, then compared with the threshold. Raises UserError for what is no such map.
+    heat: binary [P] as :func:`heat_column` makes it. The map's logits are interpolated bilinearly to height × width,
+    as those of the model are for masks at image size, then compared with the threshold's. Raises UserError for what is
+    no such map.
     """
     if len(bad := np.flatnonzero(~((threshold > 0) & (threshold < 1)))):
         raise UserError(f"threshold {threshold[bad[0]]:g}: must lie strictly between 0 and 1")
     order = np.lexsort((width, height))
     found = []
     for rows in _runs(order, height, width):
-        maps_pwh = _maps(heat.take(pa.array(rows)))
+        probabilities_pwh = np.clip(_maps(heat.take(pa.array(rows))), _LEAST, 1 - _LEAST)
+        logits_pwh = np.log(probabilities_pwh / (1 - probabilities_pwh))
+        limit_p = np.log(threshold[rows] / (1 - threshold[rows])).astype(np.float32)
         own = (int(height[rows[0]]), int(width[rows[0]]))
-        found.append(encode_at_size(maps_pwh, *own, threshold[rows].astype(np.float32)))
+        found.append(encode_at_size(logits_pwh, *own, limit_p))
     joined = (
         concatenate(found)
         if found

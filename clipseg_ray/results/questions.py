@@ -48,7 +48,8 @@ def find(masks: Masks, name: str) -> Asked:
 def top(query_id: str, limit: int) -> str:
     """The pictures in which a query has the greatest score."""
     return f"""\
-SELECT image_id, round(score::DOUBLE, 3) AS score, area, round(coverage::DOUBLE, 4) AS coverage, bbox
+SELECT image_id, round(score::DOUBLE, 3) AS score, round(score_mean::DOUBLE, 3) AS score_mean, area,
+       round(coverage::DOUBLE, 4) AS coverage
 FROM masks
 WHERE query_id = {literal(query_id)}
 ORDER BY score DESC, image_id

@@ -66,8 +66,7 @@ PRESENCE = _field("presence", pa.float32(), "CLIP's cosine of the whole image an
 HEAT = _field(
     "heat",
     pa.large_binary(),
-    "probabilities on a square grid over the image, one byte each, 255 for 1, row by row (masks.heat); "
-    "null if all are 0",
+    "probabilities on a square grid, masks.heat cells a side, one byte each, 255 for 1, row by row; null if all are 0",
     True,
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from clipseg_ray.benchmark import command, decode, engine, inputs, pipeline, rle
+from clipseg_ray.benchmark import command, decode, engine, inputs, pipeline, query, rle
 from clipseg_ray.errors import UserError
 
 EVERYWHERE = {"benchmark", "agrees", "hardware", "versions", "commit", "settings", "races"}
@@ -123,3 +123,16 @@ def test_prompts_differ_and_pictures_come_round(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"a")
     (tmp_path / "b.JPEG").write_bytes(b"b")
     assert inputs.jpegs(3, str(tmp_path)) == [b"a", b"b", b"a"]
+
+
+def test_query(capsys, tmp_path):
+    query.benchmark(rows=6000, rounds=1, folder=str(tmp_path))
+    found, text = last_line(capsys)
+    assert found["agrees"]
+    assert len(found["races"]) == 6
+    assert 100 < sum(found["bytes_per_row"].values()) < 200
+    read = found["bytes_read"]
+    assert read["--co-occur"]["counts"] > 0
+    assert read["score and coverage"].keys() & {"score", "coverage", "area", "counts"} == {"score", "coverage", "area"}
+    assert "counts" not in read["--coverage"]
+    assert "Slowest" in text
