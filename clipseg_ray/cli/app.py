@@ -1,0 +1,29 @@
+"""What the verbs share: the Typer app they are registered with, arguments that mean the same in each, the console."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="CLIPSeg over whole datasets on Ray: images and queries in, a table of masks out.",
+)
+
+ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML run configuration, local or at any URL.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="SECTION.KEY=VALUE", help="Change one setting; may be given many times."),
+]
+OutputUrl = Annotated[str, typer.Argument(metavar="OUTPUT", help="The dataset a run wrote (output.url).")]
+
+
+def wide_console() -> Console:
+    """A console that prints text as it is, and cuts nothing to 80 columns when its output goes to a file or pipe."""
+    return Console(width=None if sys.stdout.isatty() else 10_000, markup=False, emoji=False, highlight=False)

@@ -1,0 +1,117 @@
+"""Verbs that read a dataset: show, query, verify, rethreshold."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Column, Table
+
+from clipseg_ray.cli.app import OutputUrl, app, wide_console
+from clipseg_ray.errors import UserError
+
+
+class Format(StrEnum):
+    """How an answer is written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+@app.command(epilog="Example: clipseg-ray show demo-output/masks")
+def show(output: OutputUrl, rows: Annotated[int, typer.Option(help="How many rows of masks to show.")] = 5) -> None:
+    """Show a few rows, and for each query how many images it was found in."""
+    from clipseg_ray.results import summary
+
+    console = wide_console()
+    for title, columns, values in summary.tables(output, rows):
+        table = Table(*columns, title=title, title_justify="left")
+        for row in values:
+            table.add_row(*("" if value is None else str(value) for value in row))
+        console.print(table)
+
+
+@app.command(epilog="Example: clipseg-ray query demo-output/masks --co-occur sit-on drink-from")
+def query(
+    output: OutputUrl,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="[SQL]", help="Over the views masks, images and queries; see below.")
+    ] = None,
+    top: Annotated[str | None, typer.Option(metavar="QUERY", help="Where a query has the greatest score.")] = None,
+    borderline: Annotated[
+        str | None, typer.Option(metavar="QUERY", help="Where its score is nearest to its threshold.")
+    ] = None,
+    co_occur: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="Where the masks of two queries overlap.")
+    ] = None,
+    coverage: Annotated[bool, typer.Option("--coverage", help="In how many pictures each query was found.")] = False,
+    absent: Annotated[bool, typer.Option("--absent", help="Pictures in which nothing was found.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Rows of a canned question.")] = 20,
+    format_: Annotated[Format, typer.Option("--format", help="For a person, or for a program.")] = Format.table,
+    file: Annotated[str | None, typer.Option("-o", metavar="FILE", help="Write to it, not to standard output.")] = None,
+) -> None:
+    """Ask the masks, in SQL (DuckDB's) or one of five questions; the SQL of those is printed with the answer.
+
+    SQL sees the views masks, images and queries, and functions on the column counts: mask_iou(a, b), mask_union(a, b),
+    mask_intersection, mask_difference, mask_overlap, mask_area(counts), mask_bbox(counts, height), mask_centroid,
+    mask_box_coverage(counts, height, x, y, w, h), mask_resize(counts, height, width, new_height, new_width),
+    mask_decode(counts, height, width), mask_union_all(list(counts)).
+    """
+    from clipseg_ray.results import answers, questions
+    from clipseg_ray.results.dataset import Masks
+
+    with Masks(output) as masks:
+        asked = questions.chosen(masks, limit, top, borderline, co_occur, coverage, absent)
+        if len(asked) + (sql is not None) != 1:
+            raise UserError("ask one thing: SQL, --top, --borderline, --co-occur, --coverage or --absent")
+        statement = sql if sql is not None else asked[0]
+        if format_ is not Format.table or file is not None:
+            answers.write(masks, statement, "csv" if format_ is Format.table else format_.value, file)
+            return
+        columns, rows, more = answers.rows(masks, statement)
+    console = wide_console()
+    if sql is None:
+        console.print(f"{statement};\n", style="dim", soft_wrap=True)
+    shown = Table(*(Column(column, overflow="fold") for column in columns))
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+    if more:
+        console.print(f"the first {len(rows)} rows; --format csv gives all")
+
+
+@app.command(epilog="Example: clipseg-ray verify demo-output/masks")
+def verify(
+    output: OutputUrl,
+    fix: Annotated[bool, typer.Option("--fix", help="Remove files that are no part of it, after naming each.")] = False,
+) -> None:
+    """Read everything back: is all there, is nothing else, does every mask agree with its row. Exit code 1 if not."""
+    from clipseg_ray.results import verification
+
+    report = verification.verify(output)
+    print(report.text())
+    if fix and report.orphans:
+        print(f"removing {len(report.orphans)} files:")
+        for orphan in report.orphans:
+            print(f"  {orphan.path}", flush=True)
+        verification.fix(output, report)
+        print("removed")
+    raise typer.Exit(0 if report.sound or (fix and not report.faults and not report.missing) else 1)
+
+
+@app.command(epilog="Example: clipseg-ray rethreshold demo-output/masks demo-output/strict --threshold 0.7")
+def rethreshold(
+    output: OutputUrl,
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="Where the new dataset goes.")],
+    threshold: Annotated[float, typer.Option(metavar="T", help="Probability above which a pixel is inside.")],
+    query: Annotated[
+        list[str] | None, typer.Option("--query", metavar="ID", help="Only this query; may be given many times.")
+    ] = None,
+) -> None:
+    """Make a dataset at another threshold without the model, from the maps that masks.heat kept."""
+    from clipseg_ray.results import rethreshold as moving
+
+    print(moving.rethreshold(output, destination, dict.fromkeys(query, threshold) if query else threshold))

@@ -1,0 +1,47 @@
+"""Verbs that make something to look at or to hand on: card, gallery, export."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clipseg_ray.cli.app import OutputUrl, app
+from clipseg_ray.report.export import Form
+
+
+@app.command(epilog="Example: clipseg-ray card demo-output/masks")
+def card(output: OutputUrl) -> None:
+    """Write a dataset's README.md again; a run does it at its end."""
+    from clipseg_ray.report import card
+    from clipseg_ray.results import layout
+    from clipseg_ray.storage import Store
+
+    store = Store.of(output)
+    written = card.write(store)
+    print(f"{'wrote' if written else 'left as it is, edited by hand:'} {store.url_of(layout.CARD)}")
+
+
+@app.command(epilog="Example: clipseg-ray gallery demo-output/masks -o gallery.html")
+def gallery(
+    output: OutputUrl,
+    to: Annotated[str, typer.Option("-o", metavar="DIR|FILE", help="A .html file, or a folder for index.html.")],
+    max_mb: Annotated[float, typer.Option(min=0.1, help="What the page may weigh; pictures are made to fit.")] = 10,
+) -> None:
+    """Write one HTML page to look at what each query found; it needs nothing but a browser."""
+    from clipseg_ray.report import gallery
+
+    print(f"wrote {gallery.write(output, to, int(max_mb * 1e6))}")
+
+
+@app.command(epilog="Example: clipseg-ray export demo-output/masks instances.json --format coco")
+def export(
+    output: OutputUrl,
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="A new or empty folder; a .json file for coco.")],
+    form: Annotated[Form, typer.Option("--format", help="What to write.")],
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="A condition over the queries' columns.")] = None,
+) -> None:
+    """Write masks as COCO instances, a Hugging Face dataset, label maps or overlays."""
+    from clipseg_ray.report.export import command
+
+    print(command.export(output, destination, form, where))
