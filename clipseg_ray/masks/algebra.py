@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import edges as kernels
-from clipseg_ray.masks import rle, runs
+from clipseg_ray.masks import parsing, rle, runs
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
 
@@ -139,7 +139,10 @@ def centroid(counts: Column, height: Column) -> pa.Array:
 
 
 def resize(counts: Column, height: Column, width: Column, new_height: Column, new_width: Column) -> pa.Array:
-    """counts of the masks at another size, every pixel that whose centre is nearest (torch's ``nearest-exact``)."""
+    """counts of the masks at another size: every new pixel is the old one in which its centre lies.
+
+    Exact in integers: torch's ``nearest-exact`` is the same but for the rounding of its float32 scale.
+    """
     masks, height_p, width_p, new_height_p, new_width_p = _sized(counts, height, width, new_height, new_width)
     _refuse_other_width(masks, height_p, width_p)
     for new_height, new_width in {*zip(new_height_p.tolist(), new_width_p.tolist(), strict=True)}:
@@ -185,7 +188,7 @@ def _edges(counts: Column, null_p: np.ndarray) -> _Edges:
     characters = np.frombuffer(data or b"", np.uint8)
     used = int(offsets[-1] - offsets[0])
     edges, starts = np.empty(used + len(column), np.int32), np.empty(len(column) + 1, np.int64)
-    bad = runs.edges_of_counts(characters, offsets, edges, starts)
+    bad = parsing.edges_of_counts(characters, offsets, edges, starts)
     masks = _Edges(edges, starts, null_p)
     if bad < 0 and (without := np.flatnonzero(~null_p & (masks.pixels_p == 0))).size:
         bad = int(without[0])

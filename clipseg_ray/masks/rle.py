@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.masks import runs
+from clipseg_ray.masks import parsing, runs
 from clipseg_ray.masks.arrow import string_array
 
 
@@ -62,7 +62,7 @@ def decode(counts: pa.Array | pa.ChunkedArray | Sequence[str | bytes], height: i
     offsets = np.frombuffer(offsets_buffer, np.int64, len(counts) + 1, 8 * counts.offset)
     characters = np.frombuffer(data or b"", np.uint8)
     pixels_pn = np.zeros((len(counts), height * width), np.bool_)
-    bad = runs.decode(characters, offsets, pixels_pn)
+    bad = parsing.decode(characters, offsets, pixels_pn)
     if bad >= 0:
         raise UserError(f"counts: row {bad} is no run-length encoding of {height}×{width} pixels; check the size")
     return pixels_pn.reshape(-1, width, height).transpose(0, 2, 1)

@@ -1,3 +1,4 @@
+import json
 import math
 
 import duckdb
@@ -8,12 +9,17 @@ import torch
 from pycocotools import mask as coco
 
 import clipseg_ray
+from clipseg_ray import config
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import algebra, moving
 from clipseg_ray.masks.heat import quantised
 from clipseg_ray.masks.rle import decode
+from clipseg_ray.pipeline.plan import look
 from clipseg_ray.results.rethreshold import rethreshold
 from clipseg_ray.results.verification import verify
+from clipseg_ray.storage import Store
+from tests.pipeline import world
+from tests.results.conftest import make
 
 
 def cell_means(maps: torch.Tensor, cells: int = 16) -> torch.Tensor:
@@ -143,3 +149,44 @@ def test_sql_function_on_nulls_and_zeros():
             "mask_area(mask_rethreshold(repeat('\\xFF'::BLOB, 4)::BLOB, 4, 5, 0.5))"
         ).fetchall()
     assert found == [("d0", None, 20)]
+
+
+def test_phrases_and_masks_at_image_size(checkpoint_dir, tmp_path):
+    files = {}
+    for number in range(3):
+        files[f"{number}.jpg"] = world.jpeg(number, 100 + number, 80)
+        files[f"{number}.json"] = json.dumps({"phrases": ["a red circle", f"thing {number}"]}).encode()
+    Store.of(str(tmp_path)).put("in/s.tar", world.tar_of(files))
+    settings = world.settings(
+        f"{tmp_path}/in",
+        f"{tmp_path}/out",
+        checkpoint_dir,
+        "",
+        masks={"heat": 24, "size": "image", "keep_empty": False},
+    )
+    settings["queries"] = {"from": "phrases"}
+    make(settings)
+    rethreshold(f"{tmp_path}/out", f"{tmp_path}/higher", 0.9)
+    report = verify(f"{tmp_path}/higher")
+    assert report.sound, report.text()
+    with clipseg_ray.open(f"{tmp_path}/out") as before, clipseg_ray.open(f"{tmp_path}/higher") as after:
+        rows = "SELECT count(*), sum(area), min(width), max(width) FROM masks WHERE area > 0"
+        (many, large, *_), (few, small, *widths) = before.sql(rows).fetchall()[0], after.sql(rows).fetchall()[0]
+        assert 0 < few <= many
+        assert small < large
+        assert set(widths) <= {100, 101, 102}
+    with pytest.raises(UserError, match="keep_empty: false left out rows"):
+        rethreshold(f"{tmp_path}/out", f"{tmp_path}/lower", 0.3)
+
+
+def test_heat_is_part_of_what_may_not_change(made, checkpoint_dir):
+    folder = made.removesuffix("/out")
+    settings = world.settings(f"{folder}/in/*.tar", made, checkpoint_dir, f"{folder}/queries.jsonl", masks={"heat": 32})
+    with pytest.raises(UserError, match=r"masks\.heat: the dataset has 24, this run 32"):
+        look(config.parse(settings))
+    del settings["masks"]
+    with pytest.raises(UserError, match=r"masks\.heat: the dataset has 24, this run None"):
+        look(config.parse(settings))
+    settings["masks"], settings["output"] = {"heat": 97}, {"url": f"{folder}/another"}
+    with pytest.raises(UserError, match="97 is more than the model's grid of 96"):
+        make(settings)
