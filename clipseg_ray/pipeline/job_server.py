@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import logging
 import os
@@ -26,6 +27,8 @@ _TIMEOUT_S = 15.0
 _LOST_S = 600.0
 """How long a job is followed without a word from its cluster."""
 _POLL_S = 1.0
+_BROKEN_LOGS = 5
+"""How often the log of a job that has ended is asked for, when it breaks off each time."""
 
 STOPPED = 130
 
@@ -36,6 +39,21 @@ class Token:
 
     value: str
     place: str
+
+
+class _Log:
+    """A log that may be sent again from its beginning: what was written once is left out."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.position = 0
+        self._write = write
+        self._shown = 0
+
+    def add(self, text: str) -> None:
+        """The next piece since the beginning."""
+        self._write(text[max(0, self._shown - self.position) :])
+        self.position += len(text)
+        self._shown = max(self._shown, self.position)
 
 
 def find_token() -> Token | None:
@@ -109,37 +127,33 @@ class JobServer:
 
         A lost connection is taken up again where it broke. Raises UserError when it stays lost for ten minutes.
         """
-        shown = 0
-        heard = time.monotonic()
+        log = _Log(write)
+        heard, broken = time.monotonic(), 0
         while True:
             try:
-                shown = asyncio.run(self._tail(submission_id, shown, write))
+                asyncio.run(self._tail(submission_id, log))
+                whole = True
+            except Exception:  # the SDK lets every kind of network error through
+                whole, broken = False, broken + 1
+            try:
                 job = self._client.get_job_info(submission_id)
-                heard = time.monotonic()
-            except Exception as error:  # the SDK lets every kind of network error through
-                shown = getattr(error, "shown", shown)
+            except Exception as error:
                 if time.monotonic() - heard > _LOST_S:
                     raise UserError(
                         f"{self.address}: no word from the cluster for {_LOST_S / 60:.0f} minutes "
                         f"({_brief(error)}); the job {submission_id} may well go on"
                     ) from error
-                job = None
-            if job is not None and job.status.is_terminal():
-                return _exit_code(job, write)
+            else:
+                heard = time.monotonic()
+                if job.status.is_terminal() and (whole or broken > _BROKEN_LOGS):
+                    return _exit_code(job, write)
             time.sleep(_POLL_S)
 
-    async def _tail(self, submission_id: str, shown: int, write: Callable[[str], None]) -> int:
-        """Write the log from character ``shown`` on, until it ends or the connection does; returns how far it got."""
-        position = 0
-        try:
-            async for text in self._client.tail_job_logs(submission_id):
-                write(text[max(0, shown - position) :])
-                position += len(text)
-                shown = max(shown, position)
-        except Exception as error:
-            error.shown = shown  # type: ignore[attr-defined]
-            raise
-        return shown
+    async def _tail(self, submission_id: str, log: _Log) -> None:
+        """Hand on the log from its beginning, until it ends or the connection does."""
+        log.position = 0
+        async for text in self._client.tail_job_logs(submission_id):
+            log.add(text)
 
     def _connect(self) -> JobSubmissionClient:
         from ray.job_submission import JobSubmissionClient
@@ -161,18 +175,21 @@ class JobServer:
                 found = json.load(answer)
         except urllib.error.HTTPError as error:
             raise self._refused(error) from error
-        except ValueError as error:
-            raise UserError(f"{self.address}: what answers there is no Ray dashboard; {_LOOK}") from error
-        except Exception as error:  # resolving, connecting and speaking HTTP each raise their own kinds
-            reason = getattr(error, "reason", error)
-            raise UserError(f"{self.address}: cannot be reached ({_brief(reason)}); {_LOOK}") from error
+        except OSError as error:  # no such host, nobody listening, no answer in time
+            reason = _brief(getattr(error, "reason", error))
+            raise UserError(f"{self.address}: cannot be reached ({reason}); {_LOOK}") from error
+        except (http.client.HTTPException, ValueError) as error:
+            raise self._no_dashboard() from error
         if not isinstance(found, dict):
-            raise UserError(f"{self.address}: what answers there is no Ray dashboard; {_LOOK}")
+            raise self._no_dashboard()
         return found
+
+    def _no_dashboard(self) -> UserError:
+        return UserError(f"{self.address}: what answers there is no Ray dashboard; {_LOOK}")
 
     def _refused(self, error: urllib.error.HTTPError) -> UserError:
         if error.code not in (401, 403):
-            return UserError(f"{self.address}: answers {error.code} {error.reason}, as no Ray dashboard does; {_LOOK}")
+            return self._no_dashboard()
         if self._token is None:
             return UserError(
                 f"{self.address}: the cluster wants a token, and none was found; put it into RAY_AUTH_TOKEN or "
