@@ -15,6 +15,7 @@ from typing import Any
 import ray
 import yaml
 
+from clipseg_ray import __version__
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.cluster import connected, last_line
@@ -249,8 +250,10 @@ def _opening(settled: Settled, work: Work, pool: Pool) -> str:
 
 
 def _versions() -> dict[str, str]:
-    names = ("clipseg-ray", "ray", "torch", "transformers", "pyarrow", "numba", "simplejpeg", "pillow")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+    names = ("ray", "torch", "transformers", "pyarrow", "numba", "simplejpeg", "pillow")
+    # Ours by the code that runs: in a checkout that only lies on the path there is no installed package to ask.
+    ours = {"python": platform.python_version(), "clipseg-ray": __version__}
+    return {**ours, **{name: importlib.metadata.version(name) for name in names}}
 
 
 @contextmanager
