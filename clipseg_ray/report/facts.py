@@ -14,6 +14,7 @@ from clipseg_ray.report import asked, statistics
 from clipseg_ray.report.asked import Asked
 from clipseg_ray.report.statistics import NOTHING, Statistics
 from clipseg_ray.results import inputs, layout, reading, record, runs
+from clipseg_ray.results import shards as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, plain_errors
@@ -106,7 +107,7 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
                 statuses=dict(statuses),
                 failures=tuple(failures),
                 shards=len(shards),
-                shards_read=sum(1 for _ in store.list(layout.SHARDS)),
+                shards_read=len(shard_records.counts(store)),
                 chunks=chunks,
                 lacking={
                     folder.partition("=")[2]: chunks - parts.count(folder)

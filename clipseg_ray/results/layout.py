@@ -20,6 +20,7 @@ IMAGES = "images"
 MASKS = "masks"
 
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
+_SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.json")
 
 
 def masks_folder(prompt_set: str) -> str:
@@ -38,9 +39,19 @@ def parse_part_name(name: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def shard_record(shard_id: str) -> str:
-    """The record put when a shard has been read to its end."""
-    return f"{SHARDS}/{shard_id}.json"
+def shard_record(shard_id: str, chunks: int, samples: int, repeated: int) -> str:
+    """The record put when a shard has been read to its end.
+
+    Its name has all that a plan or a final check must know of a finished shard, so that they list records and read
+    none. ``repeated``: image ids that occur more than once in the shard.
+    """
+    return f"{SHARDS}/{shard_id}-{chunks}-{samples}-{repeated}.json"
+
+
+def parse_shard_record(name: str) -> tuple[str, int, int, int] | None:
+    """(shard_id, chunks, samples, repeated) of a shard record's file name, None for any other file."""
+    match = _SHARD_RECORD.fullmatch(name)
+    return (match[1], int(match[2]), int(match[3]), int(match[4])) if match else None
 
 
 def queries_file(prompt_set: str) -> str:

@@ -52,7 +52,7 @@ class PartIndex:
         index = cls()
         for folder in folders:
             bits = index._bits.setdefault(folder, {})
-            for entry in store.list(folder):
+            for entry in store.list_hashed(folder):
                 found = layout.parse_part_name(entry.path.rpartition("/")[2])
                 if found is not None:
                     bits[found[0]] = bits.get(found[0], 0) | 1 << found[1]

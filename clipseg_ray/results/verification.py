@@ -14,9 +14,9 @@ from pathlib import Path
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import inputs, layout, reading, record, rows, sets
+from clipseg_ray.results import shards as shard_records
 from clipseg_ray.results.completeness import Missing
 from clipseg_ray.sources.base import Shard
-from clipseg_ray.sources.chunks import ShardRecord
 from clipseg_ray.storage import Store, get_many, plain_errors
 
 NAMED = 20
@@ -112,9 +112,7 @@ class _Dataset:
         self.made = made
         self.sets = {item.name: item for item in sets.read(store)}
         self.shards: dict[str, Shard] = {shard.shard_id: shard for shard in inputs.read(store)[0]}
-        names = [entry.path for entry in store.list(layout.SHARDS)]
-        found = (_body(store, body) for body in get_many([store.url_of(name) for name in names]))
-        self.records = {each.shard_id: each for each in map(ShardRecord.from_json, found)}
+        self.records = {each.shard_id: each for each in shard_records.read_all(store)}
 
     def sort(self, report: Report) -> dict[tuple[str, int], dict[str, str]]:
         """Every part's path by (shard, chunk) and folder; what is no part goes to the report."""
@@ -147,7 +145,8 @@ class _Dataset:
         if folder == layout.QUERIES:
             return name.removesuffix(".parquet") in self.sets
         if folder == layout.SHARDS:
-            return name.removesuffix(".json") in self.shards
+            parsed = layout.parse_shard_record(name)
+            return parsed is not None and parsed[0] in self.shards
         return _OURS.fullmatch(path) is not None
 
     def find_missing(self, parts: dict[tuple[str, int], dict[str, str]], report: Report) -> None:

@@ -113,7 +113,7 @@ def write(
             if phrases:
                 masks = pa.Table.from_pylist(phrase_rows(pictures[window]), schema.MASKS)
                 output.put(f"{layout.masks_folder(phrases.name)}/{name}", parts.masks_bytes(masks, facts))
-        output.put(layout.shard_record(shard.shard_id), b"{}")
+        output.put(layout.shard_record(shard.shard_id, -(-len(pictures) // chunk_images), len(pictures), 0), b"{}")
     versions = {"clipseg-ray": "0.1.0", "torch": "2", "transformers": "5"}
     runs.write_record(
         output,
