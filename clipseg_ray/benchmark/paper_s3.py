@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+import io
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -72,6 +73,10 @@ class PaperS3:
         if path not in self.bodies:
             raise FileNotFoundError(path)
         return self.bodies[path][start:end]
+
+    def open(self, path: str, *_: Any, **__: Any) -> io.BytesIO:
+        """A held object as a file."""
+        return io.BytesIO(self.cat_file(path))
 
     def cat_ranges(
         self, paths: Sequence[str], starts: Sequence[int | None], ends: Sequence[int | None], on_error: str

@@ -15,7 +15,7 @@ from clipseg_ray.report.asked import Asked
 from clipseg_ray.report.statistics import NOTHING, Statistics
 from clipseg_ray.results import inputs, layout, reading, record, runs
 from clipseg_ray.results import shards as shard_records
-from clipseg_ray.results.parts import PartIndex
+from clipseg_ray.results.chunk_tables import ChunkTables
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, plain_errors
 
@@ -87,9 +87,10 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
         made = record.read(store)
         queries = asked.read(store)
         folders = [layout.IMAGES, *dict.fromkeys(layout.masks_folder(query.prompt_set) for query in queries)]
-        parts = PartIndex.listed(store, folders)
+        assert made is not None  # or there would be no connection
+        parts = ChunkTables(store, made).index(folders)
         chunks = parts.count(layout.IMAGES)
-        if made is None or not queries or not chunks or not any(parts.count(folder) for folder in folders[1:]):
+        if not queries or not chunks or not any(parts.count(folder) for folder in folders[1:]):
             raise UserError(f"{store.url}: nothing has been written yet; see clipseg-ray status {store.url}")
         shards, _ = inputs.read(store)
         statistics.view_answers(connection, queries)

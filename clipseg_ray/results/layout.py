@@ -15,11 +15,13 @@ INPUTS = "_inputs"
 SHARDS = "_shards"
 SETS = "_sets"
 RUNS = "_runs"
+COMPACT = "_compact"
 QUERIES = "queries"
 IMAGES = "images"
 MASKS = "masks"
 
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
+_COMPACT_FILE = re.compile(r"compact-([0-9a-f]{16})\.parquet")
 _SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.json")
 
 
@@ -67,6 +69,22 @@ def set_record(number: int) -> str:
 def inputs_file(number: int) -> str:
     """One addition to the frozen shard listing."""
     return f"{INPUTS}/{number:06d}.parquet"
+
+
+def compact_groups(number: int) -> str:
+    """One addition to a compacted dataset's list of which parts went into which file."""
+    return f"{COMPACT}/{number:06d}.parquet"
+
+
+def compact_file(folder: str, group: str) -> str:
+    """The file that holds the rows of a group of parts of ``folder``."""
+    return f"{folder}/compact-{group}.parquet"
+
+
+def parse_compact_file(name: str) -> str | None:
+    """The group of a compacted file's name, None for any other file."""
+    match = _COMPACT_FILE.fullmatch(name)
+    return match[1] if match else None
 
 
 def run_record(run_id: str) -> str:
