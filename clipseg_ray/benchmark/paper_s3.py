@@ -1,4 +1,4 @@
-"""An S3 that lists millions of objects and holds a handful: the names of the others are computed as they are asked for."""
+"""An S3 that lists millions of objects and holds a handful; the names of the others are computed when asked for."""
 
 from __future__ import annotations
 

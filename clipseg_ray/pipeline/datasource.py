@@ -47,7 +47,7 @@ class ShardDatasource(Datasource):
 
 
 class _Reading:
-    """What a read task does. A class and no closure: those are pickled with their code, which takes ten times as long."""
+    """What a read task does. A class and no closure: those are pickled with their code, each anew."""
 
     def __init__(self, reader: Reader, work: Sequence[ShardWork]) -> None:
         self._reader = reader

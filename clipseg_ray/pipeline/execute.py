@@ -119,8 +119,10 @@ def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tup
         if repeated := check_ids(settled.plan.store):
             return INCOMPLETE, repeated
         bad = totals.images - totals.statuses.get("ok", 0)
+        part = settled.plan.config.input.part
+        whole = "Complete" if part is None else f"Complete for input.part {part} (the other parts are other runs')"
         return COMPLETE, (
-            f"Complete: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
+            f"{whole}: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
             f"({totals.nonempty} not empty), {totals.bytes / 1e6:.1f} MB in {seconds:.1f} s → {settled.plan.store.url}"
         )
     missing = list(_missing(left))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -24,6 +25,15 @@ class ChunkTables:
     def index(self, folders: Sequence[str]) -> PartIndex:
         """Which chunks there are in these folders."""
         return self._compacted.index() if self._compacted is not None else PartIndex.listed(self._store, folders)
+
+    def sample(self, index: PartIndex, folders: Sequence[str], chunks: int) -> list[str]:
+        """The files of the first ``chunks`` chunks by shard id, which is to say of any: shard ids are hashes."""
+        paths: dict[str, None] = {}
+        for folder in folders:
+            for shard_id, chunk in itertools.islice(index.chunks(folder), chunks):
+                own = f"{folder}/{layout.part_name(shard_id, chunk)}"
+                paths[own if self._compacted is None else self._compacted.path(folder, shard_id, chunk)] = None
+        return list(paths)
 
     def read(
         self, shard_id: str, chunk: int, folders: Sequence[str], columns: Sequence[str]

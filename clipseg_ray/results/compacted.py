@@ -32,6 +32,10 @@ class CompactedFiles:
         """The chunks whose rows are in some file, as if each were a part."""
         return PartIndex.of(self._group_of)
 
+    def path(self, folder: str, shard_id: str, chunk: int) -> str:
+        """The file that has a chunk's rows."""
+        return self._group_of[folder, shard_id, chunk].path
+
     def chunk(
         self, shard_id: str, chunk: int, folders: Sequence[str], columns: Sequence[str]
     ) -> Iterator[pa.Table | None]:

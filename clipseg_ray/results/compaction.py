@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import compact_groups, inputs, layout, parts, record, schema, sets
+from clipseg_ray.results import compact_groups, inputs, layout, parts, record, sets
 from clipseg_ray.results.compact_groups import Group, Part
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, get_many, plain_errors
@@ -125,7 +125,9 @@ def _settle(source: Store, target: Store, made: DatasetRecord) -> None:
         record.refuse_if_different(target, there, made)
         for entry in [*target.list(layout.INPUTS), *target.list(layout.SETS)]:
             if not source.exists(entry.path) or source.get(entry.path) != target.get(entry.path):
-                raise UserError(f"{target.url}: holds another dataset than {source.url}, compacted; choose another DEST")
+                raise UserError(
+                    f"{target.url}: holds another dataset than {source.url}, compacted; choose another DEST"
+                )
     else:
         try:
             record.create(target, made)

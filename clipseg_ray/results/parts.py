@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -36,9 +36,7 @@ def _is_in_order(order: pa.Array) -> bool:
     return bool((places[1:] > places[:-1]).all())
 
 
-def _parquet(
-    table: pa.Table, name: str, facts: dict[str, Any], dictionary: list[str], group_rows: int | None
-) -> bytes:
+def _parquet(table: pa.Table, name: str, facts: dict[str, Any], dictionary: list[str], group_rows: int | None) -> bytes:
     group_rows = group_rows or max(1, table.num_rows)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
@@ -89,6 +87,9 @@ class PartIndex:
         """Parts in a folder."""
         return sum(bits.bit_count() for bits in self._bits.get(folder, {}).values())
 
-    def shards(self, folder: str) -> Iterable[str]:
-        """Shards that have a part in a folder."""
-        return self._bits.get(folder, {}).keys()
+    def chunks(self, folder: str) -> Iterator[tuple[str, int]]:
+        """(shard_id, chunk) of the parts in a folder, in order."""
+        for shard_id, bits in sorted(self._bits.get(folder, {}).items()):
+            for chunk in range(bits.bit_length()):
+                if bits >> chunk & 1:
+                    yield shard_id, chunk

@@ -86,7 +86,7 @@ def test_every_reader_reads_it(output: str, tmp_path: Path) -> None:
     with clipseg_ray.open(output) as masks, clipseg_ray.open(dest) as compacted:
         assert compacted.sql(questions.coverage(9)).fetchall() == masks.sql(questions.coverage(9)).fetchall()
     for url, name in ((output, "a.json"), (dest, "b.json")):
-        command.export(url, str(tmp_path / name), Form.coco, None)
+        command.export(url, str(tmp_path / name), Form("coco"), None)
     first, second = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
     assert first["images"] == second["images"]
     assert first["annotations"] == second["annotations"]
