@@ -26,11 +26,12 @@ def run(config: RunConfig, *, invocation: str = "clipseg-ray run CONFIG") -> Out
 
     outcome = execute(plan, invocation)
     if outcome.code != INTERRUPTED:
-        _write_card(plan.store)  # after the cluster is given back: nobody waits with a GPU for a README
+        write_card(plan.store)  # after the cluster is given back: nobody waits with a GPU for a README
     return outcome
 
 
-def _write_card(store: Store) -> None:
+def write_card(store: Store) -> None:
+    """Write the dataset card; a warning where that fails."""
     try:
         card.write(store)
     except Exception as error:  # the masks are what was asked for, and they are there

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 import yaml
 
-import clipseg_ray
+from clipseg_ray import __version__
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.cluster import connected, last_line
@@ -119,8 +119,10 @@ def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tup
         if repeated := check_ids(settled.plan.store):
             return INCOMPLETE, repeated
         bad = totals.images - totals.statuses.get("ok", 0)
+        part = settled.plan.config.input.part
+        whole = "Complete" if part is None else f"Complete for input.part {part} (the other parts are other runs')"
         return COMPLETE, (
-            f"Complete: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
+            f"{whole}: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
             f"({totals.nonempty} not empty), {totals.bytes / 1e6:.1f} MB in {seconds:.1f} s → {settled.plan.store.url}"
         )
     missing = list(_missing(left))
@@ -251,11 +253,9 @@ def _opening(settled: Settled, work: Work, pool: Pool) -> str:
 
 def _versions() -> dict[str, str]:
     names = ("ray", "torch", "transformers", "pyarrow", "numba", "simplejpeg", "pillow")
-    return {
-        "python": platform.python_version(),
-        "clipseg-ray": clipseg_ray.__version__,  # a submitted job brings its own, installed or not
-        **{name: importlib.metadata.version(name) for name in names},
-    }
+    # Ours by the code that runs: in a checkout that only lies on the path there is no installed package to ask.
+    ours = {"python": platform.python_version(), "clipseg-ray": __version__}
+    return {**ours, **{name: importlib.metadata.version(name) for name in names}}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import inputs, layout, record, runs, sets
+from clipseg_ray.results import shards as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.storage import Store, plain_errors
 
@@ -21,7 +22,7 @@ def text(output: str) -> str:
         shards, _ = inputs.read(store)
         claimed = sets.read(store)
         index = PartIndex.listed(store, [layout.IMAGES, *(layout.masks_folder(item.name) for item in claimed)])
-        read = sum(1 for _ in store.list(layout.SHARDS))
+        read = len(shard_records.counts(store))
         history = runs.read_all(store)
     lines = [
         f"{store.url}  (fingerprint {made.fingerprint})",
