@@ -17,6 +17,12 @@ def images_bytes(table: pa.Table, facts: dict[str, Any]) -> bytes:
     return _parquet(table.cast(schema.IMAGES), "images", facts, schema.IMAGES_DICTIONARY)
 
 
+def read_images(store: Store, shard_id: str, chunk: int) -> pa.Table:
+    """An images part. Raises FileNotFoundError where there is none."""
+    body = store.get(f"{layout.IMAGES}/{layout.part_name(shard_id, chunk)}")
+    return pq.read_table(pa.BufferReader(body))
+
+
 def masks_bytes(table: pa.Table, facts: dict[str, Any]) -> bytes:
     """One masks part as a Parquet file: rows sorted by (query_id, image_id), one row group."""
     ordered = table.cast(schema.masks("presence" in table.column_names, "heat" in table.column_names)).sort_by(
