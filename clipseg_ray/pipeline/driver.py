@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clipseg_ray.config import RunConfig
-from clipseg_ray.pipeline.cluster import guard_a_local_cluster
+from clipseg_ray.pipeline.cluster import forget_dead_drivers, guard_a_local_cluster
 from clipseg_ray.pipeline.outcome import INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import look
 from clipseg_ray.report import card
@@ -22,6 +22,7 @@ def run(config: RunConfig, *, invocation: str = "clipseg-ray run CONFIG") -> Out
     if plan.work.complete and plan.unchanged_model:
         return nothing_to_do(plan)
     guard_a_local_cluster()
+    forget_dead_drivers()
     from clipseg_ray.pipeline.execute import execute
 
     outcome = execute(plan, invocation)

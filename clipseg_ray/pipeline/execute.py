@@ -17,19 +17,23 @@ import yaml
 
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
-from clipseg_ray.pipeline.cluster import connected, last_line
+from clipseg_ray.pipeline.cluster import capacity, connected, last_line
 from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.graph import PoolState
+from clipseg_ray.pipeline.nodes import Nodes, held, launching
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.reader import WHOLE_SHARD
-from clipseg_ray.pipeline.resources import Pool, device_of, pool_of
+from clipseg_ray.pipeline.resources import Capacity, Pool, chunks_at_most, device_of, pool_of
 from clipseg_ray.pipeline.settle import Outpaced, Settled, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results import runs
 from clipseg_ray.results.completeness import Missing, check_ids, named
 from clipseg_ray.storage import plain_errors
+
+_NODES_EVERY_S = 3
+_PATIENCE_S = 10.0
 
 
 def execute(plan: Plan, invocation: str) -> Outcome:
@@ -39,7 +43,7 @@ def execute(plan: Plan, invocation: str) -> Outcome:
 
 
 def _execute(plan: Plan, invocation: str) -> Outcome:
-    cluster = ray.cluster_resources()
+    cluster = capacity()
     try:
         settled = settle(plan, _device(plan, cluster), reader_threads=1)
     except Outpaced:  # another first run was faster: what it settled is this run's dataset too
@@ -51,7 +55,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
     work = settled.survey()
     if work.complete:
         return nothing_to_do(plan)
-    pool = pool_of(config.pool, device, cluster, None if work.shards_unread else work.chunks_left)
+    pool = pool_of(config.pool, device, cluster, chunks_at_most(work, config.input))
     run_id = runs.new_run_id()
     started = time.time()
     record: dict[str, Any] = {
@@ -95,12 +99,12 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
     return Outcome(code, message, run_id, record["totals"])
 
 
-def _device(plan: Plan, cluster: dict[str, float]) -> str:
+def _device(plan: Plan, cluster: Capacity) -> str:
     """Where to compute; ``auto`` takes what the dataset was made on."""
     wish, gpus = plan.config.model.device, plan.config.pool.gpus
     if wish == "auto" and gpus is None and plan.present is not None:
         return str(plan.present.compute["device"])
-    return device_of(wish, gpus, cluster.get("GPU", 0))
+    return device_of(wish, gpus, cluster)
 
 
 def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tuple[int, str]:
@@ -110,7 +114,8 @@ def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tup
     if not left.complete:
         reporter.say(f"{len(failures) or 'Some'} chunk(s) failed; trying what is missing once more, one at a time")
         again = [replace(item, only=_chunks(item)) for item in left.todo]
-        failures = _one_pass(settled, again, pool, reporter, isolate=True)
+        smaller = pool.at_most(chunks_at_most(left, settled.plan.config.input))
+        failures = _one_pass(settled, again, smaller, reporter, isolate=True)
         left = settled.survey()
     seconds = reporter.snapshot()["elapsed_s"]
     totals = reporter.totals
@@ -174,7 +179,9 @@ class _Watch:
         self._wait_s = settled.plan.config.pool.wait_s
         self._pool = pool
         self._reporter = reporter
-        self._idle_since = time.monotonic()
+        self._idle_since = self._all_since = time.monotonic()
+        self._waiting = 0
+        self._nodes = Nodes()
         self._stopped = threading.Event()
         self._beat = threading.Thread(target=self._beats, daemon=True)
         self._beat.start()
@@ -191,35 +198,49 @@ class _Watch:
 
     def step(self, state: PoolState) -> None:
         """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``."""
-        self._reporter.actors = state.running
+        self._reporter.actors, self._waiting = state.running, state.pending
         if self._breaker is not None:
             self._breaker.check()
+        now = time.monotonic()
+        if not state.pending:
+            self._all_since = now
         if state.running:
-            self._idle_since = time.monotonic()
-            self._reporter.note = ""
-            return
-        waited = time.monotonic() - self._idle_since
-        if waited > 10:
-            self._reporter.note = f"no actor ready for {waited:.0f} s: each needs {self._pool.needs}; {_held()}"
-        if waited > self._wait_s:
-            self.reason = f"Nothing could start for {waited:.0f} s: an actor needs {self._pool.needs}; {_held()}."
+            self._idle_since = now
+        elif now - self._idle_since > self._wait_s:
+            self.reason = (
+                f"Nothing could start for {now - self._idle_since:.0f} s: an actor needs {self._pool.needs}; {_held()}."
+            )
             raise RunStopped(self.reason)
 
     def _beats(self) -> None:
+        beat = 0
         while not self._stopped.wait(1.0):
-            if self._reporter.heartbeat():
-                status = {**self._reporter.snapshot(), "state": "running", "time": time.time()}
-                try:
+            beat += 1
+            try:
+                if beat % _NODES_EVERY_S == 0:
+                    for line in self._nodes.news():
+                        self._reporter.say(f"after {self._reporter.snapshot()['elapsed_s']:.0f} s: {line}")
+                    self._reporter.note = self._note()
+                if self._reporter.heartbeat():
+                    status = {**self._reporter.snapshot(), "state": "running", "time": time.time()}
                     runs.write_status(self._store, self._reporter.run_id, status)
-                except Exception as error:  # a heartbeat that cannot be written must not stop the next one
-                    self._reporter.say(f"the status could not be written: {last_line(error)}")
+            except Exception as error:  # a heartbeat that fails must not stop the next one
+                self._reporter.say(f"the status could not be written: {last_line(error)}")
+
+    def _note(self) -> str:
+        """Who waits for what, once that has lasted; an actor that only loads its model is not worth a word."""
+        now = time.monotonic()
+        if now - self._idle_since > _PATIENCE_S:
+            who = f"no actor ready for {now - self._idle_since:.0f} s: each"
+        elif now - self._all_since > _PATIENCE_S:
+            who = f"{self._waiting} actor(s) not ready: each"
+        else:
+            return ""
+        return f"{who} needs {self._pool.needs}; {'; '.join(filter(None, (_held(), launching())))}"
 
 
 def _held() -> str:
-    total, free = ray.cluster_resources(), ray.available_resources()
-    return "the cluster has " + ", ".join(
-        f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU")
-    )
+    return f"the cluster has {held(ray.cluster_resources())}, free are {held(ray.available_resources())}"
 
 
 def _chunks(item: ShardWork) -> frozenset[int] | None:
@@ -241,11 +262,16 @@ def _opening(settled: Settled, work: Work, pool: Pool) -> str:
     about = "about " if work.shards_unread else ""
     return (
         f"{work.shards} shard(s), {about}{work.chunks_estimate} chunk(s) ({work.chunks_done} done), "
-        f"{queries_text(settled.plan)}, up to {pool.max} actor(s) on {compute['device']} in {compute['precision']} "
+        f"{queries_text(settled.plan)}, up to {pool.max} actor(s) {_waits(pool)}on {compute['device']} in "
+        f"{compute['precision']} "
         f"({compute['reason']}), "
         f"{'compiled' if compute['compile'] else 'not compiled'}, "
         f"fingerprint {settled.record.fingerprint} → {settled.plan.store.url}"
     )
+
+
+def _waits(pool: Pool) -> str:
+    return f"(room for {pool.room} now, others wait for nodes) " if pool.actor_gpus and pool.max > pool.room else ""
 
 
 def _versions() -> dict[str, str]:
