@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import ray
 import yaml
 
 from clipseg_ray.pipeline import graph
@@ -20,7 +19,7 @@ from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.cluster import capacity, connected, last_line
 from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.graph import PoolState
-from clipseg_ray.pipeline.nodes import Nodes, held, launching
+from clipseg_ray.pipeline.nodes import NodeWatch, there_and_free
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.progress import Reporter
@@ -31,9 +30,6 @@ from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results import runs
 from clipseg_ray.results.completeness import Missing, check_ids, named
 from clipseg_ray.storage import plain_errors
-
-_NODES_EVERY_S = 3
-_PATIENCE_S = 10.0
 
 
 def execute(plan: Plan, invocation: str) -> Outcome:
@@ -179,9 +175,8 @@ class _Watch:
         self._wait_s = settled.plan.config.pool.wait_s
         self._pool = pool
         self._reporter = reporter
-        self._idle_since = self._all_since = time.monotonic()
-        self._waiting = 0
-        self._nodes = Nodes()
+        self._idle_since = time.monotonic()
+        self._nodes = NodeWatch(reporter, pool.needs)
         self._stopped = threading.Event()
         self._beat = threading.Thread(target=self._beats, daemon=True)
         self._beat.start()
@@ -195,52 +190,32 @@ class _Watch:
         """No more heartbeats."""
         self._stopped.set()
         self._beat.join()
+        self._nodes.stop()
 
     def step(self, state: PoolState) -> None:
         """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``."""
-        self._reporter.actors, self._waiting = state.running, state.pending
+        self._reporter.actors = state.running
+        self._nodes.actors(state.running, state.pending)
         if self._breaker is not None:
             self._breaker.check()
-        now = time.monotonic()
-        if not state.pending:
-            self._all_since = now
         if state.running:
-            self._idle_since = now
-        elif now - self._idle_since > self._wait_s:
+            self._idle_since = time.monotonic()
+            return
+        waited = time.monotonic() - self._idle_since
+        if waited > self._wait_s:
             self.reason = (
-                f"Nothing could start for {now - self._idle_since:.0f} s: an actor needs {self._pool.needs}; {_held()}."
+                f"Nothing could start for {waited:.0f} s: an actor needs {self._pool.needs}; {there_and_free()}."
             )
             raise RunStopped(self.reason)
 
     def _beats(self) -> None:
-        beat = 0
         while not self._stopped.wait(1.0):
-            beat += 1
-            try:
-                if beat % _NODES_EVERY_S == 0:
-                    for line in self._nodes.news():
-                        self._reporter.say(f"after {self._reporter.snapshot()['elapsed_s']:.0f} s: {line}")
-                    self._reporter.note = self._note()
-                if self._reporter.heartbeat():
-                    status = {**self._reporter.snapshot(), "state": "running", "time": time.time()}
+            if self._reporter.heartbeat():
+                status = {**self._reporter.snapshot(), "state": "running", "time": time.time()}
+                try:
                     runs.write_status(self._store, self._reporter.run_id, status)
-            except Exception as error:  # a heartbeat that fails must not stop the next one
-                self._reporter.say(f"the status could not be written: {last_line(error)}")
-
-    def _note(self) -> str:
-        """Who waits for what, once that has lasted; an actor that only loads its model is not worth a word."""
-        now = time.monotonic()
-        if now - self._idle_since > _PATIENCE_S:
-            who = f"no actor ready for {now - self._idle_since:.0f} s: each"
-        elif now - self._all_since > _PATIENCE_S:
-            who = f"{self._waiting} actor(s) not ready: each"
-        else:
-            return ""
-        return f"{who} needs {self._pool.needs}; {'; '.join(filter(None, (_held(), launching())))}"
-
-
-def _held() -> str:
-    return f"the cluster has {held(ray.cluster_resources())}, free are {held(ray.available_resources())}"
+                except Exception as error:  # a heartbeat that cannot be written must not stop the next one
+                    self._reporter.say(f"the status could not be written: {last_line(error)}")
 
 
 def _chunks(item: ShardWork) -> frozenset[int] | None:

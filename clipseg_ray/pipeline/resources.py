@@ -112,6 +112,8 @@ def pool_of(settings: PoolConfig, device: str, capacity: Capacity, chunks: int) 
 def chunks_at_most(work: Work, settings: InputConfig) -> int:
     """The most chunks that can be left: in shards nobody has read the images are taken to be small and many."""
     guessed = sum(
-        item.shard.size for item in work.todo if item.record is None and not item.shard.members and not item.shard.take
+        item.shard.size
+        for item in work.todo
+        if item.missing() is None and not item.shard.members and not item.shard.take
     )
     return work.chunks_left + guessed // (SMALL_IMAGE_BYTES * settings.chunk_images) + guessed // settings.chunk_bytes

@@ -21,6 +21,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 _HEAD_NODE_ID = "f" * 51 + "00000"
 _STORE = 200 * 2**20
+_SLOW_MACHINE = {"RAY_agent_register_timeout_ms": "240000", "RAY_worker_register_timeout_seconds": "240"}
 
 
 @dataclass
@@ -56,10 +57,15 @@ class Cluster:
         self.nodes.append(node)
         return node
 
+    def launched(self) -> int:
+        """Nodes that the head's autoscaler has running."""
+        return sum(process.name() == "raylet" for process in _tree(self.head.process.pid)) - 1
+
 
 def environment() -> dict[str, str]:
     """What every process of a cluster and its drivers is given."""
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": python_path, **_SLOW_MACHINE}
 
 
 @contextmanager
@@ -142,7 +148,7 @@ def _head(extra: Mapping[str, str], autoscaling: dict | None = None) -> Iterator
     head = Node(_ray_start(options, variables, folder / "head.log"))
     started = Cluster(address, folder, variables, head)
     try:
-        _wait_for_port(head.process, address, folder / "head.log")
+        _wait_for_head(head.process, folder / "head.log")
         yield started
     finally:
         for node in (*started.nodes, started.head):
@@ -181,14 +187,9 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for_port(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    host, _, port = address.partition(":")
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise AssertionError(f"the head ended early: {log.read_text()}")
-        with socket.socket() as probe:
-            if probe.connect_ex((host, int(port))) == 0:
-                return
+def _wait_for_head(process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 1200
+    while "Ray runtime started" not in log.read_text(errors="replace"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"the head did not start: {log.read_text(errors='replace')}")
         time.sleep(0.2)
-    raise AssertionError(f"the head did not start: {log.read_text()}")

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.slow
 
 SHARDS, IMAGES = 4, 20
 CHUNKS = SHARDS * IMAGES // 2
+PATIENCE_S = 1200
+"""For each thing that is waited for: on a busy machine nodes and actors take minutes to start."""
 BEGUN_AT_ONCE = 2
 """Chunks an actor works on at a time: what is lost with it."""
 RUN = heavy.INSTALL + "import sys\nfrom clipseg_ray.cli import main\nsys.argv[1:1] = ['run']\nmain()\n"
@@ -54,15 +56,15 @@ class Driver:
         """Chunks that are done."""
         return len(list(self.output.glob("masks/*/*.parquet")))
 
-    def wait_for(self, text: str, seconds: float = 300) -> float:
+    def wait_for(self, text: str, seconds: float = PATIENCE_S) -> float:
         """Until it has printed this; the time then."""
         return self._wait(lambda: text in self.text, f"{text!r} was not printed", seconds)
 
-    def wait_for_parts(self, parts: int, seconds: float = 400) -> float:
+    def wait_for_parts(self, parts: int, seconds: float = PATIENCE_S) -> float:
         """Until so many chunks are done; the time then."""
         return self._wait(lambda: self.parts >= parts, f"no {parts} parts", seconds)
 
-    def finish(self, seconds: float = 500) -> str:
+    def finish(self, seconds: float = PATIENCE_S) -> str:
         """What was printed, once it ended well."""
         code = self.process.wait(seconds)
         assert code == 0, self.text
@@ -175,14 +177,14 @@ def test_a_cluster_grows_from_nothing_and_shrinks_again(folder: Path, checkpoint
         driver.finish()
         ended = time.monotonic()
         print(f"all {CHUNKS} chunks after {ended - asked:.1f} s")
-        wait_for_no_gpus(cluster)
+        wait_for_no_nodes(cluster)
         print(f"no node left {time.monotonic() - ended:.1f} s after the end")
     assert_undisturbed(folder, "grown", most_repeated=0)
 
 
-def wait_for_no_gpus(cluster: Cluster, seconds: float = 120) -> None:
+def wait_for_no_nodes(cluster: Cluster, seconds: float = PATIENCE_S) -> None:
     """Until the autoscaler has taken every node away."""
-    code = "import ray\nray.init(log_to_driver=False, logging_level='ERROR')\nimport time\n"
-    code += "while ray.cluster_resources().get('GPU'): time.sleep(0.5)\n"
-    environment = {**cluster.environment, "RAY_ADDRESS": cluster.address}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=seconds)
+    deadline = time.monotonic() + seconds
+    while cluster.launched():
+        assert time.monotonic() < deadline, f"{cluster.launched()} node(s) are left"
+        time.sleep(0.5)
