@@ -41,10 +41,10 @@ def execute(plan: Plan, invocation: str) -> Outcome:
 def _execute(plan: Plan, invocation: str) -> Outcome:
     cluster = ray.cluster_resources()
     try:
-        settled = settle(plan, _device(plan, cluster), reader_threads=1)
+        settled = settle(plan, device_for(plan, cluster), reader_threads=1)
     except Outpaced:  # another first run was faster: what it settled is this run's dataset too
         plan = look(plan.config)
-        settled = settle(plan, _device(plan, cluster), reader_threads=1)
+        settled = settle(plan, device_for(plan, cluster), reader_threads=1)
     config, store, device = plan.config, plan.store, settled.record.compute["device"]
     for warning in settled.warnings:
         print(f"warning: {warning}", flush=True)
@@ -95,7 +95,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
     return Outcome(code, message, run_id, record["totals"])
 
 
-def _device(plan: Plan, cluster: dict[str, float]) -> str:
+def device_for(plan: Plan, cluster: dict[str, float]) -> str:
     """Where to compute; ``auto`` takes what the dataset was made on."""
     wish, gpus = plan.config.model.device, plan.config.pool.gpus
     if wish == "auto" and gpus is None and plan.present is not None:

@@ -47,19 +47,13 @@ class Reader:
         started = time.perf_counter()
         position = WHOLE_SHARD
         try:
-            for item in read_chunks(
-                self.source,
-                work.shard,
-                self.chunking,
-                lambda chunk: bool(work.lacking(chunk)),
-                work.record,
-            ):
+            for item in self.chunks(work):
                 if isinstance(item, ShardRecord):
                     store.put(layout.shard_record(work.shard.shard_id), item.to_json())
                     continue
                 position = item.index
                 try:
-                    yield self._row(work, item, started)
+                    yield self.row(work, item, started)
                 except UserError as error:
                     yield self._failure(work, item.index, started, str(error))
                 started = time.perf_counter()
@@ -69,6 +63,10 @@ class Reader:
             yield self._failure(
                 work, WHOLE_SHARD, started, f"after chunk {position}: {message}" if position >= 0 else message
             )
+
+    def chunks(self, work: ShardWork) -> Iterator[Chunk | ShardRecord]:
+        """The encoded chunks of a shard that lack a part, in order, and at the end of one read in full its record."""
+        return read_chunks(self.source, work.shard, self.chunking, lambda chunk: bool(work.lacking(chunk)), work.record)
 
     def _failure(self, work: ShardWork, chunk: int, started: float, message: str) -> ChunkRow:
         return ChunkRow(
@@ -82,7 +80,11 @@ class Reader:
             message,
         )
 
-    def _row(self, work: ShardWork, chunk: Chunk, started: float) -> ChunkRow:
+    def row(self, work: ShardWork, chunk: Chunk, started: float) -> ChunkRow:
+        """A chunk decoded; ``started`` (``time.perf_counter``) is when reading it began.
+
+        Raises UserError when an image could not be had this time.
+        """
         size = self.preprocessing.size
         encoded = [sample for sample in chunk.samples if sample.image is not None]
         pictures = decode_all(encoded, _image, self.preprocessing, self.decode, threads=self.threads)

@@ -18,6 +18,8 @@ RUNS = "_runs"
 QUERIES = "queries"
 IMAGES = "images"
 MASKS = "masks"
+REHEARSAL = ".rehearsal-"
+"""What a measurement writes goes beside the output, under its name and this."""
 
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
 
