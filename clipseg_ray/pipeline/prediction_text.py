@@ -45,7 +45,8 @@ def prediction_text(found: Measurement, predicted: Prediction) -> str:
         f"the run   {left.images:,} images in {left.chunks:,} chunk(s), {predicted.masks:,} masks, "
         f"{_bytes(predicted.output_bytes)} to write; start and final checks {_duration(predicted.overhead_s)}",
         *_table(predicted.scales, predicted.currency),
-        f"limit     {_LIMITS[last.limit]}; next {_LIMITS[predicted.next_limit]}, at {predicted.next_ratio:.2g} × this rate",
+        f"limit     {_LIMITS[last.limit]}; next {_LIMITS[predicted.next_limit]}, "
+        f"at {predicted.next_ratio:.2g} × this rate",
         f"cores     {predicted.cores_needed:.2g} CPU cores keep {'a GPU' if last.gpu_nodes else 'an actor'} busy, "
         f"{predicted.cores_there:.2g} are there",
         *(f"warning   {warning}" for warning in predicted.warnings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,9 +39,10 @@ def look(config: RunConfig, measure: bool, say: Callable[[str], None]) -> tuple[
     """The plan of a run, measured if that is wanted and anything is left to do; ``say`` hears how far that is."""
     if not measure:
         return planning.look(config), None
+    began = time.perf_counter() - time.process_time()  # with what was imported so far
     guard_a_local_cluster()
     from clipseg_ray.pipeline.prediction import predict
     from clipseg_ray.pipeline.rehearsal import rehearse
 
-    plan, found = rehearse(config, say=say)
+    plan, found = rehearse(config, began, say)
     return plan, None if found is None else Measured(found, predict(config, plan.work, found, plan.present is None))

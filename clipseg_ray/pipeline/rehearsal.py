@@ -45,28 +45,24 @@ SHARDS = 16
 """So many at most are sampled."""
 
 
-def rehearse(
-    config: RunConfig, step_s: float = STEP_S, job_s: float = JOB_S, say: Callable[[str], None] = lambda line: None
-) -> tuple[Plan, Measurement | None]:
+def rehearse(config: RunConfig, began: float, say: Callable[[str], None]) -> tuple[Plan, Measurement | None]:
     """Plan a run and measure it; None where nothing is left to do. Nothing is written into its output.
 
-    Needs the cluster the run would have: ``RAY_ADDRESS``, or Ray on this machine. ``say`` hears what is going on.
-    Raises UserError for what would stop the run, and where no worker can take an actor for ``pool.wait_s``.
+    Needs the cluster the run would have: ``RAY_ADDRESS``, or Ray on this machine. ``began`` (``time.perf_counter``) is
+    when the process did: what it took until now a run takes too. ``say`` hears what is going on. Raises UserError for what would stop the run, and where no worker can take an actor for ``pool.wait_s``.
     """
-    began = time.perf_counter()
-    imported = time.process_time()
     plan = look(config)
     if plan.work.complete:
         return plan, None
     with _beside(plan.store) as place:
         with connected():
             connected_s = time.perf_counter() - began
-            found = _rehearse(plan, place, step_s, job_s, say)
+            found = _rehearse(plan, place, say)
             leaving = time.perf_counter()
         left_s = time.perf_counter() - leaving
     return plan, replace(
         found,
-        before_s=found.before_s + imported + connected_s,
+        before_s=found.before_s + connected_s,
         after_s=found.after_s + left_s,
         seconds=time.perf_counter() - began,
     )
@@ -90,7 +86,7 @@ def _beside(output: Store) -> Iterator[Store]:
                 time.sleep(0.2)
 
 
-def _rehearse(plan: Plan, place: Store, step_s: float, job_s: float, say: Callable[[str], None]) -> Measurement:
+def _rehearse(plan: Plan, place: Store, say: Callable[[str], None]) -> Measurement:
     began = time.perf_counter()
     if plan.present is not None:
         with plain_errors(place.url):
@@ -104,11 +100,11 @@ def _rehearse(plan: Plan, place: Store, step_s: float, job_s: float, say: Callab
     left = None if plan.work.shards_unread else plan.work.chunks_left
     pool = pool_of(plan.config.pool, device, ray.cluster_resources(), left)
     works = _samples(plan, settled, SHARDS)
-    say(f"each step by itself, on {len(works)} shard(s), about {5 * step_s:.0f} s and a start")
-    costs, wait_s = _costs(settled, pool, works, step_s, plan.config.pool.wait_s)
+    say(f"each step by itself, on {len(works)} shard(s), about {5 * STEP_S:.0f} s and a start")
+    costs, wait_s = _costs(settled, pool, works, plan.config.pool.wait_s)
     actors = _actors(pool, device)
-    say(f"the whole job with {actors} actor(s), about {job_s:.0f} s and a start")
-    job = _job(settled, replace(pool, min=actors, max=actors, initial=actors), works, costs, job_s)
+    say(f"the whole job with {actors} actor(s), about {JOB_S:.0f} s and a start")
+    job = _job(settled, replace(pool, min=actors, max=actors, initial=actors), works, costs)
     after_s, after_chunk_s = _after(place)
     return Measurement(
         device,
@@ -137,7 +133,8 @@ def _samples(plan: Plan, settled: Settled, count: int) -> list[ShardWork]:
         chunks = work.missing()
         lacking = set(work.done) if chunks is None else {name for chunk in chunks for name in work.lacking(chunk)}
         folders = [folder for name in work.done for folder in ([name] if name in known | {layout.IMAGES} else new)]
-        done = {name: 0 if name in lacking or name in new else -1 for name in folders}
+        wanted = lacking | {layout.IMAGES, *new}  # an images part is no more than a few bytes an image
+        done = {name: 0 if name in wanted else -1 for name in folders}
         works.append(ShardWork(work.shard, done))
     return works
 
@@ -149,9 +146,7 @@ def _actors(pool: Pool, device: str) -> int:
     return min(pool.max, max(1, *(int(node.cpus) for node in _nodes())))
 
 
-def _costs(
-    settled: Settled, pool: Pool, works: Sequence[ShardWork], seconds: float, wait_s: float
-) -> tuple[StepCosts, float]:
+def _costs(settled: Settled, pool: Pool, works: Sequence[ShardWork], wait_s: float) -> tuple[StepCosts, float]:
     """What the steps cost in a process with an actor's resources, and how long it took until there was one."""
     began = time.perf_counter()
     apart = Store(settled.spec.output).child("steps").url
@@ -161,7 +156,7 @@ def _costs(
     try:
         start_s = ray.get(actor.start_s.remote(), timeout=wait_s)
         waited = time.perf_counter() - began - start_s
-        return ray.get(actor.measure.remote(works, seconds)), waited
+        return ray.get(actor.measure.remote(works, STEP_S)), waited
     except GetTimeoutError as error:
         raise UserError(f"pool: no worker could start within {wait_s:.0f} s: an actor needs {pool.needs}") from error
     except RayTaskError as error:
@@ -193,12 +188,12 @@ class _Steps:
         return measure(self._reader, self._segmenter, works, seconds)
 
 
-def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCosts, seconds: float) -> Job | None:
+def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCosts) -> Job | None:
     """The graph over samples; None where they are too few to tell a rate."""
     size = costs.piece
     chunking = Chunking(size, settled.reader.chunking.bytes)
     expected = pool.max / (costs.wall_s["model"] + costs.wall_s["rle"])
-    wanted = max(2 * seconds * expected, 2 * CHUNKS_AN_ACTOR * pool.max * size)
+    wanted = max(2 * JOB_S * expected, 2 * CHUNKS_AN_ACTOR * pool.max * size)
     each = size * max(1, round(wanted / len(works) / size))
     todo = [replace(work, shard=replace(work.shard, take=min(work.shard.take or each, each))) for work in works]
     began = time.perf_counter()
@@ -211,7 +206,7 @@ def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCo
             finished.append((time.perf_counter() - began, result.images))
             steady = finished[-1][0] - finished[min(len(finished), pool.max) - 1][0]
             enough = len(finished) > CHUNKS_AN_ACTOR * pool.max
-            if (steady >= seconds and enough) or steady >= max(seconds, MOST_JOB_S):
+            if (steady >= JOB_S and enough) or steady >= MOST_JOB_S:
                 break
     finally:
         found.close()
