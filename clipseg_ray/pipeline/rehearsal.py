@@ -49,7 +49,8 @@ def rehearse(config: RunConfig, began: float, say: Callable[[str], None]) -> tup
     """Plan a run and measure it; None where nothing is left to do. Nothing is written into its output.
 
     Needs the cluster the run would have: ``RAY_ADDRESS``, or Ray on this machine. ``began`` (``time.perf_counter``) is
-    when the process did: what it took until now a run takes too. ``say`` hears what is going on. Raises UserError for what would stop the run, and where no worker can take an actor for ``pool.wait_s``.
+    when the process did: what it took until now a run takes too. ``say`` hears what is going on. Raises UserError for
+    what would stop the run, and where no worker can take an actor for ``pool.wait_s``.
     """
     plan = look(config)
     if plan.work.complete:
