@@ -25,7 +25,7 @@ def install() -> None:
     """Put the stand-ins in the place of decoding and segmenting, in this process."""
     from clipseg_ray.pipeline import reader, segmenter
 
-    reader.Reader._row = _row  # type: ignore[method-assign]
+    reader.Reader.row = _row  # type: ignore[method-assign]
     segmenter.Segmenter.__init__ = _hold_no_model  # type: ignore[method-assign]
     segmenter.Segmenter._masks = _masks  # type: ignore[method-assign]
 
