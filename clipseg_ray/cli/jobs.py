@@ -1,9 +1,11 @@
-"""Verbs that segment: run, plan."""
+"""Verbs that segment: run, submit, plan."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -27,6 +29,30 @@ def run(
     outcome = driver.run(loaded, retry_failed=retry_failed, invocation=f"clipseg-ray run {config}{overrides}")
     print(outcome.message, file=sys.stdout if outcome.code == 0 else sys.stderr)
     raise typer.Exit(outcome.code)
+
+
+@app.command(epilog="Example: clipseg-ray submit configs/s3.yaml --address http://head:8265 --follow")
+def submit(
+    config: ConfigPath,
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar="RAY_API_SERVER_ADDRESS",
+            help="The dashboard of a running Ray cluster, e.g. http://head:8265.",
+        ),
+    ],
+    set_: Overrides = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Show its log; end as it ends, with its exit code.")] = False,
+) -> None:
+    """Hand a run to a Ray cluster, unless it is running there or done; it goes on when this machine is switched off."""
+    from clipseg_ray.pipeline import submit
+
+    loaded = configuration.load(config, set_ or ())
+    overrides = "".join(f" -s {shlex.quote(override)}" for override in set_ or ())
+    command = f"clipseg-ray submit {shlex.quote(config)}{overrides} --address {address}"
+    name = urlsplit(config).path.rpartition("/")[2]
+    raise typer.Exit(submit.submit(submit.Request(loaded, name, address, command), follow=follow))
 
 
 @app.command(epilog="Example: clipseg-ray plan configs/demo.yaml -s input.sample=1000")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from clipseg_ray.config import RunConfig
 from clipseg_ray.pipeline import describe
-from clipseg_ray.pipeline.cluster import guard_a_local_cluster
+from clipseg_ray.pipeline.cluster import forget_dead_drivers, guard_a_local_cluster
 from clipseg_ray.pipeline.outcome import INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.report import card
@@ -29,13 +29,14 @@ def run(config: RunConfig, *, retry_failed: bool = False, invocation: str = "cli
     if plan.work.complete and plan.unchanged_model and not plan.redo:
         return nothing_to_do(plan)
     guard_a_local_cluster()
+    forget_dead_drivers()
     from clipseg_ray.pipeline.execute import execute
 
     outcome = execute(plan, invocation)
     if outcome.code != INTERRUPTED:
         if plan.redo:
             outcome = replace(outcome, message=f"{outcome.message}\n{_found_again(plan)}")
-        _write_card(plan.store)  # after the cluster is given back: nobody waits with a GPU for a README
+        write_card(plan.store)  # after the cluster is given back: nobody waits with a GPU for a README
     return outcome
 
 
@@ -46,7 +47,8 @@ def _found_again(plan: Plan) -> str:
     return f"Of {before} image(s) that were not found before, {before - gone} are there now."
 
 
-def _write_card(store: Store) -> None:
+def write_card(store: Store) -> None:
+    """Write the dataset card; a warning where that fails."""
     try:
         card.write(store)
     except Exception as error:  # the masks are what was asked for, and they are there

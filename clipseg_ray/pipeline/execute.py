@@ -14,20 +14,21 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import ray
 import yaml
 
+from clipseg_ray import __version__
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
-from clipseg_ray.pipeline.cluster import connected, last_line
+from clipseg_ray.pipeline.cluster import capacity, connected, last_line
 from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.graph import PoolState
 from clipseg_ray.pipeline.heartbeat import Heartbeat
+from clipseg_ray.pipeline.nodes import NodeWatch, there_and_free
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.reader import WHOLE_SHARD
-from clipseg_ray.pipeline.resources import Pool, device_of, pool_of
+from clipseg_ray.pipeline.resources import Capacity, Pool, chunks_at_most, device_of, pool_of
 from clipseg_ray.pipeline.settle import Outpaced, Settled, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results import retrying, runs
@@ -42,7 +43,7 @@ def execute(plan: Plan, invocation: str) -> Outcome:
 
 
 def _execute(plan: Plan, invocation: str) -> Outcome:
-    cluster = ray.cluster_resources()
+    cluster = capacity()
     try:
         settled = settle(plan, _device(plan, cluster), reader_threads=1)
     except Outpaced:  # another first run was faster: what it settled is this run's dataset too
@@ -55,7 +56,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
     work = settled.survey()
     if work.complete:
         return nothing_to_do(plan)
-    pool = pool_of(config.pool, device, cluster, None if work.shards_unread else work.chunks_left)
+    pool = pool_of(config.pool, device, cluster, chunks_at_most(work, config.input))
     run_id = runs.new_run_id()
     started = time.time()
     about: dict[str, Any] = {
@@ -110,12 +111,12 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
     return Outcome(code, message, run_id, record["totals"])
 
 
-def _device(plan: Plan, cluster: dict[str, float]) -> str:
+def _device(plan: Plan, cluster: Capacity) -> str:
     """Where to compute; ``auto`` takes what the dataset was made on."""
     wish, gpus = plan.config.model.device, plan.config.pool.gpus
     if wish == "auto" and gpus is None and plan.present is not None:
         return str(plan.present.compute["device"])
-    return device_of(wish, gpus, cluster.get("GPU", 0))
+    return device_of(wish, gpus, cluster)
 
 
 def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tuple[int, str]:
@@ -128,7 +129,8 @@ def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tup
         reporter.say(f"{len(failures) or 'Some'} chunk(s) failed; trying what is missing once more, one at a time")
         reporter.surveyed(left, list(left.missing()), "trying what is missing once more, one chunk at a time")
         again = [replace(item, only=_chunks(item)) for item in left.todo]
-        failures = _one_pass(settled, again, pool, reporter, isolate=True)
+        smaller = pool.at_most(chunks_at_most(left, settled.plan.config.input))
+        failures = _one_pass(settled, again, smaller, reporter, isolate=True)
         reporter.doing = "looking for what is missing"
         left = settled.survey()
     missing = list(left.missing())
@@ -139,8 +141,10 @@ def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tup
         if repeated := check_ids(settled.plan.store):
             return INCOMPLETE, repeated
         bad = totals.images - totals.statuses.get("ok", 0)
+        part = settled.plan.config.input.part
+        whole = "Complete" if part is None else f"Complete for input.part {part} (the other parts are other runs')"
         return COMPLETE, (
-            f"Complete: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
+            f"{whole}: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
             f"({totals.nonempty} not empty), {totals.bytes / 1e6:.1f} MB in {seconds:.1f} s → {settled.plan.store.url}"
         )
     causes = "\n".join(f"  {cause}" for cause in list(dict.fromkeys(failures))[:5])
@@ -182,6 +186,7 @@ def _one_pass(
         raise RunStopped(watch.reason or breaker.reason or last_line(error)) from error
     finally:
         found.close()
+        watch.stop()
     return breaker.causes
 
 
@@ -194,35 +199,33 @@ class _Watch:
         self._pool = pool
         self._reporter = reporter
         self._idle_since = time.monotonic()
+        self._nodes = NodeWatch(reporter, pool.needs)
         self.reason: str | None = None
 
     def progressed(self) -> None:
         """Something came out of the pool."""
         self._idle_since = time.monotonic()
 
+    def stop(self) -> None:
+        """No more word of nodes."""
+        self._nodes.stop()
+
     def step(self, state: PoolState) -> None:
         """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``."""
         self._reporter.actors, self._reporter.actors_pending = state.running, state.pending
         self._reporter.queue = state.queue
+        self._nodes.actors(state.running, state.pending)
         if self._breaker is not None:
             self._breaker.check()
         if state.running:
             self._idle_since = time.monotonic()
-            self._reporter.note = ""
             return
         waited = time.monotonic() - self._idle_since
-        if waited > 10:
-            self._reporter.note = f"no actor ready for {waited:.0f} s: each needs {self._pool.needs}; {_held()}"
         if waited > self._wait_s:
-            self.reason = f"Nothing could start for {waited:.0f} s: an actor needs {self._pool.needs}; {_held()}."
+            self.reason = (
+                f"Nothing could start for {waited:.0f} s: an actor needs {self._pool.needs}; {there_and_free()}."
+            )
             raise RunStopped(self.reason)
-
-
-def _held() -> str:
-    total, free = ray.cluster_resources(), ray.available_resources()
-    return "the cluster has " + ", ".join(
-        f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU")
-    )
 
 
 def _chunks(item: ShardWork) -> frozenset[int] | None:
@@ -235,16 +238,23 @@ def _opening(settled: Settled, work: Work, pool: Pool) -> str:
     about = "about " if work.shards_unread else ""
     return (
         f"{work.shards} shard(s), {about}{work.chunks_estimate} chunk(s) ({work.chunks_done} done), "
-        f"{queries_text(settled.plan)}, up to {pool.max} actor(s) on {compute['device']} in {compute['precision']} "
+        f"{queries_text(settled.plan)}, up to {pool.max} actor(s) {_waits(pool)}on {compute['device']} in "
+        f"{compute['precision']} "
         f"({compute['reason']}), "
         f"{'compiled' if compute['compile'] else 'not compiled'}, "
         f"fingerprint {settled.record.fingerprint} → {settled.plan.store.url}"
     )
 
 
+def _waits(pool: Pool) -> str:
+    return f"(room for {pool.room} now, others wait for nodes) " if pool.actor_gpus and pool.max > pool.room else ""
+
+
 def _versions() -> dict[str, str]:
-    names = ("clipseg-ray", "ray", "torch", "transformers", "pyarrow", "numba", "simplejpeg", "pillow")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+    names = ("ray", "torch", "transformers", "pyarrow", "numba", "simplejpeg", "pillow")
+    # Ours by the code that runs: in a checkout that only lies on the path there is no installed package to ask.
+    ours = {"python": platform.python_version(), "clipseg-ray": __version__}
+    return {**ours, **{name: importlib.metadata.version(name) for name in names}}
 
 
 @contextmanager

@@ -63,9 +63,10 @@ def results(
     _settings()
     # Ray announces new names for these options in 2.64 and has none for them yet.
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+    shards = ShardDatasource(reader, work)
     dataset = ray.data.read_datasource(
-        ShardDatasource(reader, work),
-        override_num_blocks=len(work),
+        shards,
+        override_num_blocks=len(shards),
         num_cpus=pool.reader_cpus,
         ray_remote_args={"max_retries": TRIES - 1},
     ).map_batches(

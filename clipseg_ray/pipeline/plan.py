@@ -21,16 +21,15 @@ from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.table import load_queries
 from clipseg_ray.queries.templates import resolve_templates
 from clipseg_ray.results import inputs, layout, record, sets
+from clipseg_ray.results import shards as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.retrying import Redo
 from clipseg_ray.sources import formats
 from clipseg_ray.sources.base import Shard, Source
-from clipseg_ray.sources.chunks import ShardRecord
 from clipseg_ray.sources.listing import Listing, append_shards, discover
-from clipseg_ray.storage import Store, get_many, plain_errors, protocol_of
+from clipseg_ray.storage import Store, plain_errors, protocol_of
 
-_RECORD_BATCH = 512
 _IMAGE_BYTES = 100_000
 """A photograph's encoded size, to guess how many a shard holds before it has been read."""
 
@@ -257,11 +256,11 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
     wanted = (layout.IMAGES, *folders)
     with plain_errors(store.url):
         index = PartIndex.listed(store, wanted)
-        records = _shard_records(store, mine)
+        known_of = shard_records.counts(store)
     todo = []
     chunks = done = images = unread = unread_chunks = unread_images = 0
     for shard in mine:
-        known = records.get(shard.shard_id)
+        known = known_of.get(shard.shard_id)
         work = ShardWork(shard, {folder: index.bits(folder, shard.shard_id) for folder in wanted}, known)
         missing = work.missing()
         if missing is None or known is None:
@@ -272,8 +271,8 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
             unread_chunks += max(present, math.ceil(guess / config.input.chunk_images))
             done += present
         else:
-            chunks += len(known.chunks)
-            done += len(known.chunks) - len(missing)
+            chunks += known.chunks
+            done += known.chunks - len(missing)
             images += known.samples
         if missing is None or missing:
             todo.append(work)
@@ -293,21 +292,6 @@ def _all_present(work: ShardWork) -> int:
     for present in work.done.values():
         bits &= present
     return bits.bit_count()
-
-
-def _shard_records(store: Store, shards: Sequence[Shard]) -> dict[str, ShardRecord]:
-    wanted = {shard.shard_id for shard in shards}
-    names = [
-        entry.path for entry in store.list(layout.SHARDS) if entry.path.rpartition("/")[2].partition(".")[0] in wanted
-    ]
-    found: dict[str, ShardRecord] = {}
-    for start in range(0, len(names), _RECORD_BATCH):
-        for body in get_many([store.url_of(name) for name in names[start : start + _RECORD_BATCH]]):
-            if isinstance(body, Exception):
-                raise body
-            shard_record = ShardRecord.from_json(body)
-            found[shard_record.shard_id] = shard_record
-    return found
 
 
 def _warnings(config: RunConfig, work: Work) -> Iterable[str]:

@@ -16,7 +16,7 @@ from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.pixels.decode import Picture, decode_all
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.phrase_set import phrases_of
-from clipseg_ray.results import layout, parts
+from clipseg_ray.results import layout, parts, shards
 from clipseg_ray.results.schema import IMAGES
 from clipseg_ray.sources.base import FAILED, Sample, Source
 from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
@@ -52,10 +52,11 @@ class Reader:
                 work.shard,
                 self.chunking,
                 lambda chunk: bool(work.lacking(chunk)),
-                work.record,
+                # The offsets are read here and not planned with: a driver of a hundred thousand shards holds none.
+                None if work.known is None else shards.read(store, work.shard.shard_id, work.known),
             ):
                 if isinstance(item, ShardRecord):
-                    store.put(layout.shard_record(work.shard.shard_id), item.to_json())
+                    shards.put(store, item)
                     continue
                 position = item.index
                 try:

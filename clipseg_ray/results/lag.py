@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clipseg_ray.results import inputs, layout, sets
+from clipseg_ray.results import shards as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.sources.base import Shard
-from clipseg_ray.sources.chunks import ShardRecord
-from clipseg_ray.storage import Store, get_many, plain_errors
+from clipseg_ray.storage import Store, plain_errors
 
 LAGGING_NAMED = 1000
-_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -65,28 +64,15 @@ class Lag:
 
 
 def read(output: str) -> Lag:
-    """List every part of the dataset at ``output`` (about one request per 1,000 on S3) and read the shard records."""
+    """List every part of the dataset at ``output`` (about one request per 1,000 on S3) and the shard records."""
     store = Store.of(output)
     with plain_errors(store.url):
         shards, _ = inputs.read(store)
         claimed = sets.read(store)
         folders = [layout.masks_folder(item.name) for item in claimed]
         index = PartIndex.listed(store, [layout.IMAGES, *folders])
-        known = _chunks_of(store)
+        known = {shard_id: counts.chunks for shard_id, counts in shard_records.counts(store).items()}
     return _lag(shards, {item.name: len(item.digests) for item in claimed}, index, known)
-
-
-def _chunks_of(store: Store) -> dict[str, int]:
-    """Chunks of each shard that has been read to its end."""
-    names = [entry.path for entry in store.list(layout.SHARDS)]
-    found = {}
-    for start in range(0, len(names), _AT_ONCE):
-        for body in get_many([store.url_of(name) for name in names[start : start + _AT_ONCE]]):
-            if isinstance(body, Exception):
-                raise body
-            shard_record = ShardRecord.from_json(body)
-            found[shard_record.shard_id] = len(shard_record.chunks)
-    return found
 
 
 def _lag(shards: Sequence[Shard], queries: dict[str, int], index: PartIndex, known: dict[str, int]) -> Lag:

@@ -133,6 +133,27 @@ def test_two_drivers_at_once_with_overlapping_queries(tmp_path: Path, checkpoint
     assert len(asked) == len(set(asked)) == 18 * 3
 
 
+def test_two_drivers_at_once_with_a_share_each(tmp_path: Path, checkpoint_dir: Path) -> None:
+    world.write_tars(str(tmp_path / "in"), shards=6, images=4)
+    code, text = finish(start(write_config(tmp_path, checkpoint_dir, output="alone"), 1))
+    assert code == 0, text
+    processes = []
+    for i in (1, 2):
+        config = write_config(tmp_path, checkpoint_dir, input={"part": f"{i}/2"})
+        processes.append(start(config.rename(config.with_name(f"share-{i}.yaml")), 1))
+    said = [finish(process) for process in processes]
+    assert [code for code, _ in said] == [0, 0], said
+    for i, (_, text) in enumerate(said, 1):
+        assert f"Complete for input.part {i}/2" in text
+    assert rows(tmp_path / "out") == rows(tmp_path / "alone")
+    assert "Incomplete" not in (tmp_path / "out" / "README.md").read_text()
+    names = {path.name for path in (tmp_path / "alone").glob("images/*.parquet")}
+    assert {path.name for path in (tmp_path / "out").glob("images/*.parquet")} == names
+    code, text = finish(start(write_config(tmp_path, checkpoint_dir), 1))
+    assert code == 0, text
+    assert "Nothing to do" in text
+
+
 def test_an_interrupt_leaves_a_resumable_directory_and_says_how(folder: Path, checkpoint_dir: Path) -> None:
     config = write_config(folder, checkpoint_dir)
     process = start(config)
