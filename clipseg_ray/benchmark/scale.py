@@ -130,7 +130,7 @@ def on_paper(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
                 plan = look(config)
             assert plan.work.chunks_done == len(done) * shard_chunks
         with step("status"):
-            status.text("s3://paper/out")
+            status.read("s3://paper/out")
     return [asdict(each) for each in steps]
 
 

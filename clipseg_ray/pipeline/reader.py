@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.pixels.decode import Picture, decode_all
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.phrase_set import phrases_of
-from clipseg_ray.results import shards
+from clipseg_ray.results import layout, parts, shards
 from clipseg_ray.results.schema import IMAGES
 from clipseg_ray.sources.base import FAILED, Sample, Source
 from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
@@ -80,18 +80,23 @@ class Reader:
             np.empty((0, self.preprocessing.size, self.preprocessing.size, 3), np.uint8),
             [],
             time.perf_counter() - started,
-            message,
+            failure=message,
         )
 
     def _row(self, work: ShardWork, chunk: Chunk, started: float) -> ChunkRow:
         size = self.preprocessing.size
-        encoded = [sample for sample in chunk.samples if sample.image is not None]
+        settled = self._settled(work, chunk.index)
+        decoding = time.perf_counter()
+        encoded = [sample for sample in chunk.samples if sample.image is not None and sample.image_id not in settled]
         pictures = decode_all(encoded, _image, self.preprocessing, self.decode, threads=self.threads)
         pixels_bhwc = np.empty((len(encoded), size, size, 3), np.uint8)
         good = 0
         rows = []
         phrases = []
         for sample in chunk.samples:
+            if sample.image_id in settled:
+                rows.append(settled[sample.image_id])
+                continue
             if sample.status == FAILED:
                 raise UserError(str(sample.error))
             row = {
@@ -122,8 +127,20 @@ class Reader:
             pa.Table.from_pylist(rows, schema=IMAGES),
             pixels_bhwc[:good],
             phrases,
-            time.perf_counter() - started,
+            decoding - started,
+            time.perf_counter() - decoding,
         )
+
+    def _settled(self, work: ShardWork, chunk: int) -> dict[str, dict[str, Any]]:
+        """Rows of images that were not there when the chunk's images part was written, by image_id.
+
+        An image that has come back since stays as that part has it, so that masks and images agree; a retry removes
+        the part. Images inside a shard cannot come back.
+        """
+        if not self.source.slices or layout.IMAGES in work.lacking(chunk):
+            return {}
+        part = parts.read_images(Store.of(self.output), work.shard.shard_id, chunk).to_pylist()
+        return {row["image_id"]: row for row in part if row["status"] == "missing"}
 
     def _phrases(self, sample: Sample) -> list[str]:
         if self.phrase_field is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from clipseg_ray.results.completeness import Missing
 from clipseg_ray.results.shards import Counts
 from clipseg_ray.sources.base import Shard
 
@@ -60,6 +62,15 @@ class Work:
     def complete(self) -> bool:
         """Whether nothing is left to do."""
         return not self.todo
+
+    def missing(self) -> Iterator[Missing]:
+        """What is left to do, by name; a shard that was never read to its end is one."""
+        for item in self.todo:
+            chunks = item.missing()
+            if chunks is None:
+                yield Missing(item.shard.path, item.shard.shard_id, None, ())
+            for chunk in chunks or ():
+                yield Missing(item.shard.path, item.shard.shard_id, chunk, item.lacking(chunk))
 
     @property
     def chunks_left(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from clipseg_ray.results import layout, reading, record, shards
@@ -32,7 +32,7 @@ def _names(folders: Iterable[str]) -> str:
     return ", ".join(folder.removeprefix("masks/prompt_set=") for folder in folders)
 
 
-def named(missing: list[Missing]) -> str:
+def named(missing: Sequence[object]) -> str:
     """The first few, one a line, and how many more."""
     lines = [f"  {item}" for item in missing[:NAMED]]
     if len(missing) > NAMED:

@@ -23,6 +23,12 @@ def masks_bytes(table: pa.Table, facts: dict[str, Any], group_rows: int | None =
     return _parquet(in_order(table), "masks", facts, schema.MASKS_DICTIONARY, group_rows)
 
 
+def read_images(store: Store, shard_id: str, chunk: int) -> pa.Table:
+    """An images part. Raises FileNotFoundError where there is none."""
+    body = store.get(f"{layout.IMAGES}/{layout.part_name(shard_id, chunk)}")
+    return pq.read_table(pa.BufferReader(body))
+
+
 def in_order(table: pa.Table) -> pa.Table:
     """Rows of masks as a file has them: with the schema's columns, sorted by (query_id, image_id)."""
     keys = table.select(["query_id", "image_id"])
