@@ -87,7 +87,7 @@ def on_paper(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
     from clipseg_ray.pipeline import datasource
     from clipseg_ray.pipeline.plan import Plan, look
     from clipseg_ray.pipeline.settle import settle
-    from clipseg_ray.results import inputs, status
+    from clipseg_ray.results import inputs, lag, status
 
     steps: list[Step] = []
 
