@@ -131,6 +131,8 @@ def on_paper(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
             assert plan.work.chunks_done == len(done) * shard_chunks
         with step("status"):
             status.read("s3://paper/out")
+        with step("status --deep"):
+            lag.read("s3://paper/out")
     return [asdict(each) for each in steps]
 
 
