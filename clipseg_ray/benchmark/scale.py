@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import multiprocessing
 import os
 import pickle
@@ -147,7 +148,13 @@ def run_without_pixels(shards: int) -> dict[str, Any]:
     from clipseg_ray.pipeline import driver, graph
 
     hook = {"worker_process_setup_hook": stand_ins.install}
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=hook)
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env=hook,
+    )
     marks: list[tuple[float, float]] = []
     real = graph.results
 
