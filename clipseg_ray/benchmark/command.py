@@ -186,6 +186,21 @@ def query(
     _leave(benchmark(rows=rows, rounds=rounds, folder=folder, json_file=json_file))
 
 
+@app.command(epilog="Example: python jobs/benchmark.py scale --shards 1000 --run-chunks 400")
+def scale(
+    shards: Annotated[int, typer.Option(min=2, help="Shards planned, resumed and looked at on paper.")] = 100_000,
+    shard_chunks: Annotated[int, typer.Option(min=1, help="Chunks of each.")] = 10,
+    run_chunks: Annotated[
+        int, typer.Option(min=0, help="Chunks of the run without pixels, on a Ray of its own; 0 for none.")
+    ] = 20_000,
+    json_file: JsonFile = None,
+) -> None:
+    """The driver at scale: its seconds, requests and memory. Exit code 1: over 2 GiB, or under 40 chunks/CPU s."""
+    from clipseg_ray.benchmark.scale import benchmark
+
+    _leave(benchmark(shards=shards, shard_chunks=shard_chunks, run_chunks=run_chunks, json_file=json_file))
+
+
 def main() -> None:
     """Run the command line; errors for a person become one line and exit code 2."""
     try:

@@ -88,7 +88,7 @@ def on_paper(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
     from clipseg_ray.pipeline import datasource
     from clipseg_ray.pipeline.plan import Plan, look
     from clipseg_ray.pipeline.settle import settle
-    from clipseg_ray.results import inputs, status
+    from clipseg_ray.results import inputs, lag, status
 
     steps: list[Step] = []
 
@@ -132,6 +132,8 @@ def on_paper(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
             assert plan.work.chunks_done == len(done) * shard_chunks
         with step("status"):
             status.read("s3://paper/out")
+        with step("status --deep"):
+            lag.read("s3://paper/out")
     return [asdict(each) for each in steps]
 
 
