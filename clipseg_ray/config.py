@@ -108,7 +108,10 @@ class PoolConfig(Section):
 
     min: Annotated[int, Field(ge=1)] = 1
     max: Annotated[int, Field(ge=1)] | None = None
-    """Default: every GPU of the cluster, or every CPU where there is none; never more than there are chunks."""
+    """Default: every GPU of the cluster, or every CPU where there is none; never more than there are chunks.
+
+    On a cluster that grows: the most to ask for.
+    """
     initial: Annotated[int, Field(ge=1)] | None = None
     """Default: ``max``."""
     gpus: Annotated[float, Field(ge=0)] | None = None

@@ -1,27 +1,59 @@
-"""Verbs that segment: run, plan, status."""
+"""Verbs that segment: run, submit, plan."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from clipseg_ray import config as configuration
-from clipseg_ray.cli.app import ConfigPath, OutputUrl, Overrides, app
+from clipseg_ray.cli.app import ConfigPath, Overrides, app
 
 
 @app.command(epilog="Example: clipseg-ray run configs/demo.yaml -s masks.threshold=0.4")
-def run(config: ConfigPath, set_: Overrides = None) -> None:
+def run(
+    config: ConfigPath,
+    set_: Overrides = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also compute again chunks with images that were not found (404).")
+    ] = False,
+) -> None:
     """Segment every image that has no masks yet."""
     from clipseg_ray.pipeline import driver
 
     loaded = configuration.load(config, set_ or ())
     overrides = "".join(f" -s {override}" for override in set_ or ())
-    outcome = driver.run(loaded, invocation=f"clipseg-ray run {config}{overrides}")
+    outcome = driver.run(loaded, retry_failed=retry_failed, invocation=f"clipseg-ray run {config}{overrides}")
     print(outcome.message, file=sys.stdout if outcome.code == 0 else sys.stderr)
     raise typer.Exit(outcome.code)
+
+
+@app.command(epilog="Example: clipseg-ray submit configs/s3.yaml --address http://head:8265 --follow")
+def submit(
+    config: ConfigPath,
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar="RAY_API_SERVER_ADDRESS",
+            help="The dashboard of a running Ray cluster, e.g. http://head:8265.",
+        ),
+    ],
+    set_: Overrides = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Show its log; end as it ends, with its exit code.")] = False,
+) -> None:
+    """Hand a run to a Ray cluster, unless it is running there or done; it goes on when this machine is switched off."""
+    from clipseg_ray.pipeline import submit
+
+    loaded = configuration.load(config, set_ or ())
+    overrides = "".join(f" -s {shlex.quote(override)}" for override in set_ or ())
+    command = f"clipseg-ray submit {shlex.quote(config)}{overrides} --address {address}"
+    name = urlsplit(config).path.rpartition("/")[2]
+    raise typer.Exit(submit.submit(submit.Request(loaded, name, address, command), follow=follow))
 
 
 @app.command(epilog="Example: clipseg-ray plan configs/demo.yaml --measure")
@@ -49,11 +81,3 @@ def plan(
     print(describe.plan_text(plan))
     if measured is not None:
         print(measured.text())
-
-
-@app.command(epilog="Example: clipseg-ray status demo-output/masks")
-def status(output: OutputUrl) -> None:
-    """Say how far the runs into a dataset are, from the dataset alone."""
-    from clipseg_ray.results import status
-
-    print(status.text(output))

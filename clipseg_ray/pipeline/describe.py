@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clipseg_ray.pipeline.plan import Plan
+from clipseg_ray.results.completeness import named
 
 SHOWN = 12
 
@@ -76,3 +77,18 @@ def plan_text(plan: Plan) -> str:
         *(f"warning   {warning}" for warning in plan.warnings),
     ]
     return "\n".join(lines)
+
+
+def retry_text(plan: Plan) -> str:
+    """What ``--retry-failed`` takes up again."""
+    missing = list(plan.work.missing())
+    lines = []
+    if missing:
+        lines.append(f"retry     {len(missing)} chunk(s) or shard(s) without their parts:\n{named(missing)}")
+    if plan.redo:
+        images = sum(item.images for item in plan.redo)
+        lines.append(
+            f"retry     {len(plan.redo)} chunk(s) with {images} image(s) that were not found; their parts in images "
+            f"and in {len(plan.all_sets)} prompt set(s) are removed and computed again:\n{named(plan.redo)}"
+        )
+    return "\n".join(lines) or "retry     nothing: no chunk is missing, and every image was found"

@@ -101,8 +101,8 @@ def _left(config: RunConfig, work: Work, found: Measurement) -> Left:
     images = chunks = 0
     for item in work.todo:
         missing = item.missing()
-        if missing is not None and item.record is not None:
-            images += sum(item.record.chunks[chunk].samples for chunk in missing)
+        if missing is not None and item.known is not None:
+            images += round(item.known.samples * len(missing) / max(1, item.known.chunks))
             chunks += len(missing)
             continue
         shard = item.shard

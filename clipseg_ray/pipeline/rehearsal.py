@@ -18,12 +18,12 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import graph
-from clipseg_ray.pipeline.cluster import connected, last_line
+from clipseg_ray.pipeline.cluster import capacity, connected, last_line
 from clipseg_ray.pipeline.execute import device_for
 from clipseg_ray.pipeline.measurement import Job, Measurement, Node
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.reader import Reader
-from clipseg_ray.pipeline.resources import Pool, pool_of
+from clipseg_ray.pipeline.resources import Pool, chunks_at_most, pool_of
 from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pipeline.segmenter import Segmenter, SegmenterSpec
 from clipseg_ray.pipeline.settle import Settled, settle
@@ -97,11 +97,10 @@ def _rehearse(plan: Plan, place: Store, say: Callable[[str], None]) -> Measureme
             for folder in (layout.INPUTS, layout.SETS, layout.QUERIES):
                 for entry in plan.store.list(folder):
                     place.put(entry.path, plan.store.get(entry.path))
-    settled = settle(replace(plan, store=place), device_for(plan, ray.cluster_resources()), reader_threads=1)
+    settled = settle(replace(plan, store=place), device_for(plan, capacity()), reader_threads=1)
     settled_s = time.perf_counter() - began
     device = settled.record.compute["device"]
-    left = None if plan.work.shards_unread else plan.work.chunks_left
-    pool = pool_of(plan.config.pool, device, ray.cluster_resources(), left)
+    pool = pool_of(plan.config.pool, device, capacity(), chunks_at_most(plan.work, plan.config.input))
     works = _samples(plan, settled, SHARDS)
     say(f"each step by itself, on {len(works)} shard(s), about {5 * STEP_S:.0f} s and a start")
     costs, wait_s = _costs(settled, pool, works, plan.config.pool.wait_s)

@@ -58,7 +58,7 @@ class ChunkResult:
     """What the driver learns of a chunk.
 
     ``statuses`` counts images by status; ``masks`` counts rows written, ``nonempty`` those with an area; ``bytes`` is
-    what was put; ``seconds`` by step (read, model, rle, write); ``failure`` says why there is no part.
+    what was put; ``seconds`` by step (read, decode, model, rle, write); ``failure`` says why there is no part.
     """
 
     shard: str
@@ -145,7 +145,7 @@ class Segmenter:
         """Compute and put every part the chunk lacks: images first, then each set's masks."""
         result.images = row.images.num_rows
         result.statuses = dict(Counter(row.images.column("status").to_pylist()))
-        result.seconds = {"read": row.read_s, "model": 0.0, "rle": 0.0, "write": 0.0}
+        result.seconds = {"read": row.read_s, "decode": row.decode_s, "model": 0.0, "rle": 0.0, "write": 0.0}
         wanted = tuple(
             prompt_set for prompt_set in self.spec.prompt_sets if layout.masks_folder(prompt_set.name) in row.folders
         )
