@@ -108,7 +108,10 @@ class PoolConfig(Section):
 
     min: Annotated[int, Field(ge=1)] = 1
     max: Annotated[int, Field(ge=1)] | None = None
-    """Default: every GPU of the cluster, or every CPU where there is none; never more than there are chunks."""
+    """Default: every GPU of the cluster, or every CPU where there is none; never more than there are chunks.
+
+    On a cluster that grows: the most to ask for.
+    """
     initial: Annotated[int, Field(ge=1)] | None = None
     """Default: ``max``."""
     gpus: Annotated[float, Field(ge=0)] | None = None
@@ -119,6 +122,18 @@ class PoolConfig(Section):
     """Images encoded at once. Default: measured for the device and precision."""
     wait_s: Annotated[float, Field(gt=0)] = 600.0
     """How long nothing may happen, no actor ready and nothing done, before the run ends saying what is missing."""
+
+
+class PricesConfig(Section):
+    """What nodes cost while they run; read by ``plan --measure`` only, and no part of the dataset."""
+
+    gpu_node_hour: Annotated[float, Field(ge=0)] | None = None
+    """One node with GPUs, an hour."""
+    cpu_node_hour: Annotated[float, Field(ge=0)] | None = None
+    """One worker without."""
+    head_node_hour: Annotated[float, Field(ge=0)] = 0.0
+    """The head, which is there all the while."""
+    currency: str = "USD"
 
 
 class RunConfig(Settings):
@@ -132,6 +147,7 @@ class RunConfig(Settings):
     queries: QueriesConfig = QueriesConfig()
     masks: MasksConfig = MasksConfig()
     pool: PoolConfig = PoolConfig()
+    prices: PricesConfig | None = None
 
     def faults(self) -> Iterator[str]:
         """What no single key shows."""

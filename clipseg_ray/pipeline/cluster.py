@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline.resources import Capacity
 
 
 def guard_a_local_cluster() -> None:
@@ -19,6 +20,12 @@ def guard_a_local_cluster() -> None:
         return
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def forget_dead_drivers() -> None:
+    """Before Ray is imported: what a killed driver had asked for is kept from the run that takes its place for 45 s,
+    where Ray Data would keep it for three minutes. A living driver asks again every ten seconds."""
+    os.environ.setdefault("RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S", "45")
 
 
 @contextmanager
@@ -44,6 +51,14 @@ def connected() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def capacity() -> Capacity:
+    """What the connected cluster has, and how far it can grow where it tells (Ray's own autoscaler does not)."""
+    import ray
+    from ray._private.state import state
+
+    return Capacity(ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {})
 
 
 def last_line(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from clipseg_ray.evaluation.protocols import Asking, Job, jobs_of
 from clipseg_ray.evaluation.report import Report
 from clipseg_ray.evaluation.rows import given_rows, model_rows
 from clipseg_ray.evaluation.truth import Contents, TruthSet, survey
-from clipseg_ray.pipeline.cluster import connected, guard_a_local_cluster
+from clipseg_ray.pipeline.cluster import capacity, connected, guard_a_local_cluster
 from clipseg_ray.sources.base import Shard
 
 if TYPE_CHECKING:
@@ -106,7 +106,6 @@ class MasksWorker:
 
 
 def _of_model(config: EvaluateConfig) -> Report:
-    import ray
 
     from clipseg_ray.evaluation.questions import prepare
     from clipseg_ray.evaluation.supports import candidates
@@ -115,7 +114,7 @@ def _of_model(config: EvaluateConfig) -> Report:
     from clipseg_ray.pipeline.resources import device_of
 
     assert config.model is not None
-    device = device_of(config.model.device, None, ray.cluster_resources().get("GPU", 0))
+    device = device_of(config.model.device, None, capacity())
     precision, _ = resolve_precision(config.model.precision, device)
     revision = checkpoints.resolve_revision(config.model.checkpoint, config.model.revision)
     checkpoint = checkpoints.load(config.model.checkpoint, revision)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -12,24 +14,25 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import ray
 import yaml
 
-import clipseg_ray
+from clipseg_ray import __version__
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
-from clipseg_ray.pipeline.cluster import connected, last_line
+from clipseg_ray.pipeline.cluster import capacity, connected, last_line
 from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.graph import PoolState
+from clipseg_ray.pipeline.heartbeat import Heartbeat
+from clipseg_ray.pipeline.nodes import NodeWatch, there_and_free
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.reader import WHOLE_SHARD
-from clipseg_ray.pipeline.resources import Pool, device_of, pool_of
+from clipseg_ray.pipeline.resources import Capacity, Pool, chunks_at_most, device_of, pool_of
 from clipseg_ray.pipeline.settle import Outpaced, Settled, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
-from clipseg_ray.results import runs
-from clipseg_ray.results.completeness import Missing, check_ids, named
+from clipseg_ray.results import retrying, runs
+from clipseg_ray.results.completeness import check_ids, named
 from clipseg_ray.storage import plain_errors
 
 
@@ -40,34 +43,46 @@ def execute(plan: Plan, invocation: str) -> Outcome:
 
 
 def _execute(plan: Plan, invocation: str) -> Outcome:
-    cluster = ray.cluster_resources()
+    cluster = capacity()
     try:
-        settled = settle(plan, _device(plan, cluster), reader_threads=1)
+        settled = settle(plan, device_for(plan, cluster), reader_threads=1)
     except Outpaced:  # another first run was faster: what it settled is this run's dataset too
-        plan = look(plan.config)
-        settled = settle(plan, _device(plan, cluster), reader_threads=1)
+        plan = look(plan.config, retry_failed=plan.retry_failed)
+        settled = settle(plan, device_for(plan, cluster), reader_threads=1)
     config, store, device = plan.config, plan.store, settled.record.compute["device"]
     for warning in settled.warnings:
         print(f"warning: {warning}", flush=True)
+    retrying.clear(store, plan.redo, plan.all_sets)
     work = settled.survey()
     if work.complete:
         return nothing_to_do(plan)
-    pool = pool_of(config.pool, device, cluster, None if work.shards_unread else work.chunks_left)
+    pool = pool_of(config.pool, device, cluster, chunks_at_most(work, config.input))
     run_id = runs.new_run_id()
     started = time.time()
+    about: dict[str, Any] = {
+        "started": started,
+        "driver": f"{socket.gethostname()}:{os.getpid()}",
+        "part": config.input.part,
+        "prompt_sets": [prompt_set.name for prompt_set in settled.prompt_sets],
+        "shards": work.shards,
+    }
     record: dict[str, Any] = {
         "run_id": run_id,
         "started": started,
         "config": config.resolved(),
         "fingerprint": settled.record.fingerprint,
-        "prompt_sets": [prompt_set.name for prompt_set in settled.prompt_sets],
+        "prompt_sets": about["prompt_sets"],
         "versions": _versions(),
         "planned": {"shards": work.shards, "chunks": work.chunks_estimate, "chunks_done": work.chunks_done},
     }
     with plain_errors(store.url):
         runs.write_record(store, run_id, {**record, "state": "running"})
     state, message, code = "failed", "", INCOMPLETE
-    with _terminate_as_interrupt(), Reporter(run_id, work) as reporter:
+    with (
+        _terminate_as_interrupt(),
+        Reporter(run_id, work) as reporter,
+        Heartbeat(store, reporter, about) as heartbeat,
+    ):
         reporter.say(yaml.safe_dump(config.resolved(), sort_keys=False, allow_unicode=True).rstrip())
         reporter.say(_opening(settled, work, pool))
         try:
@@ -89,41 +104,49 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
                 "totals": reporter.totals.as_json(),
             }
             try:
+                heartbeat.end(state, message)
                 runs.write_record(store, run_id, record)
-                runs.write_status(store, run_id, {**reporter.snapshot(), "state": state, "time": time.time()})
             except Exception as error:  # the outcome stands, and is printed
                 reporter.say(f"the run's record could not be written: {last_line(error)}")
     return Outcome(code, message, run_id, record["totals"])
 
 
-def _device(plan: Plan, cluster: dict[str, float]) -> str:
+def device_for(plan: Plan, cluster: Capacity) -> str:
     """Where to compute; ``auto`` takes what the dataset was made on."""
     wish, gpus = plan.config.model.device, plan.config.pool.gpus
     if wish == "auto" and gpus is None and plan.present is not None:
         return str(plan.present.compute["device"])
-    return device_of(wish, gpus, cluster.get("GPU", 0))
+    return device_of(wish, gpus, cluster)
 
 
 def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tuple[int, str]:
     """The main pass, then, for what it left out, one isolating pass; what fails there is reported."""
+    reporter.doing = "computing"
     failures = _one_pass(settled, work.todo, pool, reporter, isolate=False)
+    reporter.doing = "looking for what is missing"
     left = settled.survey()
     if not left.complete:
         reporter.say(f"{len(failures) or 'Some'} chunk(s) failed; trying what is missing once more, one at a time")
+        reporter.surveyed(left, list(left.missing()), "trying what is missing once more, one chunk at a time")
         again = [replace(item, only=_chunks(item)) for item in left.todo]
-        failures = _one_pass(settled, again, pool, reporter, isolate=True)
+        smaller = pool.at_most(chunks_at_most(left, settled.plan.config.input))
+        failures = _one_pass(settled, again, smaller, reporter, isolate=True)
+        reporter.doing = "looking for what is missing"
         left = settled.survey()
+    missing = list(left.missing())
+    reporter.surveyed(left, missing, "checking that no image id occurs twice")
     seconds = reporter.snapshot()["elapsed_s"]
     totals = reporter.totals
     if left.complete:
         if repeated := check_ids(settled.plan.store):
             return INCOMPLETE, repeated
         bad = totals.images - totals.statuses.get("ok", 0)
+        part = settled.plan.config.input.part
+        whole = "Complete" if part is None else f"Complete for input.part {part} (the other parts are other runs')"
         return COMPLETE, (
-            f"Complete: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
+            f"{whole}: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
             f"({totals.nonempty} not empty), {totals.bytes / 1e6:.1f} MB in {seconds:.1f} s → {settled.plan.store.url}"
         )
-    missing = list(_missing(left))
     causes = "\n".join(f"  {cause}" for cause in list(dict.fromkeys(failures))[:5])
     return INCOMPLETE, (
         f"Incomplete: {len(missing)} chunk(s) or shard(s) of {settled.plan.store.url} are missing:\n{named(missing)}"
@@ -140,7 +163,8 @@ def _one_pass(
     watch = _Watch(settled, pool, reporter, None if isolate else breaker)
 
     def lost(cause: str) -> None:
-        reporter.totals.failed += 1
+        cause = f"its worker died each time ({cause.rstrip('.')})"
+        reporter.totals.failures.add(cause)
         breaker.chunk_failed(cause)
 
     found = graph.results(settled.reader, todo, settled.spec, pool, isolate=isolate, watch=watch.step, lost=lost)
@@ -167,18 +191,15 @@ def _one_pass(
 
 
 class _Watch:
-    """Heartbeats while Ray Data works, and the end of a run for which nothing can be scheduled."""
+    """Tells the reporter what Ray Data does, and ends a run for which nothing can be scheduled."""
 
     def __init__(self, settled: Settled, pool: Pool, reporter: Reporter, breaker: Breaker | None) -> None:
         self._breaker = breaker
-        self._store = settled.plan.store
         self._wait_s = settled.plan.config.pool.wait_s
         self._pool = pool
         self._reporter = reporter
         self._idle_since = time.monotonic()
-        self._stopped = threading.Event()
-        self._beat = threading.Thread(target=self._beats, daemon=True)
-        self._beat.start()
+        self._nodes = NodeWatch(reporter, pool.needs)
         self.reason: str | None = None
 
     def progressed(self) -> None:
@@ -186,41 +207,25 @@ class _Watch:
         self._idle_since = time.monotonic()
 
     def stop(self) -> None:
-        """No more heartbeats."""
-        self._stopped.set()
-        self._beat.join()
+        """No more word of nodes."""
+        self._nodes.stop()
 
     def step(self, state: PoolState) -> None:
         """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``."""
-        self._reporter.actors = state.running
+        self._reporter.actors, self._reporter.actors_pending = state.running, state.pending
+        self._reporter.queue = state.queue
+        self._nodes.actors(state.running, state.pending)
         if self._breaker is not None:
             self._breaker.check()
         if state.running:
             self._idle_since = time.monotonic()
-            self._reporter.note = ""
             return
         waited = time.monotonic() - self._idle_since
-        if waited > 10:
-            self._reporter.note = f"no actor ready for {waited:.0f} s: each needs {self._pool.needs}; {_held()}"
         if waited > self._wait_s:
-            self.reason = f"Nothing could start for {waited:.0f} s: an actor needs {self._pool.needs}; {_held()}."
+            self.reason = (
+                f"Nothing could start for {waited:.0f} s: an actor needs {self._pool.needs}; {there_and_free()}."
+            )
             raise RunStopped(self.reason)
-
-    def _beats(self) -> None:
-        while not self._stopped.wait(1.0):
-            if self._reporter.heartbeat():
-                status = {**self._reporter.snapshot(), "state": "running", "time": time.time()}
-                try:
-                    runs.write_status(self._store, self._reporter.run_id, status)
-                except Exception as error:  # a heartbeat that cannot be written must not stop the next one
-                    self._reporter.say(f"the status could not be written: {last_line(error)}")
-
-
-def _held() -> str:
-    total, free = ray.cluster_resources(), ray.available_resources()
-    return "the cluster has " + ", ".join(
-        f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU")
-    )
 
 
 def _chunks(item: ShardWork) -> frozenset[int] | None:
@@ -228,34 +233,28 @@ def _chunks(item: ShardWork) -> frozenset[int] | None:
     return None if missing is None else frozenset(missing)
 
 
-def _missing(work: Work) -> Iterator[Missing]:
-    for item in work.todo:
-        chunks = item.missing()
-        if chunks is None:
-            yield Missing(item.shard.path, item.shard.shard_id, None, ())
-        for chunk in chunks or ():
-            yield Missing(item.shard.path, item.shard.shard_id, chunk, item.lacking(chunk))
-
-
 def _opening(settled: Settled, work: Work, pool: Pool) -> str:
     compute = settled.record.compute
     about = "about " if work.shards_unread else ""
     return (
         f"{work.shards} shard(s), {about}{work.chunks_estimate} chunk(s) ({work.chunks_done} done), "
-        f"{queries_text(settled.plan)}, up to {pool.max} actor(s) on {compute['device']} in {compute['precision']} "
+        f"{queries_text(settled.plan)}, up to {pool.max} actor(s) {_waits(pool)}on {compute['device']} in "
+        f"{compute['precision']} "
         f"({compute['reason']}), "
         f"{'compiled' if compute['compile'] else 'not compiled'}, "
         f"fingerprint {settled.record.fingerprint} → {settled.plan.store.url}"
     )
 
 
+def _waits(pool: Pool) -> str:
+    return f"(room for {pool.room} now, others wait for nodes) " if pool.actor_gpus and pool.max > pool.room else ""
+
+
 def _versions() -> dict[str, str]:
     names = ("ray", "torch", "transformers", "pyarrow", "numba", "simplejpeg", "pillow")
-    return {
-        "python": platform.python_version(),
-        "clipseg-ray": clipseg_ray.__version__,  # a submitted job brings its own, installed or not
-        **{name: importlib.metadata.version(name) for name in names},
-    }
+    # Ours by the code that runs: in a checkout that only lies on the path there is no installed package to ask.
+    ours = {"python": platform.python_version(), "clipseg-ray": __version__}
+    return {**ours, **{name: importlib.metadata.version(name) for name in names}}
 
 
 @contextmanager

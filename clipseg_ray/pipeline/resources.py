@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from clipseg_ray.config import PoolConfig
+from clipseg_ray.config import InputConfig, PoolConfig
 from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline.work import Work
 
 CPU_ACTOR_SHARE = 0.75
 """Of a core, for an actor that computes on one: the rest of each core is left to reading, so that neither starves."""
+SMALL_IMAGE_BYTES = 25_000
+"""An encoded image in a shard nobody has read, where too few actors would be worse than too many."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """A cluster's CPUs and GPUs (Ray's resource totals): what is there ``now``, and the most there can be.
+
+    ``limit`` is empty where the cluster does not tell how far it can grow; Ray's own autoscaler does not.
+    """
+
+    now: Mapping[str, float]
+    limit: Mapping[str, float] = field(default_factory=dict)
+
+    def most(self, name: str) -> float:
+        """The most there can be of a resource, as far as it is known."""
+        return max(self.now.get(name, 0), self.limit.get(name, 0))
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The Segmenter pool and the readers beside it, in Ray's units."""
+    """The Segmenter pool and the readers beside it, in Ray's units. ``room``: actors that fit the cluster as it is."""
 
     min: int
     max: int
@@ -22,6 +41,12 @@ class Pool:
     actor_gpus: float
     actor_memory: int | None
     reader_cpus: float
+    room: int
+
+    def at_most(self, chunks: int) -> Pool:
+        """The same pool with no more actors than there are chunks."""
+        most = max(1, min(self.max, chunks))
+        return replace(self, min=min(self.min, most), max=most, initial=min(self.initial, most))
 
     @property
     def needs(self) -> str:
@@ -32,43 +57,63 @@ class Pool:
         return " and ".join(parts)
 
 
-def device_of(device: str, gpus: float | None, cluster_gpus: float) -> str:
-    """``auto`` decided: cuda where actors get GPUs, else cpu."""
+def device_of(device: str, gpus: float | None, capacity: Capacity) -> str:
+    """``auto`` decided: cuda where actors get GPUs, else cpu.
+
+    Raises UserError while the cluster has nothing to decide it by: a head alone, whose nodes come when they are asked
+    for.
+    """
     if device != "auto":
         return device
-    wanted = cluster_gpus > 0 if gpus is None else gpus > 0
-    return "cuda" if wanted else "cpu"
+    if gpus is not None:
+        return "cuda" if gpus > 0 else "cpu"
+    if capacity.most("GPU") > 0:
+        return "cuda"
+    if capacity.most("CPU") == 0:
+        raise UserError(
+            "model.device: auto cannot be decided on a cluster that has neither CPUs nor GPUs yet; say cuda or cpu"
+        )
+    return "cpu"
 
 
-def pool_of(settings: PoolConfig, device: str, cluster: dict[str, float], chunks: int | None) -> Pool:
-    """Size the pool for a cluster (Ray's resource totals): never more actors than ``chunks``, where that is known.
+def pool_of(settings: PoolConfig, device: str, capacity: Capacity, chunks: int) -> Pool:
+    """Size the pool for a cluster: never more actors than ``chunks``, the most that can be left to do.
 
-    On GPUs an actor holds its GPU and no CPU, so that every core of the node can read and decode. Without GPUs an
-    actor computes on one core but asks for three quarters of it: the last quarter of every core is for reading.
-    Raises UserError when the pool's settings cannot fit the device.
+    On GPUs an actor holds its GPU and no CPU, so that every core of the node can read and decode. ``pool.max`` may be
+    more than there are: actors without a GPU wait, and an autoscaler that sees them wait brings nodes. Without GPUs an
+    actor computes on one core but asks for three quarters of it: the last quarter of every core is for reading, and
+    more actors than cores share the cores there are. Raises UserError when the settings cannot fit the device.
     """
     gpus = settings.gpus if settings.gpus is not None else (1.0 if device == "cuda" else 0.0)
     if device == "cuda" and gpus == 0:
         raise UserError("pool.gpus: 0 with model.device: cuda; give each actor a GPU or set model.device: cpu")
-    if gpus:
-        available = max(1, int(cluster.get("GPU", 0) / gpus))
-        actor_cpus, reader_cpus = 0.0, 1.0
-    else:
-        available = max(1, int(cluster.get("CPU", 1)))
-        actor_cpus, reader_cpus = CPU_ACTOR_SHARE, 1 - CPU_ACTOR_SHARE
-    most = settings.max or available
-    if chunks is not None:
-        most = max(1, min(most, chunks))
+    name, share = ("GPU", gpus) if gpus else ("CPU", 1.0)
+    room = int(capacity.now.get(name, 0) / share)
+    if not gpus and not room:
+        raise UserError(
+            "model.device: cpu on a cluster without a CPU: a pool on CPUs is sized by those it finds; start the "
+            "cluster with at least one such node"
+        )
+    most = settings.max or int(capacity.most(name) / share)
+    most = max(1, min(most, chunks))
     least = min(settings.min, most)
-    if not gpus and most > available:
-        # More actors than cores were asked for: they share the cores, and reading still keeps its quarter.
-        actor_cpus = CPU_ACTOR_SHARE * available / most
     return Pool(
-        least,
-        most,
-        max(least, min(settings.initial or most, most)),
-        actor_cpus,
-        gpus,
-        settings.memory,
-        reader_cpus,
+        min=least,
+        max=most,
+        initial=max(least, min(settings.initial or most, most)),
+        actor_cpus=0.0 if gpus else CPU_ACTOR_SHARE * min(1.0, room / most),
+        actor_gpus=gpus,
+        actor_memory=settings.memory,
+        reader_cpus=1.0 if gpus else 1 - CPU_ACTOR_SHARE,
+        room=room,
     )
+
+
+def chunks_at_most(work: Work, settings: InputConfig) -> int:
+    """The most chunks that can be left: in shards nobody has read the images are taken to be small and many."""
+    guessed = sum(
+        item.shard.size
+        for item in work.todo
+        if item.missing() is None and not item.shard.members and not item.shard.take
+    )
+    return work.chunks_left + guessed // (SMALL_IMAGE_BYTES * settings.chunk_images) + guessed // settings.chunk_bytes

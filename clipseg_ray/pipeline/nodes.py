@@ -1,0 +1,145 @@
+"""The cluster's nodes as a run sees them: which came, which went, what an autoscaler does about actors that wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ray
+
+from clipseg_ray.pipeline.cluster import last_line
+from clipseg_ray.pipeline.progress import Reporter
+
+_EVERY_S = 3.0
+_PATIENCE_S = 10.0
+"""How long actors may not be ready without a word: they load their model."""
+_SHOWN = 4
+"""Nodes told one by one; of more at once only the number is told."""
+
+
+class NodeWatch:
+    """Says a line for each node that joins or goes, and notes in the heartbeat what actors wait for, until ``stop``.
+
+    ``needs``: what one actor asks for, in words.
+    """
+
+    def __init__(self, reporter: Reporter, needs: str) -> None:
+        self._reporter = reporter
+        self._needs = needs
+        self._nodes = Nodes()
+        self._waiting = 0
+        self._some_since = self._all_since = time.monotonic()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._looks, daemon=True)
+        self._thread.start()
+
+    def actors(self, running: int, waiting: int) -> None:
+        """How many actors are ready and how many are not, now."""
+        self._waiting = waiting
+        now = time.monotonic()
+        if running:
+            self._some_since = now
+        if not waiting:
+            self._all_since = now
+
+    def stop(self) -> None:
+        """No more lines."""
+        self._stopped.set()
+        self._thread.join()
+        self._reporter.note = ""
+
+    def _looks(self) -> None:
+        while not self._stopped.wait(_EVERY_S):
+            try:
+                for line in self._nodes.news():
+                    self._reporter.say(f"after {self._reporter.snapshot()['elapsed_s']:.0f} s: {line}")
+                self._reporter.note = self._note()
+            except Exception as error:  # a look that fails must not stop the next one
+                self._reporter.say(f"the cluster's nodes could not be listed: {last_line(error)}")
+
+    def _note(self) -> str:
+        now = time.monotonic()
+        if now - self._some_since > _PATIENCE_S:
+            who = f"no actor ready for {now - self._some_since:.0f} s"
+        elif now - self._all_since > _PATIENCE_S:
+            who = f"{self._waiting} actor(s) not ready"
+        else:
+            return ""
+        return "; ".join(filter(None, (f"{who}: each needs {self._needs}", there_and_free(), launching())))
+
+
+class Nodes:
+    """Remembers the nodes that were there; ``news`` tells what changed since."""
+
+    def __init__(self) -> None:
+        self._alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+
+    def news(self) -> list[str]:
+        """A line for each node that joined or went since the last call."""
+        nodes = {node["NodeID"]: node for node in ray.nodes()}
+        alive = {name: node for name, node in nodes.items() if node["Alive"]}
+        joined = [_name(node) for name, node in alive.items() if name not in self._alive]
+        gone = [
+            f"{_name(node)} is gone{_reason(nodes.get(name))}"
+            for name, node in self._alive.items()
+            if name not in alive
+        ]
+        self._alive = alive
+        there = f"the cluster has {held(_total(alive.values()))} now"
+        return [
+            *_lines([f"{name} joined" for name in joined], "nodes joined", there),
+            *_lines(gone, "nodes are gone", there),
+        ]
+
+
+def _lines(each: list[str], of_many: str, there: str) -> list[str]:
+    if len(each) > _SHOWN:
+        return [f"{len(each)} {of_many}; {there}"]
+    return [f"node {line}; {there}" for line in each]
+
+
+def _name(node: dict[str, Any]) -> str:
+    return f"{node['NodeManagerHostname']} {node['NodeID'][:8]} ({held(node['Resources'])})"
+
+
+def _reason(node: dict[str, Any] | None) -> str:
+    reason = " ".join(str((node or {}).get("DeathReasonMessage") or "").split())
+    return f", {reason[:120]}" if reason else ""
+
+
+def _total(nodes: Iterable[dict[str, Any]]) -> dict[str, float]:
+    total: dict[str, float] = defaultdict(float)
+    for node in nodes:
+        for name, amount in node["Resources"].items():
+            total[name] += amount
+    return total
+
+
+def held(resources: Mapping[str, float]) -> str:
+    """CPUs and GPUs in words: ``4 CPU, 1 GPU``."""
+    return ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
+
+
+def there_and_free() -> str:
+    """The cluster's CPUs and GPUs in words."""
+    return f"the cluster has {held(ray.cluster_resources())}, free are {held(ray.available_resources())}"
+
+
+def launching() -> str:
+    """What the autoscaler does about actors that wait, in words; empty where there is none or it does nothing."""
+    from ray.autoscaler.v2.sdk import get_cluster_status
+
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    counts: dict[str, int] = {}
+    for launch in status.pending_launches:
+        counts[launch.ray_node_type_name] = counts.get(launch.ray_node_type_name, 0) + launch.count
+    for node in status.pending_nodes:
+        counts[node.ray_node_type_name] = counts.get(node.ray_node_type_name, 0) + 1
+    parts = [f"launching {count} {name}" for name, count in counts.items()]
+    if status.failed_launches:
+        last = status.failed_launches[-1]
+        parts.append(f"launch of {last.ray_node_type_name} failed: {' '.join(str(last.details).split())[:160]}")
+    return ", ".join(parts)

@@ -1,0 +1,190 @@
+"""Clusters that lose nodes, get new ones, grow from nothing and shrink again, and what the dataset looks like then.
+
+The GPUs are only counted: an actor holds one and computes on the CPU. The times are printed (``pytest -s``).
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clipseg_ray import config
+from clipseg_ray.pipeline.plan import look
+from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
+from clipseg_ray.pipeline.settle import settle
+from tests.faults import clusters, heavy
+from tests.faults.clusters import Cluster
+from tests.pipeline import world
+
+pytestmark = pytest.mark.slow
+
+SHARDS, IMAGES = 4, 20
+CHUNKS = SHARDS * IMAGES // 2
+PATIENCE_S = 1200
+"""For each thing that is waited for: on a busy machine nodes and actors take minutes to start."""
+BEGUN_AT_ONCE = 2
+"""Chunks an actor works on at a time: what is lost with it."""
+RUN = heavy.INSTALL + "import sys\nfrom clipseg_ray.cli import main\nsys.argv[1:1] = ['run']\nmain()\n"
+
+
+class Driver:
+    """``clipseg-ray run`` on a cluster, as a process of its own, and what it prints."""
+
+    def __init__(self, cluster: Cluster, settings: Path) -> None:
+        self._log = settings.with_suffix(f".{time.monotonic_ns()}.log")
+        self.output = Path(yaml.safe_load(settings.read_text())["output"]["url"])
+        with self._log.open("wb") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", RUN, str(settings)],
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env={**cluster.environment, "RAY_ADDRESS": cluster.address},
+                start_new_session=True,
+            )
+        self.started = time.monotonic()
+
+    @property
+    def text(self) -> str:
+        """All that was printed so far."""
+        return self._log.read_text(errors="replace")
+
+    @property
+    def parts(self) -> int:
+        """Chunks that are done."""
+        return len(list(self.output.glob("masks/*/*.parquet")))
+
+    def wait_for(self, text: str, seconds: float = PATIENCE_S) -> float:
+        """Until it has printed this; the time then."""
+        return self._wait(lambda: text in self.text, f"{text!r} was not printed", seconds)
+
+    def wait_for_parts(self, parts: int, seconds: float = PATIENCE_S) -> float:
+        """Until so many chunks are done; the time then."""
+        return self._wait(lambda: self.parts >= parts, f"no {parts} parts", seconds)
+
+    def finish(self, seconds: float = PATIENCE_S) -> str:
+        """What was printed, once it ended well."""
+        code = self.process.wait(seconds)
+        assert code == 0, self.text
+        return self.text
+
+    def _wait(self, done, complaint: str, seconds: float) -> float:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if done():
+                return time.monotonic()
+            assert self.process.poll() is None, f"the run ended early, {complaint}: {self.text}"
+            time.sleep(0.1)
+        raise AssertionError(f"{complaint} in {seconds} s: {self.text}")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, checkpoint_dir: Path) -> Path:
+    """The input, and the output of a run that nothing disturbed: its steps one after the other, without a cluster."""
+    folder = tmp_path_factory.mktemp("cluster")
+    world.write_tars(str(folder / "in"), SHARDS, IMAGES)
+    settled = settle(look(config.load(str(write_config(folder, checkpoint_dir, "undisturbed")))), "cpu", 1)
+    segmenter = Segmenter(settled.spec)
+    for work in settled.survey().todo:
+        for row in settled.reader.rows(work):
+            segmenter.process(row, ChunkResult(row.shard, row.chunk))
+    assert settled.survey().complete
+    return folder
+
+
+def write_config(folder: Path, checkpoint: Path, output: str, **sections: dict) -> Path:
+    """A run that computes on CPUs while it holds GPUs."""
+    table = world.write_table(folder / "queries.jsonl")
+    sections = {"model": {"device": "cpu"}, "pool": {"gpus": 1, "max": 3}, **sections}
+    values = world.settings(str(folder / "in"), str(folder / output), checkpoint, table, **sections)
+    path = folder / f"{output}.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def assert_undisturbed(folder: Path, output: str, *, most_repeated: int) -> None:
+    """The same rows, each part once, and few chunks begun more than once."""
+    for table in (world.images, world.masks):
+        assert table(str(folder / output)).equals(table(str(folder / "undisturbed")))
+    begun = heavy.begun(folder / output)
+    assert len(begun) == CHUNKS
+    repeated = begun.total() - CHUNKS
+    print(f"{output}: {repeated} of {CHUNKS} chunks computed again")
+    assert repeated <= most_repeated
+
+
+def test_a_node_is_killed_and_another_joins(folder: Path, checkpoint_dir: Path) -> None:
+    with clusters.cluster(nodes=3) as cluster:
+        driver = Driver(cluster, write_config(folder, checkpoint_dir, "replaced"))
+        driver.wait_for_parts(6)
+        cluster.nodes[0].kill()
+        killed = time.monotonic()
+        cluster.add_node()
+        print(f"\na lost node was told after {driver.wait_for('is gone') - killed:.1f} s")
+        print(f"a new one after {driver.wait_for('joined') - killed:.1f} s")
+        text = driver.finish()
+    assert "failed 0" in text
+    assert_undisturbed(folder, "replaced", most_repeated=BEGUN_AT_ONCE)
+
+
+def test_all_gpu_nodes_are_killed_and_one_comes_back(folder: Path, checkpoint_dir: Path) -> None:
+    with clusters.cluster(nodes=2) as cluster:
+        driver = Driver(cluster, write_config(folder, checkpoint_dir, "one-back"))
+        driver.wait_for_parts(6)
+        for node in cluster.nodes:
+            node.kill()
+        killed = time.monotonic()
+        print(
+            f"\nthe loss of both nodes was told after {driver.wait_for('the cluster has 0 CPU, 0 GPU') - killed:.1f} s"
+        )
+        driver.wait_for("no actor ready for")
+        done = driver.parts
+        cluster.add_node()
+        added = time.monotonic()
+        print(f"the first chunk after a node came back: {driver.wait_for_parts(done + 1) - added:.1f} s")
+        driver.finish()
+    assert "each needs 1 GPU; the cluster has 0 CPU, 0 GPU" in driver.text
+    assert_undisturbed(folder, "one-back", most_repeated=2 * BEGUN_AT_ONCE)
+
+
+def test_the_driver_is_killed_and_the_run_submitted_again(folder: Path, checkpoint_dir: Path) -> None:
+    settings = write_config(folder, checkpoint_dir, "again")
+    with clusters.cluster(nodes=3) as cluster:
+        first = Driver(cluster, settings)
+        first.wait_for_parts(8)
+        first.process.kill()
+        first.process.wait(30)
+        done = first.parts
+        assert done < CHUNKS
+        second = Driver(cluster, settings)
+        began = second.wait_for_parts(done + 4)
+        print(f"\nthe second driver's first chunks: {began - second.started:.1f} s after its start")
+        text = second.finish()
+    assert "3 actor(s)" in text
+    assert_undisturbed(folder, "again", most_repeated=3 * BEGUN_AT_ONCE)
+
+
+def test_a_cluster_grows_from_nothing_and_shrinks_again(folder: Path, checkpoint_dir: Path) -> None:
+    with clusters.autoscaling_cluster(gpu_nodes=3) as cluster:
+        driver = Driver(cluster, write_config(folder, checkpoint_dir, "grown", pool={"gpus": 1, "max": 8}))
+        driver.wait_for("up to 8 actor(s) (room for 0 now, others wait for nodes)")
+        asked = time.monotonic()
+        for nodes in (1, 3):
+            print(f"\n{nodes} GPU node(s) after {driver.wait_for(f'{nodes} CPU, {nodes} GPU now') - asked:.1f} s")
+        print(f"first chunk after {driver.wait_for_parts(1) - asked:.1f} s")
+        driver.finish()
+        ended = time.monotonic()
+        print(f"all {CHUNKS} chunks after {ended - asked:.1f} s")
+        wait_for_no_nodes(cluster)
+        print(f"no node left {time.monotonic() - ended:.1f} s after the end")
+    assert_undisturbed(folder, "grown", most_repeated=0)
+
+
+def wait_for_no_nodes(cluster: Cluster, seconds: float = PATIENCE_S) -> None:
+    """Until the autoscaler has taken every node away."""
+    deadline = time.monotonic() + seconds
+    while cluster.launched():
+        assert time.monotonic() < deadline, f"{cluster.launched()} node(s) are left"
+        time.sleep(0.5)
