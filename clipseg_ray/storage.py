@@ -155,7 +155,7 @@ class Store:
         for page in self._pages(self._s3_start() + (f"{prefix}/" if prefix else "")):
             yield from page
 
-    def _pages(self, key_prefix: str, after: str = "") -> Iterator[list[Entry]]:
+    def _pages(self, key_prefix: str, after: str = "") -> Iterator[Sequence[Entry]]:
         request: dict[str, Any] = {"Bucket": self._bucket(), "Prefix": key_prefix, "MaxKeys": PAGE_KEYS}
         if after:
             request["StartAfter"] = after
@@ -173,7 +173,7 @@ class Store:
         folder = self.root.partition("/")[2]
         return f"{folder}/" if folder else ""
 
-    def _entries(self, page: dict[str, Any]) -> list[Entry]:
+    def _entries(self, page: dict[str, Any]) -> Sequence[Entry]:
         start = self._s3_start()
         return [
             Entry(item["Key"].removeprefix(start), item["Size"], item["ETag"].strip('"'))
@@ -385,12 +385,12 @@ def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
         yield folder, names
 
 
-def _at_once(listings: Sequence[Iterator[list[Entry]]]) -> Iterator[Entry]:
+def _at_once(listings: Sequence[Iterator[Sequence[Entry]]]) -> Iterator[Entry]:
     """The entries of several listings, each walked by a thread of its own, a page ahead."""
-    pages: queue.Queue[list[Entry] | BaseException | None] = queue.Queue(len(listings))
+    pages: queue.Queue[Sequence[Entry] | BaseException | None] = queue.Queue(len(listings))
     stopped = threading.Event()
 
-    def walk(listing: Iterator[list[Entry]]) -> None:
+    def walk(listing: Iterator[Sequence[Entry]]) -> None:
         try:
             for page in listing:
                 if stopped.is_set():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clipseg_ray import storage
 from clipseg_ray.errors import UserError
 from clipseg_ray.storage import Entry, StaleObject, Store, get_many, plain_errors
 from tests.conftest import forget_s3_clients
@@ -56,6 +57,22 @@ def test_promises_here(store: Store) -> None:
 
 def test_promises_on_s3(bucket: str) -> None:
     promises(Store.of(f"{bucket}/data"))
+
+
+def test_a_long_listing_is_the_same_from_every_digit_at_once(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.of(f"{bucket}/data")
+    names = [f"parts/{number * 2654435761 % 2**32:08x}.parquet" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: store.put(name, name.encode()), [*names, "parts/Readme", "partsother/00.parquet"]))
+    assert sorted(entry.path for entry in store.list_hashed("parts")) == [*sorted([*names, "parts/Readme"])]
+    monkeypatch.setattr(storage, "PAGE_KEYS", 3)
+    pages = sorted(entry for entry in store.list_hashed("parts") if entry.path != "parts/Readme")
+    assert pages == sorted(entry for entry in store.list("parts") if entry.path != "parts/Readme")
+    assert len(pages) == 40
+    assert list(store.list_hashed("none")) == []
+    some = store.list_hashed("parts")
+    next(some)
+    some.close()
 
 
 def test_etag_follows_the_bytes(store: Store) -> None:

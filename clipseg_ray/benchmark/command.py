@@ -140,6 +140,37 @@ def pipeline(
     )
 
 
+@app.command(epilog="Example: python jobs/benchmark.py plan --checkpoint builtin:scenes --chunks 60")
+def plan(
+    device: DeviceOption = Device.cpu,
+    precision: Precision = "auto",
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts an image.")] = 16,
+    chunks: Annotated[int, typer.Option(min=6, help="Chunks of the run, rounded up to six shards.")] = 60,
+    chunk_images: Annotated[int, typer.Option(min=1, help="Images in a chunk.")] = 32,
+    rounds: Annotated[int, typer.Option(min=1, help="Times it is predicted and run.")] = 1,
+    checkpoint: Checkpoint = None,
+    images_dir: ImagesDir = None,
+    json_file: JsonFile = None,
+) -> None:
+    """What plan --measure foretells of a run against the run: wall time of both, on the Ray at RAY_ADDRESS or here."""
+    from clipseg_ray.benchmark.plan import benchmark
+
+    _ready(device)
+    _leave(
+        benchmark(
+            device=device.value,
+            precision=precision,
+            prompts=prompts,
+            chunks=chunks,
+            chunk_images=chunk_images,
+            rounds=rounds,
+            checkpoint=checkpoint,
+            images_dir=images_dir,
+            json_file=json_file,
+        )
+    )
+
+
 @app.command(epilog="Example: python jobs/benchmark.py query --rows 100000 --rounds 3")
 def query(
     rows: Annotated[int, typer.Option(min=1, help="Masks to make.")] = 1_000_000,
@@ -153,6 +184,21 @@ def query(
     from clipseg_ray.benchmark.query import benchmark
 
     _leave(benchmark(rows=rows, rounds=rounds, folder=folder, json_file=json_file))
+
+
+@app.command(epilog="Example: python jobs/benchmark.py scale --shards 1000 --run-chunks 400")
+def scale(
+    shards: Annotated[int, typer.Option(min=2, help="Shards planned, resumed and looked at on paper.")] = 100_000,
+    shard_chunks: Annotated[int, typer.Option(min=1, help="Chunks of each.")] = 10,
+    run_chunks: Annotated[
+        int, typer.Option(min=0, help="Chunks of the run without pixels, on a Ray of its own; 0 for none.")
+    ] = 20_000,
+    json_file: JsonFile = None,
+) -> None:
+    """The driver at scale: its seconds, requests and memory. Exit code 1: over 2 GiB, or under 40 chunks/CPU s."""
+    from clipseg_ray.benchmark.scale import benchmark
+
+    _leave(benchmark(shards=shards, shard_chunks=shard_chunks, run_chunks=run_chunks, json_file=json_file))
 
 
 def main() -> None:

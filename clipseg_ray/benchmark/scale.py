@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import multiprocessing
 import os
 import pickle
@@ -87,7 +88,7 @@ def on_paper(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
     from clipseg_ray.pipeline import datasource
     from clipseg_ray.pipeline.plan import Plan, look
     from clipseg_ray.pipeline.settle import settle
-    from clipseg_ray.results import inputs, status
+    from clipseg_ray.results import inputs, lag, status
 
     steps: list[Step] = []
 
@@ -131,6 +132,8 @@ def on_paper(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
             assert plan.work.chunks_done == len(done) * shard_chunks
         with step("status"):
             status.read("s3://paper/out")
+        with step("status --deep"):
+            lag.read("s3://paper/out")
     return [asdict(each) for each in steps]
 
 
@@ -145,7 +148,13 @@ def run_without_pixels(shards: int) -> dict[str, Any]:
     from clipseg_ray.pipeline import driver, graph
 
     hook = {"worker_process_setup_hook": stand_ins.install}
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=hook)
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env=hook,
+    )
     marks: list[tuple[float, float]] = []
     real = graph.results
 

@@ -1,4 +1,4 @@
-"""Reading and segmenting without pixels, for runs in which only the driver's work is real.
+"""Reading and segmenting without looking at a pixel, for runs in which only the driver's work is real.
 
 ``install`` is a ``worker_process_setup_hook``: the workers of a simulated run walk real tars and write real part files
 of a few rows, but decode no picture and hold no model. The driver is told nothing of it.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ import pyarrow as pa
 
 from clipseg_ray.results import schema
 
-QUERIES = 2
 _GRID = 16
 
 
@@ -25,42 +23,20 @@ def install() -> None:
     """Put the stand-ins in the place of decoding and segmenting, in this process."""
     from clipseg_ray.pipeline import reader, segmenter
 
-    reader.Reader._row = _row  # type: ignore[method-assign]
+    reader.decode_all = _black
     segmenter.Segmenter.__init__ = _hold_no_model  # type: ignore[method-assign]
     segmenter.Segmenter._masks = _masks  # type: ignore[method-assign]
 
 
-def _row(self: Any, work: Any, chunk: Any, started: float) -> Any:
-    from clipseg_ray.pipeline.row import ChunkRow
+def _black(
+    samples: Iterable[Any], get_bytes: Callable[[Any], bytes], preprocessing: Any, *_: Any, **__: Any
+) -> Iterator[Any]:
+    """A black picture for every sample."""
+    from clipseg_ray.pixels.decode import Picture
 
-    samples = chunk.samples
-    table = pa.table(
-        {
-            "image_id": [sample.image_id for sample in samples],
-            "key": [sample.key for sample in samples],
-            "shard": [work.shard.shard_id] * len(samples),
-            "chunk": pa.array([chunk.index] * len(samples), pa.int32()),
-            "source_url": [sample.source_url for sample in samples],
-            "offset": [sample.offset for sample in samples],
-            "length": [sample.length for sample in samples],
-            "width": pa.array([_GRID] * len(samples), pa.int32()),
-            "height": pa.array([_GRID] * len(samples), pa.int32()),
-            "orientation": pa.array([1] * len(samples), pa.int8()),
-            "status": ["ok"] * len(samples),
-            "error": pa.nulls(len(samples), pa.string()),
-        },
-        schema=schema.IMAGES,
-    )
-    size = self.preprocessing.size
-    return ChunkRow(
-        work.shard.shard_id,
-        chunk.index,
-        work.lacking(chunk.index),
-        table,
-        np.empty((0, size, size, 3), np.uint8),
-        [],
-        time.perf_counter() - started,
-    )
+    pixels_hwc = np.zeros((preprocessing.size, preprocessing.size, 3), np.uint8)
+    for sample in samples:
+        yield sample, Picture(pixels_hwc, _GRID, _GRID, 1)
 
 
 def _hold_no_model(self: Any, spec: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from typing import Annotated
@@ -55,9 +56,28 @@ def submit(
     raise typer.Exit(submit.submit(submit.Request(loaded, name, address, command), follow=follow))
 
 
-@app.command(epilog="Example: clipseg-ray plan configs/demo.yaml -s input.sample=1000")
-def plan(config: ConfigPath, set_: Overrides = None) -> None:
-    """Say what a run would do; reads listings only, writes nothing."""
-    from clipseg_ray.pipeline import describe, plan
+@app.command(epilog="Example: clipseg-ray plan configs/demo.yaml --measure")
+def plan(
+    config: ConfigPath,
+    set_: Overrides = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also run samples of it for some minutes, where the run would be.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Say what a run would do; reads listings only, writes nothing.
 
-    print(describe.plan_text(plan.look(configuration.load(config, set_ or ()))))
+    With --measure also how long it takes, what it writes and what it costs at the prices of the configuration: samples
+    of it are run on the cluster at RAY_ADDRESS, or here. What they write is removed.
+    """
+    from clipseg_ray.pipeline import describe, preflight
+
+    plan, measured = preflight.look(
+        configuration.load(config, set_ or ()), measure, lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    if json_:
+        print(json.dumps({"plan": describe.plan_json(plan), **({} if measured is None else measured.to_json())}))
+        return
+    print(describe.plan_text(plan))
+    if measured is not None:
+        print(measured.text())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from clipseg_ray.pipeline.plan import Plan
 from clipseg_ray.results.completeness import named
 
@@ -14,6 +16,26 @@ def queries_text(plan: Plan) -> str:
     if plan.phrases is not None:
         parts.append(f"phrases of each image (from {plan.phrases.field})")
     return " and ".join(parts)
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """What ``plan_text`` says of input, output and work, as JSON values."""
+    work = plan.work
+    return {
+        "input": {"url": plan.config.input.url, "format": plan.listing.format, "bytes": work.bytes},
+        "output": {"url": plan.store.url, "fingerprint": None if plan.present is None else plan.present.fingerprint},
+        "shards": work.shards,
+        "shards_new": plan.new_shards,
+        "shards_todo": len(work.todo),
+        "chunks": work.chunks_estimate,
+        "chunks_done": work.chunks_done,
+        "chunks_are_estimated": work.shards_unread > 0,
+        "images_known": work.images_known,
+        "queries": [query.query_id for query in plan.queries],
+        "queries_new": list(plan.assignment.new),
+        "phrases": None if plan.phrases is None else plan.phrases.field,
+        "warnings": list(plan.warnings),
+    }
 
 
 def plan_text(plan: Plan) -> str:

@@ -45,10 +45,10 @@ def execute(plan: Plan, invocation: str) -> Outcome:
 def _execute(plan: Plan, invocation: str) -> Outcome:
     cluster = capacity()
     try:
-        settled = settle(plan, _device(plan, cluster), reader_threads=1)
+        settled = settle(plan, device_for(plan, cluster), reader_threads=1)
     except Outpaced:  # another first run was faster: what it settled is this run's dataset too
         plan = look(plan.config, retry_failed=plan.retry_failed)
-        settled = settle(plan, _device(plan, cluster), reader_threads=1)
+        settled = settle(plan, device_for(plan, cluster), reader_threads=1)
     config, store, device = plan.config, plan.store, settled.record.compute["device"]
     for warning in settled.warnings:
         print(f"warning: {warning}", flush=True)
@@ -111,7 +111,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
     return Outcome(code, message, run_id, record["totals"])
 
 
-def _device(plan: Plan, cluster: Capacity) -> str:
+def device_for(plan: Plan, cluster: Capacity) -> str:
     """Where to compute; ``auto`` takes what the dataset was made on."""
     wish, gpus = plan.config.model.device, plan.config.pool.gpus
     if wish == "auto" and gpus is None and plan.present is not None:
@@ -185,8 +185,8 @@ def _one_pass(
     except Exception as error:
         raise RunStopped(watch.reason or breaker.reason or last_line(error)) from error
     finally:
-        found.close()
         watch.stop()
+        found.close()
     return breaker.causes
 
 

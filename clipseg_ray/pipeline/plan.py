@@ -115,9 +115,9 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
 
 
 def _without_output(listing: Listing, source: Source, store: Store) -> Listing:
-    """The listing without what our own runs wrote, where the output lies inside the input."""
-    inside = f"{store.url}/"
-    kept = tuple(member for member in listing.objects if not source.url_of(member.path).startswith(inside))
+    """The listing without what our own runs and rehearsals wrote, where the output lies inside the input."""
+    ours = (f"{store.url}/", f"{store.url}{layout.REHEARSAL}")
+    kept = tuple(member for member in listing.objects if not source.url_of(member.path).startswith(ours))
     return replace(listing, objects=kept)
 
 

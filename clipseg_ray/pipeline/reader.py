@@ -47,20 +47,13 @@ class Reader:
         started = time.perf_counter()
         position = WHOLE_SHARD
         try:
-            for item in read_chunks(
-                self.source,
-                work.shard,
-                self.chunking,
-                lambda chunk: bool(work.lacking(chunk)),
-                # The offsets are read here and not planned with: a driver of a hundred thousand shards holds none.
-                None if work.known is None else shards.read(store, work.shard.shard_id, work.known),
-            ):
+            for item in self.chunks(work):
                 if isinstance(item, ShardRecord):
                     shards.put(store, item)
                     continue
                 position = item.index
                 try:
-                    yield self._row(work, item, started)
+                    yield self.row(work, item, started)
                 except UserError as error:
                     yield self._failure(work, item.index, started, str(error))
                 started = time.perf_counter()
@@ -70,6 +63,17 @@ class Reader:
             yield self._failure(
                 work, WHOLE_SHARD, started, f"after chunk {position}: {message}" if position >= 0 else message
             )
+
+    def chunks(self, work: ShardWork) -> Iterator[Chunk | ShardRecord]:
+        """The encoded chunks of a shard that lack a part, in order, and at the end of one read in full its record."""
+        return read_chunks(
+            self.source,
+            work.shard,
+            self.chunking,
+            lambda chunk: bool(work.lacking(chunk)),
+            # The offsets are read here and not planned with: a driver of a hundred thousand shards holds none.
+            None if work.known is None else shards.read(Store.of(self.output), work.shard.shard_id, work.known),
+        )
 
     def _failure(self, work: ShardWork, chunk: int, started: float, message: str) -> ChunkRow:
         return ChunkRow(
@@ -83,7 +87,11 @@ class Reader:
             failure=message,
         )
 
-    def _row(self, work: ShardWork, chunk: Chunk, started: float) -> ChunkRow:
+    def row(self, work: ShardWork, chunk: Chunk, started: float) -> ChunkRow:
+        """A chunk decoded; ``started`` (``time.perf_counter``) is when reading it began.
+
+        Raises UserError when an image could not be had this time.
+        """
         size = self.preprocessing.size
         settled = self._settled(work, chunk.index)
         decoding = time.perf_counter()

@@ -19,6 +19,8 @@ COMPACT = "_compact"
 QUERIES = "queries"
 IMAGES = "images"
 MASKS = "masks"
+REHEARSAL = ".rehearsal-"
+"""What a measurement writes goes beside the output, under its name and this."""
 
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
 _COMPACT_FILE = re.compile(r"compact-([0-9a-f]{16})\.parquet")

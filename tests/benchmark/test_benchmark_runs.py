@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from clipseg_ray.benchmark import command, decode, engine, inputs, pipeline, query, rle
+from clipseg_ray.benchmark import command, decode, engine, inputs, pipeline, query, rle, scale
 from clipseg_ray.errors import UserError
 
 EVERYWHERE = {"benchmark", "agrees", "hardware", "versions", "commit", "settings", "races"}
@@ -89,7 +89,27 @@ def test_pipeline(checkpoint_dir, capsys):
     assert 0 < entry["startup_s"] < entry["startup_s"] + entry["steady_s"] <= entry["wall_s"]
 
 
-@pytest.mark.parametrize("verb", ["engine", "decode", "rle", "pipeline"])
+def test_scale_on_paper(capsys):
+    scale.benchmark(shards=60, shard_chunks=50, run_chunks=0)
+    found, text = last_line(capsys)
+    assert found["agrees"]
+    steps = {step["name"]: step for step in found["paper"]}
+    half, whole = (steps[f"resume: {what} of the chunks there"] for what in ("half", "all"))
+    # Listings alone: no record is read, and pages are asked for by the thousand.
+    assert half["requests"]["get"] == whole["requests"]["get"] <= 3
+    assert whole["requests"]["list"] <= 2 * (1 + 16) + 6
+    assert "read tasks made and pickled" in text
+
+
+@pytest.mark.slow
+def test_scale_without_pixels(capsys):
+    scale.benchmark(shards=2, shard_chunks=1, run_chunks=400)
+    found, _ = last_line(capsys)
+    assert found["run"]["written"] == found["run"]["chunks"] == 400
+    assert found["run"]["chunks_per_cpu_s"] > 0
+
+
+@pytest.mark.parametrize("verb", ["engine", "decode", "rle", "pipeline", "scale"])
 def test_help_has_an_example_whose_options_exist(verb):
     runner = CliRunner()
     text = runner.invoke(command.app, [verb, "--help"]).output

@@ -12,8 +12,12 @@ from clipseg_ray.pipeline import execute, plan
 from clipseg_ray.pipeline import outcome as outcomes
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.settle import settle
+from clipseg_ray.results import shards
+from clipseg_ray.results.completeness import check_ids
+from clipseg_ray.sources.chunks import ShardRecord
 from clipseg_ray.storage import Store
 from tests.pipeline import world
+from tests.report import world as report_world
 
 
 @pytest.fixture
@@ -34,6 +38,15 @@ def test_repeated_ids_are_told_each_time(tmp_path: Path, checkpoint_dir: Path, t
         outcome = world.run(values)
         assert outcome.code == outcomes.INCOMPLETE
         assert "occur more than once: one;" in outcome.message
+
+
+def test_ids_that_repeat_in_a_shard_are_told_from_the_names_of_records(tmp_path: Path) -> None:
+    output = Store.of(report_world.write(tmp_path, [report_world.query("dog")], report_world.scattered(1, 2, ["dog"])))
+    assert check_ids(output) is None
+    shards.put(output, ShardRecord("0123456789abcdef", "a.tar", 3, (), ("a.tar/x", "a.tar/b")))
+    said = check_ids(output)
+    assert said is not None
+    assert "occur more than once: a.tar/b, a.tar/x;" in said
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -165,3 +165,34 @@ def test_an_empty_dataset_is_refused_and_no_dataset_too(tmp_path: Path) -> None:
     url = world.write(tmp_path, [world.query("dog")], [])
     with pytest.raises(UserError, match="nothing has been written yet"), facts.gather(Store(url)):
         pass
+
+
+def test_numbers_of_very_many_chunks_are_a_samples_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = world.write(tmp_path, [world.query("dog")], world.scattered(3, 6, ["dog"]), chunk_images=2)
+    monkeypatch.setattr(facts, "MANY_CHUNKS", 8)
+    monkeypatch.setattr(facts, "SAMPLED_CHUNKS", 4)
+    with facts.gather(Store(output)) as (found, _):
+        assert (found.images, found.masks, found.chunks, found.sampled) == (8, 8, 9, 4)
+        assert "**Numbers are of a sample: 4 of 9 chunks.**" in card.text(found)
+    monkeypatch.setattr(facts, "MANY_CHUNKS", 9)
+    with facts.gather(Store(output)) as (found, _):
+        assert (found.images, found.sampled, found.note) == (18, None, "")
+
+
+def test_a_card_that_came_after_that_of_a_faster_driver_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = world.write(tmp_path, [world.query("dog")], world.scattered(2, 4, ["dog"]), chunk_images=2)
+    store = Store(output)
+    last = sorted(entry.path for entry in store.list("masks"))[-1]
+    body = store.get(last)
+    store.delete(last)
+    text = card.text
+
+    def finished_meanwhile(found: facts.Facts) -> str:
+        store.put(last, body)
+        return text(found)
+
+    monkeypatch.setattr(card, "text", finished_meanwhile)
+    assert card.write(store)
+    assert "Incomplete" not in store.get(layout.CARD).decode()

@@ -18,6 +18,7 @@ from tests.pipeline import world as runs
 from tests.report import world
 
 QUERIES = ["dog", "cat"]
+SHARDS = world.scattered(2, 9, [*QUERIES, "cow"])
 
 
 def compact(output: str, destination: str) -> list[str]:
@@ -51,8 +52,7 @@ def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def output(tmp_path: Path) -> str:
     """Two shards of nine images in chunks of three, two queries: six parts of six masks."""
-    queries = [world.query(name) for name in QUERIES]
-    return world.write(tmp_path, queries, world.scattered(2, 9, QUERIES), chunk_images=3)
+    return world.write(tmp_path, [world.query(name) for name in QUERIES], SHARDS, chunk_images=3)
 
 
 def test_files_have_the_rows_of_their_parts_in_order(output: str, tmp_path: Path) -> None:
@@ -109,8 +109,7 @@ def test_new_parts_and_queries_are_added_and_nothing_else_is_done(output: str, t
     assert second
     assert not set(first) & set(second)
     assert tables(dest) == tables(output)
-    shards = world.scattered(2, 9, ["dog", "cat", "cow"])
-    world.add_queries(output, [world.query("cow")], shards, 3)
+    world.add_queries(output, [world.query("cow")], SHARDS, 3)
     assert all("masks/" in path for path in compact(output, dest))
     assert tables(dest) == tables(output)
     assert verification.verify(dest).sound

@@ -42,6 +42,16 @@ def source_and_shard(url, take=None):
     return source, Shard(shard.shard_id, shard.path, shard.size, shard.etag, shard.members, take)
 
 
+def test_ids_that_repeat_in_a_shard_are_in_its_record(flaky, make_tar):
+    flaky.files.clear()
+    flaky.plan.clear()
+    flaky.files["b/s.tar"] = make_tar([(f"{key}.jpg", b"x") for key in "abacbd"])
+    source, shard = source_and_shard("flaky://b/s.tar")
+    *_, record = read_chunks(source, shard, Chunking(2), lambda _: False)
+    assert record.repeated == ("s.tar/a", "s.tar/b")
+    assert ShardRecord.from_json(record.to_json()) == record
+
+
 FAULT = st.one_of(st.none(), st.none(), st.just("raise"), st.integers(0, 3000))
 
 
