@@ -124,6 +124,18 @@ class PoolConfig(Section):
     """How long nothing may happen, no actor ready and nothing done, before the run ends saying what is missing."""
 
 
+class PricesConfig(Section):
+    """What nodes cost while they run; read by ``plan --measure`` only, and no part of the dataset."""
+
+    gpu_node_hour: Annotated[float, Field(ge=0)] | None = None
+    """One node with GPUs, an hour."""
+    cpu_node_hour: Annotated[float, Field(ge=0)] | None = None
+    """One worker without."""
+    head_node_hour: Annotated[float, Field(ge=0)] = 0.0
+    """The head, which is there all the while."""
+    currency: str = "USD"
+
+
 class RunConfig(Settings):
     """Everything one run needs."""
 
@@ -135,6 +147,7 @@ class RunConfig(Settings):
     queries: QueriesConfig = QueriesConfig()
     masks: MasksConfig = MasksConfig()
     pool: PoolConfig = PoolConfig()
+    prices: PricesConfig | None = None
 
     def faults(self) -> Iterator[str]:
         """What no single key shows."""

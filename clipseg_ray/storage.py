@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,9 @@ from clipseg_ray.errors import UserError
 READ_AHEAD_BYTES = 16 * 2**20
 """Bytes asked for by one ranged GET when an object is read front to back."""
 
+
+PAGE_KEYS = 1000
+"""Keys asked for by one listing request: what S3 gives at most."""
 
 _THREADS = 16
 
@@ -114,32 +119,67 @@ class Store:
         if self.protocol == "s3":
             yield from self._list_s3(prefix)
         elif self.protocol == "file":
-            top = Path(self.full(prefix))
-            for folder, names in _walk(top):
+            skipped = len(self.root.rstrip("/")) + 1
+            for folder, names in _walk(Path(self.full(prefix))):
+                below = folder[skipped:] + "/" if len(folder) > skipped else ""
                 for name in names:
                     if _is_temporary(name):
                         continue
-                    file = Path(folder) / name
                     with contextlib.suppress(FileNotFoundError):
-                        stat = file.stat()
-                        yield Entry(file.relative_to(self.root).as_posix(), stat.st_size, _mtime_etag(stat))
+                        stat = os.stat(f"{folder}/{name}")  # noqa: PTH116 (a million Paths cost more than their files)
+                        yield Entry(below + name, stat.st_size, _mtime_etag(stat))
         else:
             root = self.root.rstrip("/") + "/"
             for name, info in self.fs.find(self.full(prefix), detail=True).items():
                 yield Entry(name.removeprefix(root), info["size"] or 0, _etag(info))
 
+    def list_hashed(self, prefix: str) -> Iterator[Entry]:
+        """Every object under the folder ``prefix`` whose name begins with a hexadecimal digit, as ``list`` gives it.
+
+        On S3 a listing is one page after the other, however many there are; one that is longer than a page goes on
+        for each first digit at once, a page of each in memory. Names that begin otherwise may be left out.
+        """
+        if self.protocol != "s3":
+            yield from self.list(prefix)
+            return
+        start = f"{self._s3_start()}{prefix}/"
+        first = self.fs.call_s3("list_objects_v2", Bucket=self._bucket(), Prefix=start, MaxKeys=PAGE_KEYS)
+        found = self._entries(first)
+        yield from found
+        if first.get("IsTruncated"):
+            after = first["Contents"][-1]["Key"]
+            digits = [digit for digit in "0123456789abcdef" if start + digit >= after[: len(start) + 1]]
+            yield from _at_once([self._pages(start + digit, after) for digit in digits])
+
     def _list_s3(self, prefix: str) -> Iterator[Entry]:
-        bucket, _, folder = self.root.partition("/")
-        start = f"{folder}/" if folder else ""
-        request: dict[str, Any] = {"Bucket": bucket, "Prefix": start + (f"{prefix}/" if prefix else "")}
+        for page in self._pages(self._s3_start() + (f"{prefix}/" if prefix else "")):
+            yield from page
+
+    def _pages(self, key_prefix: str, after: str = "") -> Iterator[Sequence[Entry]]:
+        request: dict[str, Any] = {"Bucket": self._bucket(), "Prefix": key_prefix, "MaxKeys": PAGE_KEYS}
+        if after:
+            request["StartAfter"] = after
         while True:
             page = self.fs.call_s3("list_objects_v2", **request)
-            for item in page.get("Contents", ()):
-                if not item["Key"].endswith("/"):
-                    yield Entry(item["Key"].removeprefix(start), item["Size"], item["ETag"].strip('"'))
+            yield self._entries(page)
             if not page.get("IsTruncated"):
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _bucket(self) -> str:
+        return self.root.partition("/")[0]
+
+    def _s3_start(self) -> str:
+        folder = self.root.partition("/")[2]
+        return f"{folder}/" if folder else ""
+
+    def _entries(self, page: dict[str, Any]) -> Sequence[Entry]:
+        start = self._s3_start()
+        return [
+            Entry(item["Key"].removeprefix(start), item["Size"], item["ETag"].strip('"'))
+            for item in page.get("Contents", ())
+            if not item["Key"].endswith("/")
+        ]
 
     def entry(self, path: str) -> Entry:
         """Size and etag of one object. Raises FileNotFoundError."""
@@ -343,6 +383,41 @@ def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
         seen.add(os.path.realpath(folder))
         folders[:] = [name for name in folders if os.path.realpath(Path(folder) / name) not in seen]
         yield folder, names
+
+
+def _at_once(listings: Sequence[Iterator[Sequence[Entry]]]) -> Iterator[Entry]:
+    """The entries of several listings, each walked by a thread of its own, a page ahead."""
+    pages: queue.Queue[Sequence[Entry] | BaseException | None] = queue.Queue(len(listings))
+    stopped = threading.Event()
+
+    def walk(listing: Iterator[Sequence[Entry]]) -> None:
+        try:
+            for page in listing:
+                if stopped.is_set():
+                    return
+                pages.put(page)
+            pages.put(None)
+        except BaseException as error:
+            pages.put(error)
+
+    threads = [threading.Thread(target=walk, args=(listing,), daemon=True) for listing in listings]
+    for thread in threads:
+        thread.start()
+    left = len(threads)
+    try:
+        while left:
+            page = pages.get()
+            if isinstance(page, BaseException):
+                raise page
+            if page is None:
+                left -= 1
+            else:
+                yield from page
+    finally:
+        stopped.set()
+        while any(thread.is_alive() for thread in threads):
+            with contextlib.suppress(queue.Empty):
+                pages.get(timeout=0.05)
 
 
 def _mtime_etag(stat: os.stat_result) -> str:

@@ -1,4 +1,4 @@
-"""Ours against its peers, in turns on the same inputs: engine, decode, rle, pipeline. The log is BENCHMARKS.md.
+"""Ours against its peers, in turns on the same inputs, and predictions against runs. The log is BENCHMARKS.md.
 
 python jobs/benchmark.py engine --prompts 1,8 --images 4 --rounds 3 --memory none
 """

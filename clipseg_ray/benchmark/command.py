@@ -140,6 +140,37 @@ def pipeline(
     )
 
 
+@app.command(epilog="Example: python jobs/benchmark.py plan --checkpoint builtin:scenes --chunks 60")
+def plan(
+    device: DeviceOption = Device.cpu,
+    precision: Precision = "auto",
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts an image.")] = 16,
+    chunks: Annotated[int, typer.Option(min=6, help="Chunks of the run, rounded up to six shards.")] = 60,
+    chunk_images: Annotated[int, typer.Option(min=1, help="Images in a chunk.")] = 32,
+    rounds: Annotated[int, typer.Option(min=1, help="Times it is predicted and run.")] = 1,
+    checkpoint: Checkpoint = None,
+    images_dir: ImagesDir = None,
+    json_file: JsonFile = None,
+) -> None:
+    """What plan --measure foretells of a run against the run: wall time of both, on the Ray at RAY_ADDRESS or here."""
+    from clipseg_ray.benchmark.plan import benchmark
+
+    _ready(device)
+    _leave(
+        benchmark(
+            device=device.value,
+            precision=precision,
+            prompts=prompts,
+            chunks=chunks,
+            chunk_images=chunk_images,
+            rounds=rounds,
+            checkpoint=checkpoint,
+            images_dir=images_dir,
+            json_file=json_file,
+        )
+    )
+
+
 @app.command(epilog="Example: python jobs/benchmark.py query --rows 100000 --rounds 3")
 def query(
     rows: Annotated[int, typer.Option(min=1, help="Masks to make.")] = 1_000_000,

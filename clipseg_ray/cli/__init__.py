@@ -2,11 +2,11 @@
 
 import sys
 
-from clipseg_ray.cli import asking, jobs, learning, reading, reporting
+from clipseg_ray.cli import asking, jobs, learning, reading, reporting, watching
 from clipseg_ray.cli.app import app
 from clipseg_ray.errors import UserError
 
-__all__ = ["app", "asking", "jobs", "learning", "main", "reading", "reporting"]
+__all__ = ["app", "asking", "jobs", "learning", "main", "reading", "reporting", "watching"]
 
 
 def main() -> None:

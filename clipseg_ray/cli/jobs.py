@@ -1,38 +1,83 @@
-"""Verbs that segment: run, plan, status."""
+"""Verbs that segment: run, submit, plan."""
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from clipseg_ray import config as configuration
-from clipseg_ray.cli.app import ConfigPath, OutputUrl, Overrides, app
+from clipseg_ray.cli.app import ConfigPath, Overrides, app
 
 
 @app.command(epilog="Example: clipseg-ray run configs/demo.yaml -s masks.threshold=0.4")
-def run(config: ConfigPath, set_: Overrides = None) -> None:
+def run(
+    config: ConfigPath,
+    set_: Overrides = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also compute again chunks with images that were not found (404).")
+    ] = False,
+) -> None:
     """Segment every image that has no masks yet."""
     from clipseg_ray.pipeline import driver
 
     loaded = configuration.load(config, set_ or ())
     overrides = "".join(f" -s {override}" for override in set_ or ())
-    outcome = driver.run(loaded, invocation=f"clipseg-ray run {config}{overrides}")
+    outcome = driver.run(loaded, retry_failed=retry_failed, invocation=f"clipseg-ray run {config}{overrides}")
     print(outcome.message, file=sys.stdout if outcome.code == 0 else sys.stderr)
     raise typer.Exit(outcome.code)
 
 
-@app.command(epilog="Example: clipseg-ray plan configs/demo.yaml -s input.sample=1000")
-def plan(config: ConfigPath, set_: Overrides = None) -> None:
-    """Say what a run would do; reads listings only, writes nothing."""
-    from clipseg_ray.pipeline import describe, plan
+@app.command(epilog="Example: clipseg-ray submit configs/s3.yaml --address http://head:8265 --follow")
+def submit(
+    config: ConfigPath,
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar="RAY_API_SERVER_ADDRESS",
+            help="The dashboard of a running Ray cluster, e.g. http://head:8265.",
+        ),
+    ],
+    set_: Overrides = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Show its log; end as it ends, with its exit code.")] = False,
+) -> None:
+    """Hand a run to a Ray cluster, unless it is running there or done; it goes on when this machine is switched off."""
+    from clipseg_ray.pipeline import submit
 
-    print(describe.plan_text(plan.look(configuration.load(config, set_ or ()))))
+    loaded = configuration.load(config, set_ or ())
+    overrides = "".join(f" -s {shlex.quote(override)}" for override in set_ or ())
+    command = f"clipseg-ray submit {shlex.quote(config)}{overrides} --address {address}"
+    name = urlsplit(config).path.rpartition("/")[2]
+    raise typer.Exit(submit.submit(submit.Request(loaded, name, address, command), follow=follow))
 
 
-@app.command(epilog="Example: clipseg-ray status demo-output/masks")
-def status(output: OutputUrl) -> None:
-    """Say how far the runs into a dataset are, from the dataset alone."""
-    from clipseg_ray.results import status
+@app.command(epilog="Example: clipseg-ray plan configs/demo.yaml --measure")
+def plan(
+    config: ConfigPath,
+    set_: Overrides = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also run samples of it for some minutes, where the run would be.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Say what a run would do; reads listings only, writes nothing.
 
-    print(status.text(output))
+    With --measure also how long it takes, what it writes and what it costs at the prices of the configuration: samples
+    of it are run on the cluster at RAY_ADDRESS, or here. What they write is removed.
+    """
+    from clipseg_ray.pipeline import describe, preflight
+
+    plan, measured = preflight.look(
+        configuration.load(config, set_ or ()), measure, lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    if json_:
+        print(json.dumps({"plan": describe.plan_json(plan), **({} if measured is None else measured.to_json())}))
+        return
+    print(describe.plan_text(plan))
+    if measured is not None:
+        print(measured.text())

@@ -1,4 +1,4 @@
-"""Verbs that read a dataset: show, query, verify, rethreshold."""
+"""Verbs that read a dataset: show, query, verify, rethreshold, compact."""
 
 from __future__ import annotations
 
@@ -115,3 +115,14 @@ def rethreshold(
     from clipseg_ray.results import rethreshold as moving
 
     print(moving.rethreshold(output, destination, dict.fromkeys(query, threshold) if query else threshold))
+
+
+@app.command(epilog="Example: clipseg-ray compact demo-output/masks demo-output/compact")
+def compact(
+    output: OutputUrl,
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="Where the compacted dataset is, or goes.")],
+) -> None:
+    """Make a dataset of few large files sorted by query from one of many parts, or bring it up to date; on Ray."""
+    from clipseg_ray.pipeline import compaction
+
+    print(compaction.compact(output, destination))

@@ -1,4 +1,4 @@
-"""Ray Data's view of the input: one read task per shard, one row per chunk."""
+"""Ray Data's view of the input: read tasks over the shards, one row per chunk."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from ray.data.datasource import ReadTask
 
 from clipseg_ray.pipeline.reader import Reader, ShardWork
 
+TASKS = 4096
+"""Read tasks at most. Ray Data makes them all before the first one runs, and holds each until the end."""
+
 
 class ShardDatasource(Datasource):
     """Reads the chunks that each shard lacks. Ray's own readers lose or merge rows on faults; this one may not."""
@@ -18,6 +21,10 @@ class ShardDatasource(Datasource):
     def __init__(self, reader: Reader, work: Sequence[ShardWork]) -> None:
         self._reader = reader
         self._work = tuple(work)
+
+    def __len__(self) -> int:
+        """Read tasks there are."""
+        return min(TASKS, len(self._work))
 
     def get_name(self) -> str:
         """The operator's name in Ray's logs."""
@@ -30,14 +37,24 @@ class ShardDatasource(Datasource):
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: object = None
     ) -> list[ReadTask]:
-        """One task per shard, whatever parallelism is proposed: a shard is one sequential pass."""
-        return [_read_task(self._reader, work) for work in self._work]
+        """One task per shard, whatever parallelism is proposed: a shard is one sequential pass.
+
+        Where there are more than ``TASKS`` shards a task reads several, one after the other.
+        """
+        metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+        tasks = len(self)
+        return [ReadTask(_Reading(self._reader, self._work[start::tasks]), metadata) for start in range(tasks)]
 
 
-def _read_task(reader: Reader, work: ShardWork) -> ReadTask:
-    def read() -> Iterator[pa.Table]:
-        for row in reader.rows(work):
-            yield row.to_arrow()
+class _Reading:
+    """What a read task does. A class and no closure: those are pickled with their code, each anew."""
 
-    metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=(work.shard.path,), exec_stats=None)
-    return ReadTask(read, metadata)
+    def __init__(self, reader: Reader, work: Sequence[ShardWork]) -> None:
+        self._reader = reader
+        self._work = work
+        self.__name__ = "read"  # Ray names its tasks by it
+
+    def __call__(self) -> Iterator[pa.Table]:
+        for item in self._work:
+            for row in self._reader.rows(item):
+                yield row.to_arrow()

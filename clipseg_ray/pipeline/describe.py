@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from clipseg_ray.pipeline.plan import Plan
+from clipseg_ray.results.completeness import named
 
 SHOWN = 12
 
@@ -13,6 +16,26 @@ def queries_text(plan: Plan) -> str:
     if plan.phrases is not None:
         parts.append(f"phrases of each image (from {plan.phrases.field})")
     return " and ".join(parts)
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """What ``plan_text`` says of input, output and work, as JSON values."""
+    work = plan.work
+    return {
+        "input": {"url": plan.config.input.url, "format": plan.listing.format, "bytes": work.bytes},
+        "output": {"url": plan.store.url, "fingerprint": None if plan.present is None else plan.present.fingerprint},
+        "shards": work.shards,
+        "shards_new": plan.new_shards,
+        "shards_todo": len(work.todo),
+        "chunks": work.chunks_estimate,
+        "chunks_done": work.chunks_done,
+        "chunks_are_estimated": work.shards_unread > 0,
+        "images_known": work.images_known,
+        "queries": [query.query_id for query in plan.queries],
+        "queries_new": list(plan.assignment.new),
+        "phrases": None if plan.phrases is None else plan.phrases.field,
+        "warnings": list(plan.warnings),
+    }
 
 
 def plan_text(plan: Plan) -> str:
@@ -54,3 +77,18 @@ def plan_text(plan: Plan) -> str:
         *(f"warning   {warning}" for warning in plan.warnings),
     ]
     return "\n".join(lines)
+
+
+def retry_text(plan: Plan) -> str:
+    """What ``--retry-failed`` takes up again."""
+    missing = list(plan.work.missing())
+    lines = []
+    if missing:
+        lines.append(f"retry     {len(missing)} chunk(s) or shard(s) without their parts:\n{named(missing)}")
+    if plan.redo:
+        images = sum(item.images for item in plan.redo)
+        lines.append(
+            f"retry     {len(plan.redo)} chunk(s) with {images} image(s) that were not found; their parts in images "
+            f"and in {len(plan.all_sets)} prompt set(s) are removed and computed again:\n{named(plan.redo)}"
+        )
+    return "\n".join(lines) or "retry     nothing: no chunk is missing, and every image was found"

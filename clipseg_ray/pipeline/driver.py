@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from clipseg_ray.config import RunConfig
+from clipseg_ray.pipeline import describe
 from clipseg_ray.pipeline.cluster import forget_dead_drivers, guard_a_local_cluster
 from clipseg_ray.pipeline.outcome import INTERRUPTED, Outcome, nothing_to_do
-from clipseg_ray.pipeline.plan import look
+from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.report import card
+from clipseg_ray.results import retrying
 from clipseg_ray.storage import Store
 
 
-def run(config: RunConfig, *, invocation: str = "clipseg-ray run CONFIG") -> Outcome:
+def run(config: RunConfig, *, retry_failed: bool = False, invocation: str = "clipseg-ray run CONFIG") -> Outcome:
     """Do everything the dataset lacks, on the Ray cluster at ``RAY_ADDRESS`` or on this machine.
 
+    ``retry_failed``: also compute again the chunks with images that were not found, in every prompt set.
     ``invocation`` is how to start the same run again, for messages. Raises UserError for anything that stops the run
     before it begins.
     """
-    plan = look(config)
+    plan = look(config, retry_failed=retry_failed)
     for warning in plan.warnings:
         print(f"warning: {warning}", flush=True)
-    if plan.work.complete and plan.unchanged_model:
+    if retry_failed:
+        print(describe.retry_text(plan), flush=True)
+    if plan.work.complete and plan.unchanged_model and not plan.redo:
         return nothing_to_do(plan)
     guard_a_local_cluster()
     forget_dead_drivers()
@@ -27,11 +34,21 @@ def run(config: RunConfig, *, invocation: str = "clipseg-ray run CONFIG") -> Out
 
     outcome = execute(plan, invocation)
     if outcome.code != INTERRUPTED:
-        _write_card(plan.store)  # after the cluster is given back: nobody waits with a GPU for a README
+        if plan.redo:
+            outcome = replace(outcome, message=f"{outcome.message}\n{_found_again(plan)}")
+        write_card(plan.store)  # after the cluster is given back: nobody waits with a GPU for a README
     return outcome
 
 
-def _write_card(store: Store) -> None:
+def _found_again(plan: Plan) -> str:
+    still = {(item.shard_id, item.chunk): item.images for item in retrying.find(plan.store, plan.shards)}
+    before = sum(item.images for item in plan.redo)
+    gone = sum(still.get((item.shard_id, item.chunk), 0) for item in plan.redo)
+    return f"Of {before} image(s) that were not found before, {before - gone} are there now."
+
+
+def write_card(store: Store) -> None:
+    """Write the dataset card; a warning where that fails."""
     try:
         card.write(store)
     except Exception as error:  # the masks are what was asked for, and they are there

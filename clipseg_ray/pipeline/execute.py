@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,11 +16,13 @@ from typing import Any
 
 import yaml
 
+from clipseg_ray import __version__
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.cluster import capacity, connected, last_line
 from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.graph import PoolState
+from clipseg_ray.pipeline.heartbeat import Heartbeat
 from clipseg_ray.pipeline.nodes import NodeWatch, there_and_free
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
@@ -27,8 +31,8 @@ from clipseg_ray.pipeline.reader import WHOLE_SHARD
 from clipseg_ray.pipeline.resources import Capacity, Pool, chunks_at_most, device_of, pool_of
 from clipseg_ray.pipeline.settle import Outpaced, Settled, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
-from clipseg_ray.results import runs
-from clipseg_ray.results.completeness import Missing, check_ids, named
+from clipseg_ray.results import retrying, runs
+from clipseg_ray.results.completeness import check_ids, named
 from clipseg_ray.storage import plain_errors
 
 
@@ -41,32 +45,44 @@ def execute(plan: Plan, invocation: str) -> Outcome:
 def _execute(plan: Plan, invocation: str) -> Outcome:
     cluster = capacity()
     try:
-        settled = settle(plan, _device(plan, cluster), reader_threads=1)
+        settled = settle(plan, device_for(plan, cluster), reader_threads=1)
     except Outpaced:  # another first run was faster: what it settled is this run's dataset too
-        plan = look(plan.config)
-        settled = settle(plan, _device(plan, cluster), reader_threads=1)
+        plan = look(plan.config, retry_failed=plan.retry_failed)
+        settled = settle(plan, device_for(plan, cluster), reader_threads=1)
     config, store, device = plan.config, plan.store, settled.record.compute["device"]
     for warning in settled.warnings:
         print(f"warning: {warning}", flush=True)
+    retrying.clear(store, plan.redo, plan.all_sets)
     work = settled.survey()
     if work.complete:
         return nothing_to_do(plan)
     pool = pool_of(config.pool, device, cluster, chunks_at_most(work, config.input))
     run_id = runs.new_run_id()
     started = time.time()
+    about: dict[str, Any] = {
+        "started": started,
+        "driver": f"{socket.gethostname()}:{os.getpid()}",
+        "part": config.input.part,
+        "prompt_sets": [prompt_set.name for prompt_set in settled.prompt_sets],
+        "shards": work.shards,
+    }
     record: dict[str, Any] = {
         "run_id": run_id,
         "started": started,
         "config": config.resolved(),
         "fingerprint": settled.record.fingerprint,
-        "prompt_sets": [prompt_set.name for prompt_set in settled.prompt_sets],
+        "prompt_sets": about["prompt_sets"],
         "versions": _versions(),
         "planned": {"shards": work.shards, "chunks": work.chunks_estimate, "chunks_done": work.chunks_done},
     }
     with plain_errors(store.url):
         runs.write_record(store, run_id, {**record, "state": "running"})
     state, message, code = "failed", "", INCOMPLETE
-    with _terminate_as_interrupt(), Reporter(run_id, work) as reporter:
+    with (
+        _terminate_as_interrupt(),
+        Reporter(run_id, work) as reporter,
+        Heartbeat(store, reporter, about) as heartbeat,
+    ):
         reporter.say(yaml.safe_dump(config.resolved(), sort_keys=False, allow_unicode=True).rstrip())
         reporter.say(_opening(settled, work, pool))
         try:
@@ -88,14 +104,14 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
                 "totals": reporter.totals.as_json(),
             }
             try:
+                heartbeat.end(state, message)
                 runs.write_record(store, run_id, record)
-                runs.write_status(store, run_id, {**reporter.snapshot(), "state": state, "time": time.time()})
             except Exception as error:  # the outcome stands, and is printed
                 reporter.say(f"the run's record could not be written: {last_line(error)}")
     return Outcome(code, message, run_id, record["totals"])
 
 
-def _device(plan: Plan, cluster: Capacity) -> str:
+def device_for(plan: Plan, cluster: Capacity) -> str:
     """Where to compute; ``auto`` takes what the dataset was made on."""
     wish, gpus = plan.config.model.device, plan.config.pool.gpus
     if wish == "auto" and gpus is None and plan.present is not None:
@@ -105,25 +121,32 @@ def _device(plan: Plan, cluster: Capacity) -> str:
 
 def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tuple[int, str]:
     """The main pass, then, for what it left out, one isolating pass; what fails there is reported."""
+    reporter.doing = "computing"
     failures = _one_pass(settled, work.todo, pool, reporter, isolate=False)
+    reporter.doing = "looking for what is missing"
     left = settled.survey()
     if not left.complete:
         reporter.say(f"{len(failures) or 'Some'} chunk(s) failed; trying what is missing once more, one at a time")
+        reporter.surveyed(left, list(left.missing()), "trying what is missing once more, one chunk at a time")
         again = [replace(item, only=_chunks(item)) for item in left.todo]
         smaller = pool.at_most(chunks_at_most(left, settled.plan.config.input))
         failures = _one_pass(settled, again, smaller, reporter, isolate=True)
+        reporter.doing = "looking for what is missing"
         left = settled.survey()
+    missing = list(left.missing())
+    reporter.surveyed(left, missing, "checking that no image id occurs twice")
     seconds = reporter.snapshot()["elapsed_s"]
     totals = reporter.totals
     if left.complete:
         if repeated := check_ids(settled.plan.store):
             return INCOMPLETE, repeated
         bad = totals.images - totals.statuses.get("ok", 0)
+        part = settled.plan.config.input.part
+        whole = "Complete" if part is None else f"Complete for input.part {part} (the other parts are other runs')"
         return COMPLETE, (
-            f"Complete: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
+            f"{whole}: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
             f"({totals.nonempty} not empty), {totals.bytes / 1e6:.1f} MB in {seconds:.1f} s → {settled.plan.store.url}"
         )
-    missing = list(_missing(left))
     causes = "\n".join(f"  {cause}" for cause in list(dict.fromkeys(failures))[:5])
     return INCOMPLETE, (
         f"Incomplete: {len(missing)} chunk(s) or shard(s) of {settled.plan.store.url} are missing:\n{named(missing)}"
@@ -140,7 +163,8 @@ def _one_pass(
     watch = _Watch(settled, pool, reporter, None if isolate else breaker)
 
     def lost(cause: str) -> None:
-        reporter.totals.failed += 1
+        cause = f"its worker died each time ({cause.rstrip('.')})"
+        reporter.totals.failures.add(cause)
         breaker.chunk_failed(cause)
 
     found = graph.results(settled.reader, todo, settled.spec, pool, isolate=isolate, watch=watch.step, lost=lost)
@@ -167,19 +191,15 @@ def _one_pass(
 
 
 class _Watch:
-    """Heartbeats while Ray Data works, and the end of a run for which nothing can be scheduled."""
+    """Tells the reporter what Ray Data does, and ends a run for which nothing can be scheduled."""
 
     def __init__(self, settled: Settled, pool: Pool, reporter: Reporter, breaker: Breaker | None) -> None:
         self._breaker = breaker
-        self._store = settled.plan.store
         self._wait_s = settled.plan.config.pool.wait_s
         self._pool = pool
         self._reporter = reporter
         self._idle_since = time.monotonic()
         self._nodes = NodeWatch(reporter, pool.needs)
-        self._stopped = threading.Event()
-        self._beat = threading.Thread(target=self._beats, daemon=True)
-        self._beat.start()
         self.reason: str | None = None
 
     def progressed(self) -> None:
@@ -187,14 +207,13 @@ class _Watch:
         self._idle_since = time.monotonic()
 
     def stop(self) -> None:
-        """No more heartbeats."""
-        self._stopped.set()
-        self._beat.join()
+        """No more word of nodes."""
         self._nodes.stop()
 
     def step(self, state: PoolState) -> None:
         """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``."""
-        self._reporter.actors = state.running
+        self._reporter.actors, self._reporter.actors_pending = state.running, state.pending
+        self._reporter.queue = state.queue
         self._nodes.actors(state.running, state.pending)
         if self._breaker is not None:
             self._breaker.check()
@@ -208,28 +227,10 @@ class _Watch:
             )
             raise RunStopped(self.reason)
 
-    def _beats(self) -> None:
-        while not self._stopped.wait(1.0):
-            if self._reporter.heartbeat():
-                status = {**self._reporter.snapshot(), "state": "running", "time": time.time()}
-                try:
-                    runs.write_status(self._store, self._reporter.run_id, status)
-                except Exception as error:  # a heartbeat that cannot be written must not stop the next one
-                    self._reporter.say(f"the status could not be written: {last_line(error)}")
-
 
 def _chunks(item: ShardWork) -> frozenset[int] | None:
     missing = item.missing()
     return None if missing is None else frozenset(missing)
-
-
-def _missing(work: Work) -> Iterator[Missing]:
-    for item in work.todo:
-        chunks = item.missing()
-        if chunks is None:
-            yield Missing(item.shard.path, item.shard.shard_id, None, ())
-        for chunk in chunks or ():
-            yield Missing(item.shard.path, item.shard.shard_id, chunk, item.lacking(chunk))
 
 
 def _opening(settled: Settled, work: Work, pool: Pool) -> str:
@@ -250,8 +251,10 @@ def _waits(pool: Pool) -> str:
 
 
 def _versions() -> dict[str, str]:
-    names = ("clipseg-ray", "ray", "torch", "transformers", "pyarrow", "numba", "simplejpeg", "pillow")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+    names = ("ray", "torch", "transformers", "pyarrow", "numba", "simplejpeg", "pillow")
+    # Ours by the code that runs: in a checkout that only lies on the path there is no installed package to ask.
+    ours = {"python": platform.python_version(), "clipseg-ray": __version__}
+    return {**ours, **{name: importlib.metadata.version(name) for name in names}}
 
 
 @contextmanager

@@ -35,10 +35,11 @@ CALLS_QUEUED = 4
 
 @dataclass
 class PoolState:
-    """The actors as Ray Data last saw them."""
+    """The actors as Ray Data last saw them, and how many chunks wait for one."""
 
     running: int = 0
     pending: int = 0
+    queue: int = 0
     seen_at: float = 0.0
 
 
@@ -62,9 +63,10 @@ def results(
     _settings()
     # Ray announces new names for these options in 2.64 and has none for them yet.
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+    shards = ShardDatasource(reader, work)
     dataset = ray.data.read_datasource(
-        ShardDatasource(reader, work),
-        override_num_blocks=len(work),
+        shards,
+        override_num_blocks=len(shards),
         num_cpus=pool.reader_cpus,
         ray_remote_args={"max_retries": TRIES - 1},
     ).map_batches(
@@ -155,8 +157,9 @@ class Watch(ExecutionCallback):
         if now - self._state.seen_at < 0.1:
             return
         self._state.seen_at = now
-        for operator in executor._topology or ():
+        for operator, at in (executor._topology or {}).items():
             if hasattr(operator, "get_actor_info"):
                 found = operator.get_actor_info()
                 self._state.running, self._state.pending = found.running, found.pending + found.restarting
+                self._state.queue = at.total_enqueued_input_blocks()
         Watch.watcher(self._state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +128,12 @@ class MaskRows:
             }
         ).select(self._schema.names)
         self._tables.append(table)
+
+    def anew(self) -> MaskRows:
+        """An empty one for the same images and set."""
+        other = copy.copy(self)
+        other._tables = []
+        return other
 
     def table(self, keep_empty: bool) -> pa.Table:
         """Every (image, query) row, or only those with an area."""

@@ -27,8 +27,10 @@ def nothing_to_do(plan: Plan) -> Outcome:
     if repeated := check_ids(plan.store):
         return Outcome(INCOMPLETE, repeated, None, {})
     work = plan.work
+    part = plan.config.input.part
     message = (
-        f"Nothing to do: all {work.chunks_done} chunk(s) of {work.shards} shard(s) ({work.images_known} images) "
+        f"Nothing to do{'' if part is None else f' in input.part {part}'}: all {work.chunks_done} chunk(s) of "
+        f"{work.shards} shard(s) ({work.images_known} images) "
         f"have masks for all {describe.queries_text(plan)} in {plan.store.url}"
     )
     return Outcome(COMPLETE, message, None, {})

@@ -14,21 +14,22 @@ from typing import Any
 
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline import retry
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.table import load_queries
 from clipseg_ray.queries.templates import resolve_templates
 from clipseg_ray.results import inputs, layout, record, sets
+from clipseg_ray.results import shards as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
+from clipseg_ray.results.retrying import Redo
 from clipseg_ray.sources import formats
 from clipseg_ray.sources.base import Shard, Source
-from clipseg_ray.sources.chunks import ShardRecord
 from clipseg_ray.sources.listing import Listing, append_shards, discover
-from clipseg_ray.storage import Store, get_many, plain_errors, protocol_of
+from clipseg_ray.storage import Store, plain_errors, protocol_of
 
-_RECORD_BATCH = 512
 _IMAGE_BYTES = 100_000
 """A photograph's encoded size, to guess how many a shard holds before it has been read."""
 
@@ -39,7 +40,8 @@ class Plan:
 
     ``present`` is the dataset's record, None before the first run. ``new_shards`` are those this run adds to the
     listing. ``unchanged_model``: the configuration names the very checkpoint the record was made with, so that
-    nothing need be loaded to know it.
+    nothing need be loaded to know it. With ``retry_failed`` the work is that of every prompt set, not only those asked
+    for: ``redo`` are chunks to compute again, whose parts of ``all_sets`` go together.
     """
 
     config: RunConfig
@@ -55,14 +57,23 @@ class Plan:
     work: Work
     unchanged_model: bool
     warnings: tuple[str, ...] = field(default=())
+    retry_failed: bool = False
+    all_sets: tuple[str, ...] = ()
+    redo: tuple[Redo, ...] = ()
 
 
-def look(config: RunConfig) -> Plan:
-    """Plan a run without writing anything. Raises UserError for anything that would stop the run."""
+def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
+    """Plan a run without writing anything. Raises UserError for anything that would stop the run.
+
+    ``retry_failed``: also compute again the chunks with images that were not found.
+    """
     store = Store.of(config.output.url)
     present = record.read(store)
     queries, phrases = wanted_queries(config)
-    assignment = sets.assign(sets.read(store), asked(queries, phrases))
+    known = sets.read(store)
+    assignment = sets.assign(known, asked(queries, phrases))
+    if retry_failed:
+        retry.refuse(store, known, assignment)
     listing = discover(
         config.input.url,
         config.input.format or (present.input["format"] if present else None),
@@ -77,7 +88,8 @@ def look(config: RunConfig) -> Plan:
     frozen, _ = inputs.read(store)
     _refuse_moved(listing, frozen, source)
     new = unseen(config, listing, source)(frozen)
-    folders = [layout.masks_folder(owner.name) for owner in assignment.present]
+    owners = retry.owners(store, known, assignment) if retry_failed else assignment.present
+    folders = [layout.masks_folder(owner.name) for owner in owners]
     if assignment.new:
         folders.append(layout.masks_folder("new"))
     shards = (*frozen, *new)
@@ -96,13 +108,16 @@ def look(config: RunConfig) -> Plan:
         work,
         present is not None and same_checkpoint(config, present),
         tuple(_warnings(config, work)),
+        retry_failed,
+        tuple(owner.name for owner in known),
+        tuple(retry.redo(store, source, share_of(config, shards))) if retry_failed and present else (),
     )
 
 
 def _without_output(listing: Listing, source: Source, store: Store) -> Listing:
-    """The listing without what our own runs wrote, where the output lies inside the input."""
-    inside = f"{store.url}/"
-    kept = tuple(member for member in listing.objects if not source.url_of(member.path).startswith(inside))
+    """The listing without what our own runs and rehearsals wrote, where the output lies inside the input."""
+    ours = (f"{store.url}/", f"{store.url}{layout.REHEARSAL}")
+    kept = tuple(member for member in listing.objects if not source.url_of(member.path).startswith(ours))
     return replace(listing, objects=kept)
 
 
@@ -229,18 +244,23 @@ def same_checkpoint(config: RunConfig, present: DatasetRecord) -> bool:
     return bool(files == model["files"])
 
 
+def share_of(config: RunConfig, shards: Sequence[Shard]) -> list[Shard]:
+    """This driver's share of the shards (``input.part``)."""
+    i, n = config.input.share
+    return [shard for shard in shards if int(shard.shard_id, 16) % n == i - 1]
+
+
 def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: Iterable[str]) -> Work:
     """Hold the shards of this driver's share against the parts that are listed."""
-    i, n = config.input.share
-    mine = [shard for shard in shards if int(shard.shard_id, 16) % n == i - 1]
+    mine = share_of(config, shards)
     wanted = (layout.IMAGES, *folders)
     with plain_errors(store.url):
         index = PartIndex.listed(store, wanted)
-        records = _shard_records(store, mine)
+        known_of = shard_records.counts(store)
     todo = []
     chunks = done = images = unread = unread_chunks = unread_images = 0
     for shard in mine:
-        known = records.get(shard.shard_id)
+        known = known_of.get(shard.shard_id)
         work = ShardWork(shard, {folder: index.bits(folder, shard.shard_id) for folder in wanted}, known)
         missing = work.missing()
         if missing is None or known is None:
@@ -251,8 +271,8 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
             unread_chunks += max(present, math.ceil(guess / config.input.chunk_images))
             done += present
         else:
-            chunks += len(known.chunks)
-            done += len(known.chunks) - len(missing)
+            chunks += known.chunks
+            done += known.chunks - len(missing)
             images += known.samples
         if missing is None or missing:
             todo.append(work)
@@ -272,21 +292,6 @@ def _all_present(work: ShardWork) -> int:
     for present in work.done.values():
         bits &= present
     return bits.bit_count()
-
-
-def _shard_records(store: Store, shards: Sequence[Shard]) -> dict[str, ShardRecord]:
-    wanted = {shard.shard_id for shard in shards}
-    names = [
-        entry.path for entry in store.list(layout.SHARDS) if entry.path.rpartition("/")[2].partition(".")[0] in wanted
-    ]
-    found: dict[str, ShardRecord] = {}
-    for start in range(0, len(names), _RECORD_BATCH):
-        for body in get_many([store.url_of(name) for name in names[start : start + _RECORD_BATCH]]):
-            if isinstance(body, Exception):
-                raise body
-            shard_record = ShardRecord.from_json(body)
-            found[shard_record.shard_id] = shard_record
-    return found
 
 
 def _warnings(config: RunConfig, work: Work) -> Iterable[str]:

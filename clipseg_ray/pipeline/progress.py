@@ -1,22 +1,28 @@
-"""How far a run is: a bar on a terminal, one plain line at a time elsewhere, and a status file in the output."""
+"""How far a run is: a bar on a terminal, one plain line at a time elsewhere, and the values of its status file."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from clipseg_ray.pipeline.failures import Failures
 from clipseg_ray.pipeline.plan import Work
+from clipseg_ray.pipeline.reader import WHOLE_SHARD
 from clipseg_ray.pipeline.segmenter import ChunkResult
+from clipseg_ray.report import status as words
+from clipseg_ray.results import layout
+from clipseg_ray.results.completeness import Missing
 
 HEARTBEAT_S = 15.0
 ROLLING_S = 180.0
-EXAMPLES = 3
+MISSING_NAMED = 10
 
 
 @dataclass
@@ -30,15 +36,10 @@ class Totals:
     bytes: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
-    failed: int = 0
-    failures: dict[str, list[str]] = field(default_factory=dict)
+    failures: Failures = field(default_factory=Failures)
 
     def add(self, result: ChunkResult) -> None:
-        """Count one chunk."""
-        if result.failure is not None:
-            self.failed += 1
-            self.failures.setdefault(result.failure, []).append(f"{result.shard}-{result.chunk}")
-            return
+        """Count one chunk that has its parts."""
         self.chunks += 1
         self.images += result.images
         self.masks += result.masks
@@ -57,11 +58,8 @@ class Totals:
             "bytes": self.bytes,
             "images_by_status": dict(self.statuses),
             "seconds_by_step": {step: round(value, 2) for step, value in self.seconds.items()},
-            "failed_chunks": self.failed,
-            "failures": [
-                {"cause": cause, "chunks": len(chunks), "examples": chunks[:EXAMPLES]}
-                for cause, chunks in self.failures.items()
-            ],
+            "failed_chunks": self.failures.count,
+            "failures": self.failures.as_json(),
         }
 
 
@@ -71,14 +69,21 @@ class Reporter:
     def __init__(self, run_id: str, work: Work, stream: Any = None) -> None:
         self.run_id = run_id
         self.totals = Totals()
-        self.actors = 0
+        self.actors = self.actors_pending = 0
+        self.queue = 0
+        """Chunks that are read and wait for an actor."""
+        self.doing = "starting"
         self.note = ""
+        """What the run waits for."""
+        self._missing: list[dict[str, Any]] = []
+        self._missing_chunks: int | None = None
+        self._paths = {item.shard.shard_id: item.shard.path for item in work.todo}
         self._chunks_done = work.chunks_done
         self._chunks_total = max(work.chunks_estimate, work.chunks_done)
         self._estimated = work.shards_unread > 0
-        self._started = time.monotonic()
+        self._started = self._last_chunk = time.monotonic()
         self._said = self._started
-        self._recent: deque[tuple[float, int, int]] = deque([(self._started, 0, 0)])
+        self._recent: deque[tuple[float, int, int, int]] = deque([(self._started, 0, 0, 0)])
         self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
 
@@ -94,16 +99,50 @@ class Reporter:
             self._bar.stop()
 
     def add(self, result: ChunkResult) -> None:
-        """Count a chunk and move the bar."""
+        """Count a chunk, done or failed."""
+        if result.failure is not None:
+            where = self._paths.get(result.shard, result.shard)
+            if result.chunk >= 0:
+                where += f" chunk {result.chunk} ({layout.part_name(result.shard, result.chunk)})"
+            self.totals.failures.add(result.failure, (result.shard, result.chunk), where)
+            return
         self.totals.add(result)
-        if result.failure is None:
-            self._chunks_done += 1
-            self._chunks_total = max(self._chunks_total, self._chunks_done)
+        self._last_chunk = time.monotonic()
+        self._chunks_done += 1
+        self._chunks_total = max(self._chunks_total, self._chunks_done)
 
-    def heartbeat(self, force: bool = False) -> bool:
+    def surveyed(self, left: Work, found: Sequence[Missing], doing: str) -> None:
+        """What a look at the dataset found done and missing, and what is done about it."""
+        self.doing = doing
+        self._chunks_done, self._chunks_total = left.chunks_done, left.chunks_estimate
+        self._estimated = left.shards_unread > 0
+        self._missing_chunks = len(found)
+        self._missing = [
+            {
+                "path": item.path,
+                "shard": item.shard_id,
+                "chunk": item.chunk,
+                "part": None if item.chunk is None else layout.part_name(item.shard_id, item.chunk),
+                "lacks": list(item.folders),
+                "cause": self._cause(item),
+            }
+            for item in found[:MISSING_NAMED]
+        ]
+
+    def _cause(self, item: Missing) -> str | None:
+        failures = self.totals.failures
+        own = None if item.chunk is None else failures.cause_of((item.shard_id, item.chunk))
+        return own or failures.cause_of((item.shard_id, WHOLE_SHARD)) or failures.unclaimed
+
+    def ended(self) -> None:
+        """The run is over: nobody works or waits any more."""
+        self.doing = self.note = ""
+        self.actors = self.actors_pending = self.queue = 0
+
+    def heartbeat(self) -> bool:
         """Say where the run is if it is time to; True when something was said."""
         now = time.monotonic()
-        self._recent.append((now, self.totals.images, self.totals.masks))
+        self._recent.append((now, self.totals.images, self.totals.masks, self.totals.chunks))
         while len(self._recent) > 2 and now - self._recent[0][0] > ROLLING_S:
             self._recent.popleft()
         if self._bar is not None:
@@ -113,7 +152,7 @@ class Reporter:
                 total=self._chunks_total,
                 description=self.line(),
             )
-        if not force and now - self._said < HEARTBEAT_S:
+        if now - self._said < HEARTBEAT_S:
             return False
         self._said = now
         if self._bar is None:
@@ -126,44 +165,36 @@ class Reporter:
 
     def line(self) -> str:
         """The heartbeat: chunks, rates over the last minutes and the whole run, actors, failures, time left."""
-        found = self.snapshot()
-        about = "~" if self._estimated else ""
-        parts = [
-            f"chunks {found['chunks_done']}/{about}{found['chunks_total']}",
-            f"images/s {found['images_per_s']:.1f} (whole run {found['images_per_s_lifetime']:.1f})",
-            f"masks/s {found['masks_per_s']:.0f}",
-            f"actors {found['actors']}",
-            f"failed {found['failed_chunks']}",
-            f"ETA {_duration(found['eta_s'])}",
-        ]
-        return " · ".join([*parts, self.note] if self.note else parts)
+        return words.line(self.snapshot())
 
     def snapshot(self) -> dict[str, Any]:
-        """The state as JSON values."""
+        """The state as JSON values: what ``_runs/<run-id>.status.json`` holds (documented in docs/watching.md)."""
         now = time.monotonic()
         elapsed = max(now - self._started, 1e-6)
-        since, images, masks = self._recent[0]
+        since, images, masks, chunks = self._recent[0]
         window = max(now - since, 1e-6)
+        totals = self.totals
         left = self._chunks_total - self._chunks_done
+        pace = (totals.chunks - chunks) / window or totals.chunks / elapsed
         return {
             "run_id": self.run_id,
+            "heartbeat_s": HEARTBEAT_S,
+            "doing": self.doing,
+            "waits_for": self.note,
             "elapsed_s": round(elapsed, 1),
             "chunks_done": self._chunks_done,
             "chunks_total": self._chunks_total,
             "chunks_total_is_estimate": self._estimated,
-            "images_per_s": (self.totals.images - images) / window,
-            "images_per_s_lifetime": self.totals.images / elapsed,
-            "masks_per_s": (self.totals.masks - masks) / window,
+            "eta_s": left / pace if pace else None,
+            "last_chunk_s": round(now - self._last_chunk, 1),
+            "images_per_s": (totals.images - images) / window,
+            "images_per_s_lifetime": totals.images / elapsed,
+            "masks_per_s": (totals.masks - masks) / window,
+            "masks_per_s_lifetime": totals.masks / elapsed,
             "actors": self.actors,
-            "failed_chunks": self.totals.failed,
-            "eta_s": left * elapsed / self.totals.chunks if self.totals.chunks else None,
-            "note": self.note,
+            "actors_pending": self.actors_pending,
+            "queue": self.queue,
+            **totals.as_json(),
+            "missing_chunks": self._missing_chunks,
+            "missing": self._missing,
         }
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

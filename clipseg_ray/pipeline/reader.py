@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.pixels.decode import Picture, decode_all
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.phrase_set import phrases_of
-from clipseg_ray.results import layout
+from clipseg_ray.results import layout, parts, shards
 from clipseg_ray.results.schema import IMAGES
 from clipseg_ray.sources.base import FAILED, Sample, Source
 from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
@@ -47,19 +47,13 @@ class Reader:
         started = time.perf_counter()
         position = WHOLE_SHARD
         try:
-            for item in read_chunks(
-                self.source,
-                work.shard,
-                self.chunking,
-                lambda chunk: bool(work.lacking(chunk)),
-                work.record,
-            ):
+            for item in self.chunks(work):
                 if isinstance(item, ShardRecord):
-                    store.put(layout.shard_record(work.shard.shard_id), item.to_json())
+                    shards.put(store, item)
                     continue
                 position = item.index
                 try:
-                    yield self._row(work, item, started)
+                    yield self.row(work, item, started)
                 except UserError as error:
                     yield self._failure(work, item.index, started, str(error))
                 started = time.perf_counter()
@@ -70,6 +64,17 @@ class Reader:
                 work, WHOLE_SHARD, started, f"after chunk {position}: {message}" if position >= 0 else message
             )
 
+    def chunks(self, work: ShardWork) -> Iterator[Chunk | ShardRecord]:
+        """The encoded chunks of a shard that lack a part, in order, and at the end of one read in full its record."""
+        return read_chunks(
+            self.source,
+            work.shard,
+            self.chunking,
+            lambda chunk: bool(work.lacking(chunk)),
+            # The offsets are read here and not planned with: a driver of a hundred thousand shards holds none.
+            None if work.known is None else shards.read(Store.of(self.output), work.shard.shard_id, work.known),
+        )
+
     def _failure(self, work: ShardWork, chunk: int, started: float, message: str) -> ChunkRow:
         return ChunkRow(
             work.shard.shard_id,
@@ -79,18 +84,27 @@ class Reader:
             np.empty((0, self.preprocessing.size, self.preprocessing.size, 3), np.uint8),
             [],
             time.perf_counter() - started,
-            message,
+            failure=message,
         )
 
-    def _row(self, work: ShardWork, chunk: Chunk, started: float) -> ChunkRow:
+    def row(self, work: ShardWork, chunk: Chunk, started: float) -> ChunkRow:
+        """A chunk decoded; ``started`` (``time.perf_counter``) is when reading it began.
+
+        Raises UserError when an image could not be had this time.
+        """
         size = self.preprocessing.size
-        encoded = [sample for sample in chunk.samples if sample.image is not None]
+        settled = self._settled(work, chunk.index)
+        decoding = time.perf_counter()
+        encoded = [sample for sample in chunk.samples if sample.image is not None and sample.image_id not in settled]
         pictures = decode_all(encoded, _image, self.preprocessing, self.decode, threads=self.threads)
         pixels_bhwc = np.empty((len(encoded), size, size, 3), np.uint8)
         good = 0
         rows = []
         phrases = []
         for sample in chunk.samples:
+            if sample.image_id in settled:
+                rows.append(settled[sample.image_id])
+                continue
             if sample.status == FAILED:
                 raise UserError(str(sample.error))
             row = {
@@ -121,8 +135,20 @@ class Reader:
             pa.Table.from_pylist(rows, schema=IMAGES),
             pixels_bhwc[:good],
             phrases,
-            time.perf_counter() - started,
+            decoding - started,
+            time.perf_counter() - decoding,
         )
+
+    def _settled(self, work: ShardWork, chunk: int) -> dict[str, dict[str, Any]]:
+        """Rows of images that were not there when the chunk's images part was written, by image_id.
+
+        An image that has come back since stays as that part has it, so that masks and images agree; a retry removes
+        the part. Images inside a shard cannot come back.
+        """
+        if not self.source.slices or layout.IMAGES in work.lacking(chunk):
+            return {}
+        part = parts.read_images(Store.of(self.output), work.shard.shard_id, chunk).to_pylist()
+        return {row["image_id"]: row for row in part if row["status"] == "missing"}
 
     def _phrases(self, sample: Sample) -> list[str]:
         if self.phrase_field is None:

@@ -20,6 +20,7 @@ SCHEMA = pa.schema(
         pa.field("pixels", pa.large_binary(), nullable=False),
         pa.field("phrases", pa.list_(pa.list_(pa.string())), nullable=False),
         pa.field("read_s", pa.float64(), nullable=False),
+        pa.field("decode_s", pa.float64(), nullable=False),
         pa.field("failure", pa.string()),
     ]
 )
@@ -42,6 +43,7 @@ class ChunkRow:
     pixels_bhwc: np.ndarray
     phrases: list[list[str]]
     read_s: float = 0.0
+    decode_s: float = 0.0
     failure: str | None = None
 
     def to_arrow(self) -> pa.Table:
@@ -57,6 +59,7 @@ class ChunkRow:
             "pixels": _binary(pa.py_buffer(np.ascontiguousarray(self.pixels_bhwc).reshape(-1))),
             "phrases": pa.array([self.phrases], SCHEMA.field("phrases").type),
             "read_s": [self.read_s],
+            "decode_s": [self.decode_s],
             "failure": pa.array([self.failure], pa.string()),
         }
         return pa.table(columns, schema=SCHEMA)
@@ -68,7 +71,7 @@ class ChunkRow:
             raise AssertionError(f"a chunk travels as one row, got {table.num_rows}: the block settings are wrong")
         value: dict[str, Any] = {
             name: table.column(name)[0].as_py()
-            for name in ("shard", "chunk", "folders", "phrases", "read_s", "failure")
+            for name in ("shard", "chunk", "folders", "phrases", "read_s", "decode_s", "failure")
         }
         pixels = np.frombuffer(_buffer(table.column("pixels")), np.uint8).reshape(-1, size, size, 3)
         images = pa.ipc.open_stream(_buffer(table.column("images"))).read_all()
@@ -80,6 +83,7 @@ class ChunkRow:
             pixels,
             value["phrases"],
             value["read_s"],
+            value["decode_s"],
             value["failure"],
         )
 

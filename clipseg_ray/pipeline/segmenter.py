@@ -9,9 +9,9 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +26,9 @@ from clipseg_ray.queries.phrases import PhraseEmbedder
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.results import layout, parts
 from clipseg_ray.storage import Store, explain
+
+if TYPE_CHECKING:
+    from clipseg_ray.model.block import Block
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class ChunkResult:
     """What the driver learns of a chunk.
 
     ``statuses`` counts images by status; ``masks`` counts rows written, ``nonempty`` those with an area; ``bytes`` is
-    what was put; ``seconds`` by step (read, model, rle, write); ``failure`` says why there is no part.
+    what was put; ``seconds`` by step (read, decode, model, rle, write); ``failure`` says why there is no part.
     """
 
     shard: str
@@ -142,12 +145,23 @@ class Segmenter:
         """Compute and put every part the chunk lacks: images first, then each set's masks."""
         result.images = row.images.num_rows
         result.statuses = dict(Counter(row.images.column("status").to_pylist()))
-        result.seconds = {"read": row.read_s, "model": 0.0, "rle": 0.0, "write": 0.0}
+        result.seconds = {"read": row.read_s, "decode": row.decode_s, "model": 0.0, "rle": 0.0, "write": 0.0}
         wanted = tuple(
             prompt_set for prompt_set in self.spec.prompt_sets if layout.masks_folder(prompt_set.name) in row.folders
         )
         tables = self._masks(row, wanted, result) if wanted else []
         started = time.perf_counter()
+        self.put(row, wanted, tables, result)
+        result.seconds["write"] = time.perf_counter() - started
+
+    def put(
+        self,
+        row: ChunkRow,
+        wanted: Sequence[PromptSet | PhraseSet],
+        tables: Sequence[pa.Table],
+        result: ChunkResult,
+    ) -> None:
+        """Write a chunk's parts: images first, then the table of each set."""
         name = layout.part_name(row.shard, row.chunk)
         facts = {**self.spec.facts, "shard": row.shard, "chunk": row.chunk}
         if layout.IMAGES in row.folders:
@@ -157,36 +171,17 @@ class Segmenter:
             result.nonempty += pc.sum(pc.greater(table.column("area"), 0)).as_py() or 0
             body = parts.masks_bytes(table, {**facts, "prompt_set": prompt_set.name})
             self._put(f"{layout.masks_folder(prompt_set.name)}/{name}", body, result)
-        result.seconds["write"] = time.perf_counter() - started
 
     def _put(self, path: str, body: bytes, result: ChunkResult) -> None:
         self.store.put(path, body)
         result.bytes += len(body)
 
     def _masks(self, row: ChunkRow, wanted: Sequence[PromptSet | PhraseSet], result: ChunkResult) -> list[pa.Table]:
-        """One table per set. Each set is decoded by itself, so that its numbers do not depend on which others are
-        wanted in the same pass; the images are encoded once for all of them."""
-        at_image_size = self.spec.mask_size == "image"
-        images = row.images.filter(pc.equal(row.images.column("status"), "ok"))
         tables = []
         with self._lock:
             started = time.perf_counter()
-            encoded: Any = row.pixels_bhwc
-            if len(encoded) and (len(wanted) > 1 or isinstance(wanted[0], PhraseSet)):
-                encoded = self.engine.encode(row.pixels_bhwc)
-            for prompt_set in wanted:
-                asked = self._asked_for(prompt_set, row.phrases)
-                rows = MaskRows(
-                    self.engine.grid,
-                    images,
-                    asked,
-                    at_image_size=at_image_size,
-                    presence=self.spec.presence,
-                    heat=self.spec.heat is not None,
-                )
-                for block in self.engine.segment(
-                    encoded, asked.film, asked.threshold_logits_q, asked.pairs, want_logits=at_image_size
-                ):
+            for rows, blocks in self.passes(row, wanted):
+                for block in blocks:
                     result.seconds["model"] += time.perf_counter() - started
                     started = time.perf_counter()
                     rows.add(block)
@@ -195,6 +190,36 @@ class Segmenter:
                 tables.append(rows.table(self.spec.keep_empty))
             result.seconds["model"] += time.perf_counter() - started
         return tables
+
+    def passes(
+        self, row: ChunkRow, wanted: Sequence[PromptSet | PhraseSet]
+    ) -> Iterator[tuple[MaskRows, Iterator[Block]]]:
+        """For each set the rows to fill and the model's blocks to fill them with.
+
+        Each set is decoded by itself, so that its numbers do not depend on which others are wanted in the same pass;
+        the images are encoded once for all of them.
+        """
+        at_image_size = self.spec.mask_size == "image"
+        images = row.images.filter(pc.equal(row.images.column("status"), "ok"))
+        encoded: Any = row.pixels_bhwc
+        if len(encoded) and (len(wanted) > 1 or isinstance(wanted[0], PhraseSet)):
+            encoded = self.engine.encode(row.pixels_bhwc)
+        for prompt_set in wanted:
+            asked = self._asked_for(prompt_set, row.phrases)
+            rows = MaskRows(
+                self.engine.grid,
+                images,
+                asked,
+                at_image_size=at_image_size,
+                presence=self.spec.presence,
+                heat=self.spec.heat is not None,
+            )
+            yield (
+                rows,
+                self.engine.segment(
+                    encoded, asked.film, asked.threshold_logits_q, asked.pairs, want_logits=at_image_size
+                ),
+            )
 
     def _asked_for(self, prompt_set: PromptSet | PhraseSet, phrases: list[list[str]]) -> Asked:
         """What a set asks of these images; without phrases it is the same for every chunk, so it is kept."""

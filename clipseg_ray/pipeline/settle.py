@@ -107,6 +107,8 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         )
     shards = inputs.append(store, planning.unseen(config, plan.listing, plan.source))
     prompt_sets = _claim(store, planning.asked(plan.queries, plan.phrases), model)
+    if plan.retry_failed:
+        prompt_sets += _others(store, prompt_sets, model)
     warned = warnings(plan.queries, count_tokens(plan.queries, model.loaded)) if model.is_loaded else []
     preprocessing = Preprocessing.from_json(settled_record.model["preprocessing"])
     compute = settled_record.compute
@@ -209,6 +211,13 @@ def _claim(store: Store, asked: Sequence[sets.QueryLike], model: _Model) -> tupl
             sets.claim(store, len(known), set_name(claimed), claimed)
         except FileExistsError:
             continue
+
+
+def _others(store: Store, claimed: Sequence[PromptSet | PhraseSet], model: _Model) -> tuple[PromptSet | PhraseSet, ...]:
+    """The dataset's prompt sets besides these, as their tables have them."""
+    names = {prompt_set.name for prompt_set in claimed}
+    others = [owner for owner in sets.read(store) if owner.name not in names]
+    return tuple(_load(store, owner, {}, model) for owner in others if store.exists(layout.queries_file(owner.name)))
 
 
 def _load(

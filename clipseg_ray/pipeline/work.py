@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from clipseg_ray.results.completeness import Missing
+from clipseg_ray.results.shards import Counts
 from clipseg_ray.sources.base import Shard
-from clipseg_ray.sources.chunks import ShardRecord
 
 
 @dataclass(frozen=True)
 class ShardWork:
     """What is still to be done in one shard.
 
-    ``done``: for each wanted part folder the chunks it has, bit i for chunk i. ``record``: what is known of the
-    shard's chunks once it has been read to its end. ``only``: chunks to consider, None for all.
+    ``done``: for each wanted part folder the chunks it has, bit i for chunk i. ``known``: how many chunks there are,
+    once the shard has been read to its end. ``only``: chunks to consider, None for all.
     """
 
     shard: Shard
     done: dict[str, int]
-    record: ShardRecord | None = None
+    known: Counts | None = None
     only: frozenset[int] | None = None
 
     def lacking(self, chunk: int) -> tuple[str, ...]:
@@ -29,9 +31,12 @@ class ShardWork:
 
     def missing(self) -> list[int] | None:
         """Chunks that lack a part; None while the shard has not been read to its end."""
-        if self.record is None:
+        if self.known is None:
             return None
-        return [chunk for chunk in range(len(self.record.chunks)) if self.lacking(chunk)]
+        every = (1 << self.known.chunks) - 1
+        if self.only is None and all(bits & every == every for bits in self.done.values()):
+            return []
+        return [chunk for chunk in range(self.known.chunks) if self.lacking(chunk)]
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,15 @@ class Work:
     def complete(self) -> bool:
         """Whether nothing is left to do."""
         return not self.todo
+
+    def missing(self) -> Iterator[Missing]:
+        """What is left to do, by name; a shard that was never read to its end is one."""
+        for item in self.todo:
+            chunks = item.missing()
+            if chunks is None:
+                yield Missing(item.shard.path, item.shard.shard_id, None, ())
+            for chunk in chunks or ():
+                yield Missing(item.shard.path, item.shard.shard_id, chunk, item.lacking(chunk))
 
     @property
     def chunks_left(self) -> int:

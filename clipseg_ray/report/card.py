@@ -60,6 +60,9 @@ def write(store: Store) -> bool:
             return False
         with facts.gather(store) as (found, _):
             store.put(layout.CARD, text(found).encode())
+        if found.missing and not facts.missing(store):
+            # Another driver finished meanwhile, and this card may have come after its own: it says what is no more.
+            return write(store)
     return True
 
 
@@ -125,6 +128,8 @@ def _opening(found: Facts) -> str:
         f"{found.found:,} of them with a mask that is not empty, on {grid}. A row is one (image, query): score, area, "
         "coverage, box, and the mask as COCO run lengths."
     )
+    if found.note:
+        text += f"\n\n**{found.note}**"
     if found.missing:
         text += f"\n\n**Incomplete:** {'; '.join(found.missing)}. Running the job again goes on where it stopped."
     return text

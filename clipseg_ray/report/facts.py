@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +14,15 @@ from clipseg_ray.report import asked, statistics
 from clipseg_ray.report.asked import Asked
 from clipseg_ray.report.statistics import NOTHING, Statistics
 from clipseg_ray.results import inputs, layout, reading, record, runs
+from clipseg_ray.results import shards as shard_records
+from clipseg_ray.results.chunk_tables import ChunkTables
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, plain_errors
 
 FAILURES_SHOWN = 12
+MANY_CHUNKS, SAMPLED_CHUNKS = 10_000, 2_000
+"""Of more chunks than that only so many are read: at a million chunks no driver could wait for the numbers of all."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Facts:
 
     statuses: images by status, most frequent first. failures: (image_id, status, error) of the first images without
     masks. shards, shards_read: listed, and read to their end. chunks: images parts. lacking: chunks without masks, by
-    prompt set, where there are any. last_run: the record of the last run, {} where none is left.
+    prompt set, where there are any. sampled: chunks that all numbers are of where not all were read, else None.
+    last_run: the record of the last run, {} where none is left.
     """
 
     url: str
@@ -40,6 +45,7 @@ class Facts:
     shards_read: int
     chunks: int
     lacking: dict[str, int]
+    sampled: int | None
     last_run: dict[str, Any]
 
     @property
@@ -65,11 +71,12 @@ class Facts:
     @property
     def missing(self) -> list[str]:
         """What is not there yet, a phrase each; empty for a complete dataset."""
-        phrases = []
-        if self.shards_read < self.shards:
-            phrases.append(f"{self.shards - self.shards_read} of {self.shards} shards are not read to their end")
-        phrases += [f"{chunks} of {self.chunks} chunks lack {name}" for name, chunks in self.lacking.items()]
-        return phrases
+        return _missing(self.shards, self.shards_read, self.chunks, self.lacking)
+
+    @property
+    def note(self) -> str:
+        """That the numbers are of a sample, where they are; else empty."""
+        return f"Numbers are of a sample: {self.sampled:,} of {self.chunks:,} chunks." if self.sampled else ""
 
     def of(self, query: Asked) -> Statistics:
         """The statistics of one query."""
@@ -82,21 +89,29 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
 
     Raises UserError where no dataset is, or one without images.
     """
-    with plain_errors(store.url), reading.connect(store) as connection:
+    with plain_errors(store.url):
         made = record.read(store)
+        if made is None:
+            raise UserError(f"{store.url}: no dataset here (no {layout.DATASET}); check the URL")
         queries = asked.read(store)
         folders = [layout.IMAGES, *dict.fromkeys(layout.masks_folder(query.prompt_set) for query in queries)]
-        parts = PartIndex.listed(store, folders)
+        tables = ChunkTables(store, made)
+        parts = tables.index(folders)
         chunks = parts.count(layout.IMAGES)
-        if made is None or not queries or not chunks or not any(parts.count(folder) for folder in folders[1:]):
+        if not queries or not chunks or not any(parts.count(folder) for folder in folders[1:]):
             raise UserError(f"{store.url}: nothing has been written yet; see clipseg-ray status {store.url}")
+        some: dict[str, list[str]] = {}
+        if chunks > MANY_CHUNKS:
+            some["images"] = tables.sample(parts, folders[:1], SAMPLED_CHUNKS)
+            some["masks"] = tables.sample(parts, folders[1:], SAMPLED_CHUNKS)
         shards, _ = inputs.read(store)
+        history = [run for _, run, _ in runs.read_all(store) if run is not None]
+    with plain_errors(store.url), reading.connect(store, some) as connection:
         statistics.view_answers(connection, queries)
         statuses = connection.execute("SELECT status, count(*) FROM images GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
         failures = connection.execute(
             f"SELECT image_id, status, error FROM images WHERE status <> 'ok' ORDER BY 1 LIMIT {FAILURES_SHOWN}"
         ).fetchall()
-        history = [run for _, run, _ in runs.read_all(store) if run is not None]
         yield (
             Facts(
                 url=store.url,
@@ -106,14 +121,32 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
                 statuses=dict(statuses),
                 failures=tuple(failures),
                 shards=len(shards),
-                shards_read=sum(1 for _ in store.list(layout.SHARDS)),
+                shards_read=len(shard_records.counts(store)),
                 chunks=chunks,
-                lacking={
-                    folder.partition("=")[2]: chunks - parts.count(folder)
-                    for folder in folders[1:]
-                    if parts.count(folder) < chunks
-                },
+                lacking=_lacking(parts, folders),
+                sampled=SAMPLED_CHUNKS if some else None,
                 last_run=history[-1] if history else {},
             ),
             connection,
         )
+
+
+def missing(store: Store) -> list[str]:
+    """What is not there yet, from listings alone: a phrase each."""
+    made = record.read(store)
+    assert made is not None
+    folders = [layout.IMAGES, *dict.fromkeys(layout.masks_folder(query.prompt_set) for query in asked.read(store))]
+    parts = ChunkTables(store, made).index(folders)
+    shards, read = len(inputs.read(store)[0]), len(shard_records.counts(store))
+    return _missing(shards, read, parts.count(layout.IMAGES), _lacking(parts, folders))
+
+
+def _lacking(parts: PartIndex, folders: Sequence[str]) -> dict[str, int]:
+    chunks = parts.count(layout.IMAGES)
+    lacking = {folder.partition("=")[2]: chunks - parts.count(folder) for folder in folders[1:]}
+    return {name: count for name, count in lacking.items() if count > 0}
+
+
+def _missing(shards: int, read: int, chunks: int, lacking: dict[str, int]) -> list[str]:
+    phrases = [f"{shards - read} of {shards} shards are not read to their end"] if read < shards else []
+    return phrases + [f"{count} of {chunks} chunks lack {name}" for name, count in lacking.items()]

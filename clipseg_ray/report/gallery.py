@@ -107,7 +107,9 @@ def _page(found: Facts, wanted: Sequence[Pick], masks: pa.Table, images: pa.Tabl
         "summary": f"{found.images:,} images · {len(queries):,} queries · {found.found:,} masks",
         "images": found.images,
         "about": _about(found),
-        "missing": f"This dataset is incomplete: {'; '.join(found.missing)}." if found.missing else "",
+        "missing": " ".join(
+            [f"This dataset is incomplete: {'; '.join(found.missing)}."] * bool(found.missing) + [found.note]
+        ).strip(),
         "decades": statistics.COVERAGE_DECADES,
         "queries": queries,
         "pictures": [

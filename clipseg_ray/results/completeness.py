@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clipseg_ray.results import layout, reading
+from clipseg_ray.results import layout, reading, record, shards
 from clipseg_ray.storage import Store, plain_errors
 
 NAMED = 10
@@ -32,7 +32,7 @@ def _names(folders: Iterable[str]) -> str:
     return ", ".join(folder.removeprefix("masks/prompt_set=") for folder in folders)
 
 
-def named(missing: list[Missing]) -> str:
+def named(missing: Sequence[object]) -> str:
     """The first few, one a line, and how many more."""
     lines = [f"  {item}" for item in missing[:NAMED]]
     if len(missing) > NAMED:
@@ -43,23 +43,38 @@ def named(missing: list[Missing]) -> str:
 def check_ids(store: Store) -> str | None:
     """The line that names image ids which more than one image carries; None when there are none.
 
-    Reads one column of ``images``, and keeps the verdict in ``_ids.json`` for as long as no part is added.
+    Ids begin with the shard's path, so they can only repeat inside a shard, and the names of the shards' records tell.
+    With ``input.id_field`` one column of ``images`` is read, and the verdict kept in ``_ids.json`` for as long as no
+    part is added.
     """
     with plain_errors(store.url):
-        parts = sum(1 for _ in store.list(layout.IMAGES))
-        kept = json.loads(store.get(layout.IDS)) if store.exists(layout.IDS) else {}
-        if kept.get("parts") != parts:
-            kept = {"parts": parts, "repeated": _repeated(store) if parts else []}
-            store.put(layout.IDS, json.dumps(kept).encode())
-    if not kept["repeated"]:
+        made = record.read(store)
+        across = made is not None and made.input["id_field"] is not None
+        repeated = _repeated_anywhere(store) if across else _repeated_in_a_shard(store)
+    if not repeated:
         return None
     return (
-        f"Every chunk is written, but these image ids occur more than once: {', '.join(kept['repeated'])}; joins on "
+        f"Every chunk is written, but these image ids occur more than once: {', '.join(repeated)}; joins on "
         "image_id are ambiguous for them. Choose an input.id_field that is unique, and another output.url"
     )
 
 
-def _repeated(store: Store) -> list[str]:
+def _repeated_in_a_shard(store: Store) -> list[str]:
+    affected = [shard_id for shard_id, known in shards.counts(store).items() if known.repeated]
+    ids = (image_id for found in shards.read_all(store, set(affected[:NAMED])) for image_id in found.repeated)
+    return sorted(ids)[:NAMED]
+
+
+def _repeated_anywhere(store: Store) -> list[str]:
+    parts = sum(1 for _ in store.list(layout.IMAGES))
+    kept = json.loads(store.get(layout.IDS)) if store.exists(layout.IDS) else {}
+    if kept.get("parts") != parts:
+        kept = {"parts": parts, "repeated": _in_images(store) if parts else []}
+        store.put(layout.IDS, json.dumps(kept).encode())
+    return list(kept["repeated"])
+
+
+def _in_images(store: Store) -> list[str]:
     with reading.connect(store) as connection:
         rows = connection.sql(
             f"SELECT image_id FROM images GROUP BY image_id HAVING count(*) > 1 ORDER BY 1 LIMIT {NAMED}"

@@ -15,11 +15,16 @@ INPUTS = "_inputs"
 SHARDS = "_shards"
 SETS = "_sets"
 RUNS = "_runs"
+COMPACT = "_compact"
 QUERIES = "queries"
 IMAGES = "images"
 MASKS = "masks"
+REHEARSAL = ".rehearsal-"
+"""What a measurement writes goes beside the output, under its name and this."""
 
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
+_COMPACT_FILE = re.compile(r"compact-([0-9a-f]{16})\.parquet")
+_SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.json")
 
 
 def masks_folder(prompt_set: str) -> str:
@@ -38,9 +43,19 @@ def parse_part_name(name: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def shard_record(shard_id: str) -> str:
-    """The record put when a shard has been read to its end."""
-    return f"{SHARDS}/{shard_id}.json"
+def shard_record(shard_id: str, chunks: int, samples: int, repeated: int) -> str:
+    """The record put when a shard has been read to its end.
+
+    Its name has all that a plan or a final check must know of a finished shard, so that they list records and read
+    none. ``repeated``: image ids that occur more than once in the shard.
+    """
+    return f"{SHARDS}/{shard_id}-{chunks}-{samples}-{repeated}.json"
+
+
+def parse_shard_record(name: str) -> tuple[str, int, int, int] | None:
+    """(shard_id, chunks, samples, repeated) of a shard record's file name, None for any other file."""
+    match = _SHARD_RECORD.fullmatch(name)
+    return (match[1], int(match[2]), int(match[3]), int(match[4])) if match else None
 
 
 def queries_file(prompt_set: str) -> str:
@@ -56,6 +71,22 @@ def set_record(number: int) -> str:
 def inputs_file(number: int) -> str:
     """One addition to the frozen shard listing."""
     return f"{INPUTS}/{number:06d}.parquet"
+
+
+def compact_groups(number: int) -> str:
+    """One addition to a compacted dataset's list of which parts went into which file."""
+    return f"{COMPACT}/{number:06d}.parquet"
+
+
+def compact_file(folder: str, group: str) -> str:
+    """The file that holds the rows of a group of parts of ``folder``."""
+    return f"{folder}/compact-{group}.parquet"
+
+
+def parse_compact_file(name: str) -> str | None:
+    """The group of a compacted file's name, None for any other file."""
+    match = _COMPACT_FILE.fullmatch(name)
+    return match[1] if match else None
 
 
 def run_record(run_id: str) -> str:

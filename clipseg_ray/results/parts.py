@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipseg_ray.results import layout, schema
 from clipseg_ray.storage import Store
 
 
-def images_bytes(table: pa.Table, facts: dict[str, Any]) -> bytes:
-    """One images part as a Parquet file: rows sorted by image_id as given, one row group."""
-    return _parquet(table.cast(schema.IMAGES), "images", facts, schema.IMAGES_DICTIONARY)
+def images_bytes(table: pa.Table, facts: dict[str, Any], group_rows: int | None = None) -> bytes:
+    """One images file: rows as given, in row groups of ``group_rows`` (one of all rows where it is None)."""
+    return _parquet(table.cast(schema.IMAGES), "images", facts, schema.IMAGES_DICTIONARY, group_rows)
 
 
-def masks_bytes(table: pa.Table, facts: dict[str, Any]) -> bytes:
-    """One masks part as a Parquet file: rows sorted by (query_id, image_id), one row group."""
-    ordered = table.cast(schema.masks("presence" in table.column_names, "heat" in table.column_names)).sort_by(
-        [("query_id", "ascending"), ("image_id", "ascending")]
-    )
-    return _parquet(ordered, "masks", facts, schema.MASKS_DICTIONARY)
+def masks_bytes(table: pa.Table, facts: dict[str, Any], group_rows: int | None = None) -> bytes:
+    """One masks file: rows sorted by (query_id, image_id), in row groups of ``group_rows``."""
+    return _parquet(in_order(table), "masks", facts, schema.MASKS_DICTIONARY, group_rows)
 
 
-def _parquet(table: pa.Table, name: str, facts: dict[str, Any], dictionary: list[str]) -> bytes:
+def read_images(store: Store, shard_id: str, chunk: int) -> pa.Table:
+    """An images part. Raises FileNotFoundError where there is none."""
+    body = store.get(f"{layout.IMAGES}/{layout.part_name(shard_id, chunk)}")
+    return pq.read_table(pa.BufferReader(body))
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """Rows of masks as a file has them: with the schema's columns, sorted by (query_id, image_id)."""
+    keys = table.select(["query_id", "image_id"])
+    order = pc.sort_indices(keys, sort_keys=[("query_id", "ascending"), ("image_id", "ascending")])
+    ordered = table if _is_in_order(order) else table.take(order)
+    return ordered.cast(schema.masks("presence" in table.column_names, "heat" in table.column_names))
+
+
+def _is_in_order(order: pa.Array) -> bool:
+    places = order.to_numpy()
+    return bool((places[1:] > places[:-1]).all())
+
+
+def _parquet(table: pa.Table, name: str, facts: dict[str, Any], dictionary: list[str], group_rows: int | None) -> bytes:
+    group_rows = group_rows or max(1, table.num_rows)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
@@ -34,9 +52,9 @@ def _parquet(table: pa.Table, name: str, facts: dict[str, Any], dictionary: list
         compression_level=3,
         use_dictionary=dictionary,
         write_page_index=True,
-        bloom_filter_options={"image_id": {"ndv": max(1, table.num_rows)}},
+        bloom_filter_options={"image_id": {"ndv": min(group_rows, max(1, table.num_rows))}},
     ) as writer:
-        writer.write_table(table, row_group_size=max(1, table.num_rows))
+        writer.write_table(table, row_group_size=group_rows)
     return bytes(sink.getvalue())
 
 
@@ -52,10 +70,19 @@ class PartIndex:
         index = cls()
         for folder in folders:
             bits = index._bits.setdefault(folder, {})
-            for entry in store.list(folder):
+            for entry in store.list_hashed(folder):
                 found = layout.parse_part_name(entry.path.rpartition("/")[2])
                 if found is not None:
                     bits[found[0]] = bits.get(found[0], 0) | 1 << found[1]
+        return index
+
+    @classmethod
+    def of(cls, chunks: Iterable[tuple[str, str, int]]) -> PartIndex:
+        """An index of these (folder, shard_id, chunk)."""
+        index = cls()
+        for folder, shard_id, chunk in chunks:
+            bits = index._bits.setdefault(folder, {})
+            bits[shard_id] = bits.get(shard_id, 0) | 1 << chunk
         return index
 
     def bits(self, folder: str, shard_id: str) -> int:
@@ -66,6 +93,9 @@ class PartIndex:
         """Parts in a folder."""
         return sum(bits.bit_count() for bits in self._bits.get(folder, {}).values())
 
-    def shards(self, folder: str) -> Iterable[str]:
-        """Shards that have a part in a folder."""
-        return self._bits.get(folder, {}).keys()
+    def chunks(self, folder: str) -> Iterator[tuple[str, int]]:
+        """(shard_id, chunk) of the parts in a folder, in order."""
+        for shard_id, bits in sorted(self._bits.get(folder, {}).items()):
+            for chunk in range(bits.bit_length()):
+                if bits >> chunk & 1:
+                    yield shard_id, chunk

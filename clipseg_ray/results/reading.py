@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
@@ -19,9 +20,10 @@ _TABLES = {
 }
 
 
-def connect(store: Store) -> duckdb.DuckDBPyConnection:
+def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with a view for each table that has files, and the functions of mask algebra.
 
+    ``only``: for some tables the files to look at, where all of them would be too many.
     ``masks`` has the column ``prompt_set`` from the folder names. Remote files are read through fsspec, so that no
     DuckDB extension need be fetched. Close it, or use it in a ``with``. Raises UserError where no dataset is.
     """
@@ -35,9 +37,10 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
         if store.protocol != "file":
             connection.register_filesystem(SharedFiles(store))
         for name in present:
-            url = store.url_of(_TABLES[name]).replace("'", "''")
+            paths = (only or {}).get(name, [_TABLES[name]])
+            urls = ", ".join("'" + store.url_of(path).replace("'", "''") + "'" for path in paths)
             hive = ", hive_partitioning = true" if name == "masks" else ""
-            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{url}'{hive})")
+            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{urls}]{hive})")
         register(connection)
     except BaseException:
         connection.close()

@@ -73,6 +73,8 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
 def _refuse(
     source: Store, present: record.DatasetRecord, claimed: list[sets.SetRecord], thresholds: float | Mapping[str, float]
 ) -> None:
+    if "compacted" in present.masks:
+        raise UserError(f"{source.url}: is compacted; move the thresholds of the dataset it was made from")
     if not present.masks.get("heat"):
         raise UserError(
             f"{source.url}: made without masks.heat, so there is nothing to move thresholds with; run it again"

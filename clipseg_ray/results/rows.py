@@ -59,11 +59,28 @@ def read_images(body: bytes, shard: str, chunk: int, samples: int | None) -> tup
         faults.append(f"has {table.num_rows} rows, its chunk {samples} samples")
     for name, value in (("shard", shard), ("chunk", chunk)):
         faults += _rows_where(table, pc.not_equal(table.column(name), value), f"{name} is not {value}")
+    return table, faults + _status_faults(table)
+
+
+def read_images_of(body: bytes, samples: Mapping[tuple[str, int], int | None]) -> tuple[int, list[str]]:
+    """Rows in a file of many chunks' images, and its faults. ``samples``: rows by (shard, chunk), None if unknown."""
+    table, faults = _read(body, schema.IMAGES)
+    if table is None:
+        return 0, faults
+    counted = table.select(["shard", "chunk"]).group_by(["shard", "chunk"]).aggregate([([], "count_all")])
+    found = {(row["shard"], row["chunk"]): row["count_all"] for row in counted.to_pylist()}
+    for place in sorted(found.keys() | samples.keys()):
+        wanted = samples.get(place, 0)
+        if wanted is not None and found.get(place, 0) != wanted:
+            faults.append(f"has {found.get(place, 0)} rows of chunk {place[1]} of shard {place[0]}, not {wanted}")
+    return table.num_rows, faults + _status_faults(table)
+
+
+def _status_faults(table: pa.Table) -> list[str]:
     strange = pc.invert(pc.is_in(table.column("status"), pa.array(STATUSES)))
-    faults += _rows_where(table, strange, "status is none there is")
+    faults = _rows_where(table, strange, "status is none there is")
     unsized = pc.and_(pc.equal(table.column("status"), "ok"), pc.is_null(table.column("width")))
-    faults += _rows_where(table, unsized, "status is ok, but there is no width")
-    return table, faults
+    return faults + _rows_where(table, unsized, "status is ok, but there is no width")
 
 
 def read_masks(

@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clipseg_ray.results import layout
-from clipseg_ray.storage import Store
+from clipseg_ray.storage import Store, get_many
+
+NEWEST = 200
+"""Runs whose status is looked at: more drivers than that do not fill one output at once."""
 
 
 def new_run_id() -> str:
@@ -35,3 +38,25 @@ def read_all(store: Store) -> list[tuple[str, dict[str, Any] | None, dict[str, A
         pair = found.setdefault(run_id, [None, None])
         pair[0 if kind == "json" else 1] = json.loads(store.get(entry.path))
     return [(run_id, *found[run_id]) for run_id in sorted(found)]  # type: ignore[misc]
+
+
+def newest(store: Store) -> tuple[list[tuple[str, dict[str, Any]]], int]:
+    """(run_id, last heartbeat) of the newest runs, oldest first, and how many older ones were not looked at.
+
+    A run that was cut off before its first heartbeat has its record's ``state`` and ``message`` instead.
+    """
+    names = {entry.path for entry in store.list(layout.RUNS)}
+    run_ids = sorted({name.rpartition("/")[2].partition(".")[0] for name in names})
+    looked_at = run_ids[-NEWEST:]
+    paths = [
+        status if (status := layout.run_status(run_id)) in names else layout.run_record(run_id) for run_id in looked_at
+    ]
+    found = []
+    for run_id, path, body in zip(looked_at, paths, get_many([store.url_of(path) for path in paths]), strict=True):
+        if isinstance(body, Exception):
+            raise body
+        values = json.loads(body)
+        if path == layout.run_record(run_id):
+            values = {key: values[key] for key in ("state", "message") if key in values}
+        found.append((run_id, values))
+    return found, len(run_ids) - len(looked_at)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import inputs, layout, reading, record, rows, sets
+from clipseg_ray.results import shards as shard_records
+from clipseg_ray.results.compacted import CompactedFiles
 from clipseg_ray.results.completeness import Missing
+from clipseg_ray.results.findings import Orphan, Report
 from clipseg_ray.sources.base import Shard
-from clipseg_ray.sources.chunks import ShardRecord
 from clipseg_ray.storage import Store, get_many, plain_errors
 
-NAMED = 20
 _READ = (layout.IMAGES, layout.MASKS, layout.QUERIES)
 _AT_ONCE = 4
 _LEFTOVER_S = 3600.0
@@ -27,56 +27,8 @@ _LEFTOVER_S = 3600.0
 
 _OURS = re.compile(
     rf"{layout.DATASET}|{layout.CARD}|{layout.IDS}|{layout.INPUTS}/\d{{6,}}\.parquet|{layout.SETS}/\d{{6,}}\.json"
-    rf"|{layout.RUNS}/[\w-]+(\.status)?\.json"
+    rf"|{layout.RUNS}/[\w-]+(\.status)?\.json|{layout.COMPACT}/\d{{6,}}\.parquet"
 )
-
-
-@dataclass(frozen=True)
-class Orphan:
-    """A file that is no part of the dataset and that readers may take for one, or that is only in the way."""
-
-    path: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.why}"
-
-
-@dataclass
-class Report:
-    """What was found. ``faults`` are lines that name a file and what is wrong with it; ``strangers`` are files under
-    names that no run writes, which no reader looks at."""
-
-    url: str
-    parts: int = 0
-    masks: int = 0
-    images: int = 0
-    faults: list[str] = field(default_factory=list)
-    orphans: list[Orphan] = field(default_factory=list)
-    missing: list[Missing] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
-
-    @property
-    def sound(self) -> bool:
-        """Whether the dataset is whole and all of it agrees."""
-        return not (self.faults or self.orphans or self.missing)
-
-    def text(self) -> str:
-        """All of it for a person."""
-        lines = [f"{self.url}: read {self.parts} parts, {self.images} images, {self.masks} masks"]
-        sections: tuple[tuple[str, Sequence[object]], ...] = (
-            ("faults", self.faults),
-            ("orphans, which --fix removes", self.orphans),
-            ("missing, which a run into the same output computes", self.missing),
-            ("files that no run wrote, left alone", self.strangers),
-        )
-        for title, found in sections:
-            if found:
-                lines.append(f"{len(found)} {title}:")
-                lines += [f"  {item}" for item in found[:NAMED]]
-                if len(found) > NAMED:
-                    lines.append(f"  … and {len(found) - NAMED} more")
-        return "\n".join([*lines, "sound: nothing is missing and everything agrees"] if self.sound else lines)
 
 
 def verify(output: str) -> Report:
@@ -88,10 +40,13 @@ def verify(output: str) -> Report:
             raise UserError(f"{store.url}: no dataset here (no {layout.DATASET}); check the URL")
         dataset = _Dataset(store, made)
         report = Report(store.url)
-        parts = dataset.sort(report)
-        dataset.find_missing(parts, report)
         dataset.read_queries(report)
-        dataset.read_parts(parts, report)
+        if "compacted" in made.masks:
+            _read_compacted(dataset, report)
+        else:
+            parts = dataset.sort(report)
+            dataset.find_missing(parts, report)
+            dataset.read_parts(parts, report)
         report.faults += dataset.repeated(report)
     return report
 
@@ -112,9 +67,7 @@ class _Dataset:
         self.made = made
         self.sets = {item.name: item for item in sets.read(store)}
         self.shards: dict[str, Shard] = {shard.shard_id: shard for shard in inputs.read(store)[0]}
-        names = [entry.path for entry in store.list(layout.SHARDS)]
-        found = (_body(store, body) for body in get_many([store.url_of(name) for name in names]))
-        self.records = {each.shard_id: each for each in map(ShardRecord.from_json, found)}
+        self.records = {each.shard_id: each for each in shard_records.read_all(store)}
 
     def sort(self, report: Report) -> dict[tuple[str, int], dict[str, str]]:
         """Every part's path by (shard, chunk) and folder; what is no part goes to the report."""
@@ -125,7 +78,7 @@ class _Dataset:
             place = layout.parse_part_name(name)
             if folder in folders and place is not None and self._listed(*place):
                 parts.setdefault(place, {})[folder] = entry.path
-            elif self._known(folder, name, entry.path):
+            elif self.known(folder, name, entry.path):
                 continue
             elif name.endswith(".parquet") and folder.split("/")[0] in _READ:
                 why = "of no chunk or prompt set of this dataset, though readers would read it"
@@ -142,12 +95,13 @@ class _Dataset:
         known = self.records.get(shard)
         return shard in self.shards and (known is None or chunk < len(known.chunks))
 
-    def _known(self, folder: str, name: str, path: str) -> bool:
+    def known(self, folder: str, name: str, path: str) -> bool:
         """Whether a file that is no part is one of the dataset's."""
         if folder == layout.QUERIES:
             return name.removesuffix(".parquet") in self.sets
         if folder == layout.SHARDS:
-            return name.removesuffix(".json") in self.shards
+            parsed = layout.parse_shard_record(name)
+            return parsed is not None and parsed[0] in self.shards
         return _OURS.fullmatch(path) is not None
 
     def find_missing(self, parts: dict[tuple[str, int], dict[str, str]], report: Report) -> None:
@@ -221,6 +175,44 @@ class _Dataset:
             for query in item.digests:
                 if owners.setdefault(query, name) != name:
                     yield f"{layout.SETS}: query {query!r} is in {owners[query]} and in {name}"
+
+
+def _read_compacted(dataset: _Dataset, report: Report) -> None:
+    """The files of a compacted dataset: is each there, has it all rows of the chunks it stands for, and no other."""
+    store = dataset.store
+    files = CompactedFiles(store)
+    report.faults += [f"{group.path}: missing; clipseg-ray compact writes it again" for group in files.missing]
+    paths = {group.path for group in files.groups}
+    for entry in store.list():
+        folder, _, name = entry.path.rpartition("/")
+        if entry.path in paths or dataset.known(folder, name, entry.path):
+            continue
+        if name.endswith(".parquet") and folder.split("/")[0] in _READ:
+            report.orphans.append(Orphan(entry.path, "is not made of parts that count, though readers would read it"))
+        else:
+            report.strangers.append(entry.path)
+    report.orphans += _leftovers(store)
+    samples = {
+        (each.shard_id, index): chunk.samples
+        for each in dataset.records.values()
+        for index, chunk in enumerate(each.chunks)
+    }
+    expected = rows.Expected.of(dataset.made.masks)
+    queries = {layout.masks_folder(item.name): item.digests.keys() for item in dataset.sets.values()}
+    absent = {group.path for group in files.missing}
+    for group in files.groups:
+        if group.path in absent:
+            continue
+        body = store.get(group.path)
+        places = [part.place for part in group.parts]
+        if group.folder == layout.IMAGES:
+            count, faults = rows.read_images_of(body, {place: samples.get(place) for place in places})
+            report.images += count
+        else:
+            count, faults = rows.read_masks(body, expected, files.images_of(places), queries[group.folder])
+            report.masks += count
+        report.faults += [f"{group.path}: {fault}" for fault in faults]
+        report.parts += 1
 
 
 def _body(store: Store, body: bytes | Exception) -> bytes:

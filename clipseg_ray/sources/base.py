@@ -140,6 +140,10 @@ class Source(ABC):
         Counting may stop at ``at_most``.
         """
 
+    def estimate(self, shard: Shard, read: Sequence[Sample]) -> int:
+        """About how many samples a shard holds, from the first of them (at least one with an image)."""
+        return round(shard.size * len(read) / sum(len(sample.image or b"") for sample in read))
+
     @abstractmethod
     def samples(self, shard: Shard, position: int | None = None) -> Iterator[Sample]:
         """The shard's samples in order, in one sequential pass, from ``position`` on (None: from the start).

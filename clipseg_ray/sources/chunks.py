@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import time
@@ -55,12 +56,16 @@ class ChunkRecord:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What ``_shards/<shard-id>.json`` holds: a pure function of the shard's bytes and the chunking."""
+    """What ``_shards/`` holds of a shard: a pure function of the shard's bytes and the chunking.
+
+    ``repeated``: image ids that occur more than once in the shard, in the order they do so first.
+    """
 
     shard_id: str
     path: str
     samples: int
     chunks: tuple[ChunkRecord, ...]
+    repeated: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """UTF-8 JSON, byte-identical for equal records."""
@@ -71,7 +76,7 @@ class ShardRecord:
         """The record that ``to_json`` wrote."""
         fields = json.loads(data)
         chunks = tuple(ChunkRecord(**chunk) for chunk in fields.pop("chunks"))
-        return cls(**fields, chunks=chunks)
+        return cls(**{**fields, "chunks": chunks, "repeated": tuple(fields.get("repeated", ()))})
 
 
 def read_chunks(
@@ -106,6 +111,8 @@ def _whole(
     count = size = 0
     first: tuple[int | None, str] = (None, "")
     keep = False
+    seen: set[bytes] = set()
+    repeated: dict[str, None] = {}
     # In a slice the listed sizes count: an image that cannot be fetched now must not move the chunks behind it.
     listed = iter([member.size for member in shard.members]) if shard.members else None
     for sample in itertools.islice(_steady(source, shard, None), shard.take):
@@ -114,6 +121,10 @@ def _whole(
             keep = is_wanted(len(records))
         count += 1
         size += len(sample.image or b"") if listed is None else next(listed)
+        digest = hashlib.blake2b(sample.image_id.encode(), digest_size=16).digest()
+        if digest in seen:
+            repeated[sample.image_id] = None
+        seen.add(digest)
         if keep:
             kept.append(sample)
         if chunking.full(count, size):
@@ -125,7 +136,8 @@ def _whole(
         records.append(ChunkRecord(count, *first, size))
         if keep:
             yield Chunk(len(records) - 1, kept)
-    yield ShardRecord(shard.shard_id, shard.path, sum(chunk.samples for chunk in records), tuple(records))
+    samples = sum(chunk.samples for chunk in records)
+    yield ShardRecord(shard.shard_id, shard.path, samples, tuple(records), tuple(repeated))
 
 
 def _known(source: Source, shard: Shard, record: ShardRecord, is_wanted: Callable[[int], bool]) -> Iterator[Chunk]:

@@ -78,6 +78,13 @@ class WebDataset(Source):
         """Samples in the shard, by reading it: a tar has no index."""
         return sum(1 for _ in islice(self.samples(shard), at_most))
 
+    def estimate(self, shard: Shard, read: Sequence[Sample]) -> int:
+        """See ``Source.estimate``; in a plain tar by the stretch read, headers and sidecars included."""
+        start, last = read[0].position, read[-1]
+        if start is None or last.offset is None or last.length is None:
+            return super().estimate(shard, read)
+        return round(shard.size * len(read) / (last.offset + last.length - start))
+
     def samples(self, shard: Shard, position: int | None = None) -> Iterator[Sample]:
         """See ``Source.samples``; positions are byte offsets of tar headers, None in a compressed tar."""
         with deliver(self.url_of(shard.path), shard.size, shard.etag) as delivery:

@@ -15,7 +15,11 @@ import psutil
 import pytest
 import yaml
 from PIL import Image
+from rich.console import Console
 
+from clipseg_ray.report import status as words
+from clipseg_ray.report.watch import EXIT_CODES, watch
+from clipseg_ray.results import lag, status
 from clipseg_ray.storage import Store
 from tests.pipeline import world
 
@@ -23,15 +27,15 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 CPUS = "import ray; ray.init(address='local', num_cpus={cpus}, include_dashboard=False, log_to_driver=False)\n"
-RUN = "import sys; from clipseg_ray.cli import main; sys.argv = ['clipseg-ray', 'run', sys.argv[1]]; main()\n"
+RUN = "import sys; from clipseg_ray.cli import main; sys.argv = ['clipseg-ray', 'run', *sys.argv[1:]]; main()\n"
 
 
-def start(config: Path, cpus: int | None = None, before: str = "") -> subprocess.Popen[str]:
-    """``clipseg-ray run CONFIG`` as a process of its own, on a local cluster with so many CPUs."""
+def start(config: Path, cpus: int | None = None, before: str = "", *options: str) -> subprocess.Popen[str]:
+    """``clipseg-ray run CONFIG OPTIONS`` as a process of its own, on a local cluster with so many CPUs."""
     code = before + ("" if cpus is None else CPUS.format(cpus=cpus)) + RUN
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(config)],
+        [sys.executable, "-c", code, str(config), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -129,6 +133,27 @@ def test_two_drivers_at_once_with_overlapping_queries(tmp_path: Path, checkpoint
     assert len(asked) == len(set(asked)) == 18 * 3
 
 
+def test_two_drivers_at_once_with_a_share_each(tmp_path: Path, checkpoint_dir: Path) -> None:
+    world.write_tars(str(tmp_path / "in"), shards=6, images=4)
+    code, text = finish(start(write_config(tmp_path, checkpoint_dir, output="alone"), 1))
+    assert code == 0, text
+    processes = []
+    for i in (1, 2):
+        config = write_config(tmp_path, checkpoint_dir, input={"part": f"{i}/2"})
+        processes.append(start(config.rename(config.with_name(f"share-{i}.yaml")), 1))
+    said = [finish(process) for process in processes]
+    assert [code for code, _ in said] == [0, 0], said
+    for i, (_, text) in enumerate(said, 1):
+        assert f"Complete for input.part {i}/2" in text
+    assert rows(tmp_path / "out") == rows(tmp_path / "alone")
+    assert "Incomplete" not in (tmp_path / "out" / "README.md").read_text()
+    names = {path.name for path in (tmp_path / "alone").glob("images/*.parquet")}
+    assert {path.name for path in (tmp_path / "out").glob("images/*.parquet")} == names
+    code, text = finish(start(write_config(tmp_path, checkpoint_dir), 1))
+    assert code == 0, text
+    assert "Nothing to do" in text
+
+
 def test_an_interrupt_leaves_a_resumable_directory_and_says_how(folder: Path, checkpoint_dir: Path) -> None:
     config = write_config(folder, checkpoint_dir)
     process = start(config)
@@ -180,10 +205,45 @@ def test_a_chunk_that_kills_its_worker_takes_no_other_along(tmp_path: Path, chec
     images, masks = rows(tmp_path / "out")
     assert len(images) == 18  # a reader's death also leaves what follows in its shard to the next run
     assert len(masks) == 54
+    before = named_in_status(tmp_path / "out")
 
-    code, text = finish(start(config), 400)
+    code, text = finish(start(config, None, POISONED, "--retry-failed"), 500)
+    assert code == 1, text
+    assert "retry     2 chunk(s) or shard(s) without their parts" in text
+    assert named_in_status(tmp_path / "out") == before
+
+    code, text = finish(start(config, None, "", "--retry-failed"), 400)
     assert code == 0, text
     assert len(rows(tmp_path / "out")[0]) == 24
+    after = parts(tmp_path / "out")
+    assert before.items() < after.items(), "a part was rewritten"
+    assert status.read(str(tmp_path / "out")).state == "complete"
+
+
+def parts(output: Path) -> dict[Path, int]:
+    """Every part, and when it was written."""
+    found = [*output.glob("images/*.parquet"), *output.glob("masks/*/*.parquet")]
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+def named_in_status(output: Path) -> dict[Path, int]:
+    """What the status tells after a poisoned run; the parts that are there."""
+    found = status.read(str(output))
+    assert found.state == "incomplete"
+    told = found.runs[-1].values
+    assert told["missing_chunks"] == 2
+    missing = {(item["path"], item["chunk"]): item for item in told["missing"]}
+    assert set(missing) == {("s-001.tar", 2), ("s-002.tar", None)}
+    for item in missing.values():
+        assert "its worker died each time" in item["cause"]
+    assert told["failures"], "no cause was counted"
+    shown = words.text(found, lag.read(str(output)))
+    assert "s-001.tar: chunk 2 (" in shown
+    assert "s-002.tar: not read to its end" in shown
+    assert "9 of at least 10" in shown
+    assert watch(str(output), Console(file=io.StringIO())).state == "incomplete"
+    assert EXIT_CODES.get(found.state, 1) == 1
+    return parts(output)
 
 
 def anonymous_memory(process: subprocess.Popen[str], progress: Callable[[], float]) -> list[list[tuple[float, int]]]:

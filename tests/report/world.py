@@ -20,7 +20,9 @@ from clipseg_ray.queries.phrases import to_table
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.queries.query import Query
 from clipseg_ray.results import inputs, layout, parts, record, runs, schema, sets
+from clipseg_ray.results import shards as shard_records
 from clipseg_ray.sources.base import Member, Shard
+from clipseg_ray.sources.chunks import ChunkRecord, ShardRecord
 from clipseg_ray.storage import Store
 from tests.pipeline.world import tar_of
 
@@ -113,7 +115,9 @@ def write(
             if phrases:
                 masks = pa.Table.from_pylist(phrase_rows(pictures[window]), schema.MASKS)
                 output.put(f"{layout.masks_folder(phrases.name)}/{name}", parts.masks_bytes(masks, facts))
-        output.put(layout.shard_record(shard.shard_id), b"{}")
+        sizes = [len(pictures[start : start + chunk_images]) for start in range(0, len(pictures), chunk_images)]
+        chunks = [ChunkRecord(size, None, f"{i * chunk_images:04d}", 0) for i, size in enumerate(sizes)]
+        shard_records.put(output, ShardRecord(shard.shard_id, shard.path, len(pictures), tuple(chunks)))
     versions = {"clipseg-ray": "0.1.0", "torch": "2", "transformers": "5"}
     runs.write_record(
         output,

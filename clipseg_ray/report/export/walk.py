@@ -6,21 +6,20 @@ images in order), a query's is ``Asked.number``. Runs that add images or queries
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.report import asked
 from clipseg_ray.report.asked import Asked
 from clipseg_ray.results import inputs, layout, record, schema
-from clipseg_ray.results.parts import PartIndex
+from clipseg_ray.results.chunk_tables import ChunkTables
 from clipseg_ray.results.record import DatasetRecord
-from clipseg_ray.storage import Store, explain, get_many, plain_errors
+from clipseg_ray.storage import Store, plain_errors
 
 PHRASES_FROM = 1_000_001
 """The first number of a phrase that came with the images; they are numbered as they first appear."""
@@ -86,7 +85,8 @@ class Walk:
         self.record = made
         queries = asked.chosen(asked.read(self.store), self.where)
         with plain_errors(self.store.url):
-            self._index = PartIndex.listed(self.store, [layout.IMAGES])
+            self._tables = ChunkTables(self.store, made)
+            self._index = self._tables.index([layout.IMAGES])
             self._shards, _ = inputs.read(self.store)
         self.total = self._index.count(layout.IMAGES)
         self.categories = {
@@ -103,31 +103,23 @@ class Walk:
         for shard in self._shards:
             bits = self._index.bits(layout.IMAGES, shard.shard_id)
             for chunk in (place for place in range(bits.bit_length()) if bits >> place & 1):
-                images, masks = self._read(layout.part_name(shard.shard_id, chunk))
+                images, masks = self._read(shard.shard_id, chunk)
                 numbered = images.append_column("number", pa.array(range(number, number + len(images)), pa.int64()))
                 number += len(images)
                 yield self._chunk(numbered.filter(pc.equal(numbered["status"], "ok")), masks)
 
-    def _read(self, name: str) -> tuple[pa.Table, pa.Table]:
+    def _read(self, shard_id: str, chunk: int) -> tuple[pa.Table, pa.Table]:
         """A chunk's images, and its masks of all chosen queries."""
-        paths = [f"{layout.IMAGES}/{name}", *(f"{folder}/{name}" for folder in self._folders)]
-        first, *rest = get_many([self.store.url_of(path) for path in paths])
-        images, found = self._parsed(first), [self._parsed(part, _MASK_COLUMNS) for part in rest]
-        assert images is not None
+        images, *found = self._tables.read(shard_id, chunk, list(self._folders), _MASK_COLUMNS)
+        if images is None:
+            raise UserError(f"{self.store.url}: chunk {layout.part_name(shard_id, chunk)} vanished while it was read")
+        self.lacking += found.count(None)
         masks = [
             part if ids is None else part.filter(pc.is_in(part["query_id"], pa.array(ids, pa.string())))
             for part, ids in zip(found, self._folders.values(), strict=True)
             if part is not None
         ]
         return images, pa.concat_tables([*masks, schema.MASKS.empty_table().select(_MASK_COLUMNS)])
-
-    def _parsed(self, part: bytes | Exception, columns: Sequence[str] | None = None) -> pa.Table | None:
-        if isinstance(part, FileNotFoundError):
-            self.lacking += 1
-            return None
-        if isinstance(part, Exception):
-            raise explain(part, self.store.url) or part
-        return pq.read_table(pa.BufferReader(part), columns=columns)
 
     def _chunk(self, images: pa.Table, masks: pa.Table) -> Chunk:
         place = pc.index_in(masks["image_id"], images["image_id"].combine_chunks())

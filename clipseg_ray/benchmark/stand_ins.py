@@ -1,0 +1,101 @@
+"""Reading and segmenting without pixels, for runs in which only the driver's work is real.
+
+``install`` is a ``worker_process_setup_hook``: the workers of a simulated run walk real tars and write real part files
+of a few rows, but decode no picture and hold no model. The driver is told nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from clipseg_ray.results import schema
+
+QUERIES = 2
+_GRID = 16
+
+
+def install() -> None:
+    """Put the stand-ins in the place of decoding and segmenting, in this process."""
+    from clipseg_ray.pipeline import reader, segmenter
+
+    reader.Reader.row = _row  # type: ignore[method-assign]
+    segmenter.Segmenter.__init__ = _hold_no_model  # type: ignore[method-assign]
+    segmenter.Segmenter._masks = _masks  # type: ignore[method-assign]
+
+
+def _row(self: Any, work: Any, chunk: Any, started: float) -> Any:
+    from clipseg_ray.pipeline.row import ChunkRow
+
+    samples = chunk.samples
+    table = pa.table(
+        {
+            "image_id": [sample.image_id for sample in samples],
+            "key": [sample.key for sample in samples],
+            "shard": [work.shard.shard_id] * len(samples),
+            "chunk": pa.array([chunk.index] * len(samples), pa.int32()),
+            "source_url": [sample.source_url for sample in samples],
+            "offset": [sample.offset for sample in samples],
+            "length": [sample.length for sample in samples],
+            "width": pa.array([_GRID] * len(samples), pa.int32()),
+            "height": pa.array([_GRID] * len(samples), pa.int32()),
+            "orientation": pa.array([1] * len(samples), pa.int8()),
+            "status": ["ok"] * len(samples),
+            "error": pa.nulls(len(samples), pa.string()),
+        },
+        schema=schema.IMAGES,
+    )
+    size = self.preprocessing.size
+    return ChunkRow(
+        work.shard.shard_id,
+        chunk.index,
+        work.lacking(chunk.index),
+        table,
+        np.empty((0, size, size, 3), np.uint8),
+        [],
+        time.perf_counter() - started,
+    )
+
+
+def _hold_no_model(self: Any, spec: Any) -> None:
+    from clipseg_ray.storage import Store
+
+    self.spec = spec
+    self.store = Store.of(spec.output)
+    self.worker = f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _masks(self: Any, row: Any, wanted: Sequence[Any], result: Any) -> list[pa.Table]:
+    return [_empty_masks(row.images, [query.query_id for query in each.queries]) for each in wanted]
+
+
+def _empty_masks(images: pa.Table, query_ids: list[str]) -> pa.Table:
+    """An empty mask of each image and query."""
+    rows = images.num_rows * len(query_ids)
+    side = pa.array([_GRID] * rows, pa.int32())
+    zeros = np.zeros(rows, np.int32)
+    box = [pa.array(zeros)] * 4
+    return pa.table(
+        {
+            "image_id": images.column("image_id").take(pa.array(np.repeat(np.arange(images.num_rows), len(query_ids)))),
+            "query_id": query_ids * images.num_rows,
+            "query_text": pa.nulls(rows, pa.string()),
+            "score": np.full(rows, 0.25, np.float32),
+            "score_mean": pa.nulls(rows, pa.float32()),
+            "area": np.zeros(rows, np.int64),
+            "coverage": np.zeros(rows, np.float32),
+            "bbox": pa.StructArray.from_arrays(box, fields=list(schema.BBOX)),
+            "height": side,
+            "width": side,
+            "counts": ["P8"] * rows,
+            "image_height": side,
+            "image_width": side,
+        },
+        schema=schema.MASKS,
+    )

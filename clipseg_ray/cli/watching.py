@@ -1,0 +1,40 @@
+"""The verb that watches: status."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from clipseg_ray.cli.app import OutputUrl, app, wide_console
+from clipseg_ray.errors import UserError
+
+
+@app.command(epilog="Example: clipseg-ray status s3://my-bucket/masks --watch")
+def status(
+    output: OutputUrl,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until the run ends; the exit code is 0 only if it is complete.")
+    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="List every part: each prompt set, each shard's lag.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For a program; with --watch one line each time.")] = False,
+) -> None:
+    """Say how far the runs into a dataset are, from the dataset alone."""
+    if watch and deep:
+        raise UserError("--watch looks every few seconds, --deep lists every part: give one of them")
+
+    from clipseg_ray.report import status as words
+    from clipseg_ray.report.watch import EXIT_CODES
+    from clipseg_ray.report.watch import watch as watching
+    from clipseg_ray.results import lag, status
+
+    if watch:
+        raise typer.Exit(EXIT_CODES.get(watching(output, wide_console(), as_json=as_json).state, 1))
+    found = status.read(output)
+    behind = lag.read(output) if deep else None
+    if as_json:
+        values = found.as_json() | ({} if behind is None else {"deep": behind.as_json()})
+        print(json.dumps(values, indent=2))
+    else:
+        print(words.text(found, behind))

@@ -1,0 +1,48 @@
+"""What ``run --retry-failed`` takes up again, and when it may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.results import layout, retrying, status
+from clipseg_ray.results.retrying import Redo
+from clipseg_ray.results.sets import Assignment, SetRecord
+from clipseg_ray.sources.base import Shard, Source
+from clipseg_ray.storage import Store
+
+
+def refuse(store: Store, known: Sequence[SetRecord], assignment: Assignment) -> None:
+    """Refuse to take up again what another run is writing, or what this run could not compute.
+
+    Masks of all prompt sets go with the images they were computed from; the queries of a set are in the dataset, but
+    phrases come from the input, from a field that the run must name.
+    """
+    asked = {owner.name for owner in assignment.present}
+    for owner in known:
+        fields = [item["from"] for item in owner.definitions.values() if "from" in item]
+        if fields and owner.name not in asked:
+            raise UserError(
+                f"{store.url}: it also has masks of the images' phrases in {fields[0]!r} ({owner.name}), which must "
+                f"be computed again with the others; set queries.from: {fields[0]} as the run that made them did"
+            )
+    if not known:
+        return
+    for run in status.read(store.url).runs:
+        if run.state == status.RUNNING:
+            raise UserError(
+                f"{store.url}: run {run.run_id} is writing to it ({run.values.get('driver')}); "
+                "run --retry-failed once it has ended"
+            )
+
+
+def owners(store: Store, known: Sequence[SetRecord], assignment: Assignment) -> list[SetRecord]:
+    """The prompt sets to complete: those asked for, and any other that has its table of queries."""
+    asked = {owner.name for owner in assignment.present}
+    return [owner for owner in known if owner.name in asked or store.exists(layout.queries_file(owner.name))]
+
+
+def redo(store: Store, source: Source, shards: Sequence[Shard]) -> list[Redo]:
+    """Chunks of these shards with images that were not found. A shard that holds its images has none of these: what it
+    lacks, it lacks for ever."""
+    return retrying.find(store, shards) if source.slices else []

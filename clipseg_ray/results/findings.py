@@ -1,0 +1,58 @@
+"""What reading a whole dataset back found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from clipseg_ray.results.completeness import Missing
+
+NAMED = 20
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A file that is no part of the dataset and that readers may take for one, or that is only in the way."""
+
+    path: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.why}"
+
+
+@dataclass
+class Report:
+    """What was found. ``faults`` are lines that name a file and what is wrong with it; ``strangers`` are files under
+    names that no run writes, which no reader looks at."""
+
+    url: str
+    parts: int = 0
+    masks: int = 0
+    images: int = 0
+    faults: list[str] = field(default_factory=list)
+    orphans: list[Orphan] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the dataset is whole and all of it agrees."""
+        return not (self.faults or self.orphans or self.missing)
+
+    def text(self) -> str:
+        """All of it for a person."""
+        lines = [f"{self.url}: read {self.parts} parts, {self.images} images, {self.masks} masks"]
+        sections: tuple[tuple[str, Sequence[object]], ...] = (
+            ("faults", self.faults),
+            ("orphans, which --fix removes", self.orphans),
+            ("missing, which a run into the same output computes", self.missing),
+            ("files that no run wrote, left alone", self.strangers),
+        )
+        for title, found in sections:
+            if found:
+                lines.append(f"{len(found)} {title}:")
+                lines += [f"  {item}" for item in found[:NAMED]]
+                if len(found) > NAMED:
+                    lines.append(f"  … and {len(found) - NAMED} more")
+        return "\n".join([*lines, "sound: nothing is missing and everything agrees"] if self.sound else lines)

@@ -1,0 +1,106 @@
+"""How far each prompt set and each shard is, from a listing of every part, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clipseg_ray.results import inputs, layout, sets
+from clipseg_ray.results import shards as shard_records
+from clipseg_ray.results.parts import PartIndex
+from clipseg_ray.sources.base import Shard
+from clipseg_ray.storage import Store, plain_errors
+
+LAGGING_NAMED = 1000
+
+
+@dataclass(frozen=True)
+class SetLag:
+    """Parts of one prompt set. ``total``: chunks known so far, of which ``done`` have masks."""
+
+    name: str
+    queries: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class ShardLag:
+    """A shard that is not finished. ``total`` is None until it has been read to its end; ``done`` chunks have every
+    part."""
+
+    path: str
+    shard: str
+    done: int
+    total: int | None
+
+    @property
+    def left(self) -> float:
+        """Chunks to do; endless while nobody knows."""
+        return float("inf") if self.total is None else self.total - self.done
+
+
+@dataclass(frozen=True)
+class Lag:
+    """All of it. Shards are finished, under way (some part is there) or untouched; ``unread`` of them have not been
+    read to their end, so that their chunks are counted only as far as they are done.
+
+    ``lagging``: unfinished shards, those under way first, then those with the most to do; at most LAGGING_NAMED.
+    """
+
+    shards: int
+    finished: int
+    under_way: int
+    untouched: int
+    unread: int
+    images_parts: int
+    sets: tuple[SetLag, ...]
+    lagging: tuple[ShardLag, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values; the keys are documented in docs/watching.md."""
+        return asdict(self)
+
+
+def read(output: str) -> Lag:
+    """List every part of the dataset at ``output`` (about one request per 1,000 on S3) and the shard records."""
+    store = Store.of(output)
+    with plain_errors(store.url):
+        shards, _ = inputs.read(store)
+        claimed = sets.read(store)
+        folders = [layout.masks_folder(item.name) for item in claimed]
+        index = PartIndex.listed(store, [layout.IMAGES, *folders])
+        known = {shard_id: counts.chunks for shard_id, counts in shard_records.counts(store).items()}
+    return _lag(shards, {item.name: len(item.digests) for item in claimed}, index, known)
+
+
+def _lag(shards: Sequence[Shard], queries: dict[str, int], index: PartIndex, known: dict[str, int]) -> Lag:
+    done_of = dict.fromkeys(queries, 0)
+    total = finished = under_way = untouched = 0
+    lagging = []
+    for shard in shards:
+        bits = {name: index.bits(layout.masks_folder(name), shard.shard_id) for name in queries}
+        images = index.bits(layout.IMAGES, shard.shard_id)
+        whole, some = images, images
+        for name, present in bits.items():
+            done_of[name] += present.bit_count()
+            whole, some = whole & present, some | present
+        chunks = known.get(shard.shard_id)
+        total += some.bit_count() if chunks is None else chunks
+        if whole.bit_count() == chunks:
+            finished += 1
+            continue
+        under_way, untouched = (under_way + 1, untouched) if some else (under_way, untouched + 1)
+        lagging.append((not some, ShardLag(shard.path, shard.shard_id, whole.bit_count(), chunks)))
+    lagging.sort(key=lambda item: (item[0], -item[1].left, item[1].path))
+    return Lag(
+        len(shards),
+        finished,
+        under_way,
+        untouched,
+        sum(shard.shard_id not in known for shard in shards),
+        index.count(layout.IMAGES),
+        tuple(SetLag(name, count, done_of[name], total) for name, count in queries.items()),
+        tuple(item for _, item in lagging[:LAGGING_NAMED]),
+    )

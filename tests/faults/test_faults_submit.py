@@ -1,0 +1,91 @@
+"""A run submitted to a cluster of other processes, from a folder that is not the repository's."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pipeline import world
+from tests.servers.ray_head import RayHead, ray_head
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[RayHead]:
+    with ray_head() as running:
+        yield running
+
+
+def submit(head: RayHead, folder: Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """``clipseg-ray submit ask.yaml`` in ``folder``: exit code, standard output, standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "clipseg_ray", "submit", "ask.yaml", "--address", head.address, *arguments],
+        env={**head.environment, "PYTHONPATH": str(ROOT), **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def write(folder: Path, checkpoint: Path, **sections: dict) -> None:
+    """A run of four chunks whose paths are relative to ``folder``."""
+    world.write_tars(str(folder / "in"), shards=2, images=4)
+    world.write_table(folder / "queries.jsonl")
+    (folder / "model").symlink_to(checkpoint)
+    values = world.settings("in", "out", Path("model"), "queries.jsonl", **sections)
+    (folder / "ask.yaml").write_text(yaml.safe_dump(values))
+
+
+def test_a_submitted_run_is_followed_and_then_reported(head: RayHead, tmp_path: Path, checkpoint_dir: Path) -> None:
+    write(tmp_path, checkpoint_dir)
+    code, out, err = submit(head, tmp_path)
+    assert code == 0, err
+    assert f"-a1 submitted to {head.address}: about 2 chunk(s) → {tmp_path}/out" in err
+    assert f"  follow: clipseg-ray submit ask.yaml --address {head.address} --follow" in out
+    job = err.split()[0]
+
+    code, out, err = submit(head, tmp_path, "--follow")
+    assert code == 0, out + err
+    assert f"{job} is running already on {head.address}; nothing was submitted" in err
+    assert "Complete: 8 images" in out
+    assert f"{job} ended with exit code 0" in err
+    images, masks = world.images(str(tmp_path / "out")), world.masks(str(tmp_path / "out"))
+    assert (images.num_rows, masks.num_rows) == (8, 24)
+
+    code, out, err = submit(head, tmp_path)
+    assert (code, err) == (0, "")
+    assert out.startswith("Nothing to do: all 4 chunk(s) of 2 shard(s) (8 images) have masks for all 3 queries")
+
+    code, out, err = submit(head, tmp_path, RAY_AUTH_TOKEN="0" * 64)
+    assert (code, out) == (2, "")
+    assert err == f"error: {head.address}: the cluster refuses the token from RAY_AUTH_TOKEN; take the cluster's\n"
+
+
+def test_what_fails_gives_its_exit_code_and_is_tried_again_as_another_attempt(
+    head: RayHead, tmp_path: Path, checkpoint_dir: Path
+) -> None:
+    write(tmp_path, checkpoint_dir, model={"device": "cuda"}, pool={"gpus": 0})
+    for attempt in (1, 2):
+        code, out, err = submit(head, tmp_path, "--follow")
+        assert code == 2, out + err
+        assert f"-a{attempt} ended with exit code 2" in err
+        assert "error: pool.gpus: 0 with model.device: cuda" in out
+        assert f"submit it again: clipseg-ray submit ask.yaml --address {head.address}\n" in err
+
+
+def test_nobody_at_the_address(tmp_path: Path, checkpoint_dir: Path) -> None:
+    write(tmp_path, checkpoint_dir)
+    nobody = RayHead("http://127.0.0.1:9", dict(os.environ))
+    code, out, err = submit(nobody, tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: http://127.0.0.1:9: cannot be reached (")
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,90 @@
+"""What Prometheus is told: the dashboard's names are the code's, and a real scrape has a run's own numbers."""
+
+import json
+import re
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import ray
+
+from clipseg_ray.pipeline import metrics
+from clipseg_ray.results import status
+from clipseg_ray.storage import Store
+from tests.pipeline import world
+
+ROOT = Path(__file__).parents[2]
+DASHBOARD = ROOT / "configs" / "grafana" / "clipseg-ray.json"
+
+
+def test_the_dashboard_asks_for_exactly_what_is_exported() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked = {name for expression in expressions for name in re.findall(r"\bray_\w+", expression)}
+    assert asked == set(metrics.exported())
+    variables = [item["definition"] for item in dashboard["templating"]["list"] if "definition" in item]
+    assert {name for text in variables for name in re.findall(r"\bray_\w+", text)} <= asked
+
+    tags = {f"ray_{name}_total": keys for name, (_, keys) in metrics.COUNTERS.items()}
+    tags |= {f"ray_{name}": keys for name, (_, keys) in metrics.GAUGES.items()}
+    for expression in expressions:
+        for name, labels in re.findall(r"\b(ray_\w+)\{([^}]*)\}", expression):
+            assert set(re.findall(r"(\w+)=", labels)) <= {*metrics.TAGS, *tags[name]}, expression
+        known = {key for name in re.findall(r"\bray_\w+", expression) for key in tags[name]}
+        for by in re.findall(r"by \((\w+)\)", expression):
+            assert by in known, expression
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_the_docs_name_every_metric() -> None:
+    documented = (ROOT / "docs" / "watching.md").read_text()
+    for name in metrics.exported():
+        assert f"`{name}`" in documented, name
+
+
+def scraped(node: dict) -> dict[str, dict[frozenset, float]]:
+    """Prometheus' endpoint of a node: samples by name, then by their labels."""
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    found: dict[str, dict[frozenset, float]] = {}
+    for line in urllib.request.urlopen(url, timeout=30).read().decode().splitlines():
+        match = re.fullmatch(r"(ray_clipseg_\w+)\{(.*)\} (\S+)", line)
+        if match:
+            labels = frozenset(re.findall(r'(\w+)="([^"]*)"', match[2]))
+            found.setdefault(match[1], {})[labels] = float(match[3])
+    return found
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_run_is_scraped_with_its_own_numbers(tmp_path: Path, checkpoint_dir: Path) -> None:
+    source, output = str(tmp_path / "in"), str(tmp_path / "out")
+    world.write_tars(source, shards=1, images=3)
+    Store.of(source).put("t.tar", world.tar_of({"good.jpg": world.jpeg(1), "bad.jpg": b"no picture"}))
+    table = world.write_table(tmp_path / "queries.jsonl")
+    outcome = world.run(world.settings(source, output, checkpoint_dir, table))
+    assert outcome.code == 0, outcome.message
+
+    def of_this_run(name: str, **labels: str) -> float:
+        wanted = {("output", output), ("run", outcome.run_id), *labels.items()}
+        return sum(value for found, value in samples.get(name, {}).items() if wanted <= found)
+
+    deadline = time.monotonic() + 120  # Ray reports every ten seconds
+    while True:
+        samples = scraped(ray.nodes()[0])
+        if of_this_run("ray_clipseg_images_total") >= 5 or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    told = status.read(output).runs[0].values
+    assert of_this_run("ray_clipseg_images_total", status="ok") == told["images_by_status"]["ok"] == 4
+    assert of_this_run("ray_clipseg_images_total", status="undecodable") == 1
+    assert of_this_run("ray_clipseg_masks_total") == told["masks"] == 12
+    assert of_this_run("ray_clipseg_masks_total", kind="found") == told["nonempty_masks"]
+    assert of_this_run("ray_clipseg_bytes_total") == told["bytes"]
+    assert of_this_run("ray_clipseg_chunks_total") == told["chunks"] == 3
+    assert of_this_run("ray_clipseg_chunks_done") == of_this_run("ray_clipseg_chunks_planned") == 3
+    for stage in ("read", "decode", "model", "rle", "write"):
+        seconds = of_this_run("ray_clipseg_stage_seconds_total", stage=stage)
+        assert seconds == pytest.approx(told["seconds_by_step"][stage], abs=0.01), stage
+        assert seconds > 0, stage
+    # Nothing failed, so that counter has no sample yet; every other name is there.
+    assert set(samples) | {"ray_clipseg_failures_total"} >= set(metrics.exported())

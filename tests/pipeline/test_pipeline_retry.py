@@ -1,0 +1,228 @@
+"""``run --retry-failed``: what could not be found is looked for again, all else stays, whatever cuts it off."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from clipseg_ray import config
+from clipseg_ray.cli import app
+from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline import describe, plan
+from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
+from clipseg_ray.pipeline.settle import settle
+from clipseg_ray.results import layout, retrying, runs, sets, verification
+from clipseg_ray.storage import Store
+from tests.pipeline import world
+
+GONE = 1
+"""Index of the image that is not there at first: in the first chunk of two images."""
+
+
+class Job:
+    """A manifest of four images, one of them absent, and two tables, of which the larger adds a prompt set."""
+
+    def __init__(self, root: Path, checkpoint: Path) -> None:
+        self.root = root
+        (root / "in").mkdir()
+        names = [f"p{i}.jpg" for i in range(4)]
+        (root / "in" / "list.csv").write_text("\n".join(["url", *names]) + "\n")
+        for i in range(4):
+            self.put_image(i)
+        self.output = str(root / "out")
+        self.small, self.large = (
+            world.settings(
+                str(root / "in" / "list.csv"),
+                self.output,
+                checkpoint,
+                world.write_table(root / f"{name}.jsonl", queries),
+                input={"format": "manifest"},
+            )
+            for name, queries in (("small", world.QUERIES[:2]), ("large", world.QUERIES))
+        )
+
+    def put_image(self, i: int) -> None:
+        (self.root / "in" / f"p{i}.jpg").write_bytes(world.jpeg(i))
+
+    def remove_image(self, i: int) -> None:
+        (self.root / "in" / f"p{i}.jpg").unlink()
+
+    def fill(self, values: Mapping[str, Any], *, retry_failed: bool = False) -> int:
+        """What a run does, in this process and without Ray; the chunks computed."""
+        planned = plan.look(config.parse(values), retry_failed=retry_failed)
+        settled = settle(planned, "cpu", 1)
+        retrying.clear(planned.store, planned.redo, planned.all_sets)
+        segmenter = Segmenter(settled.spec)
+        chunks = 0
+        for work in settled.survey().todo:
+            for row in settled.reader.rows(work):
+                assert row.failure is None, row.failure
+                segmenter.process(row, ChunkResult(row.shard, row.chunk))
+                chunks += 1
+        assert settled.survey().complete
+        return chunks
+
+    def statuses(self) -> list[str]:
+        return world.images(self.output).column("status").to_pylist()
+
+    def parts(self) -> dict[str, str]:
+        return world.digests(self.output, "images") | world.digests(self.output, "masks")
+
+
+@pytest.fixture
+def job(tmp_path: Path, checkpoint_dir: Path) -> Job:
+    return Job(tmp_path, checkpoint_dir)
+
+
+@pytest.fixture
+def with_one_gone(job: Job) -> Job:
+    """Both prompt sets are there for three images; the fourth has come back since."""
+    job.remove_image(GONE)
+    job.fill(job.small)
+    job.fill(job.large)
+    assert job.statuses() == ["ok", "missing", "ok", "ok"]
+    job.put_image(GONE)
+    return job
+
+
+def test_it_says_what_it_takes_up_again(with_one_gone: Job) -> None:
+    found = plan.look(config.parse(with_one_gone.small), retry_failed=True)
+    text = describe.retry_text(found)
+    assert "1 chunk(s) with 1 image(s) that were not found" in text
+    assert "in 2 prompt set(s)" in text
+    assert "p0.jpg: chunk 0" in text
+    assert plan.look(config.parse(with_one_gone.small)).work.complete, "without the option there is nothing to do"
+    with_one_gone.fill(with_one_gone.small, retry_failed=True)
+    again = plan.look(config.parse(with_one_gone.small), retry_failed=True)
+    assert describe.retry_text(again).startswith("retry     nothing")
+    assert again.work.complete
+
+
+@pytest.mark.parametrize("deleted", range(4))
+def test_whatever_cuts_it_off_masks_and_images_agree(
+    with_one_gone: Job, monkeypatch: pytest.MonkeyPatch, deleted: int
+) -> None:
+    job = with_one_gone
+    before = job.parts()
+    left = iter(range(deleted))
+    delete = Store.delete
+
+    def cut_off(self: Store, path: str) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        delete(self, path)
+
+    with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+        patched.setattr(Store, "delete", cut_off)
+        job.fill(job.small, retry_failed=True)
+    gone = before.keys() - job.parts().keys()
+    assert len(gone) == min(deleted, 3) or deleted == 3
+    assert job.fill(job.large) == (1 if gone else 0)
+    report = verification.verify(job.output)
+    assert report.sound, report.text()
+    if 0 < len(gone) < 3:
+        assert job.parts() == before, "with its images part still there a chunk comes back as it was"
+
+    job.fill(job.small, retry_failed=True)
+    assert job.statuses() == ["ok"] * 4
+    report = verification.verify(job.output)
+    assert report.sound, report.text()
+    assert report.masks == 12
+    unchanged = {path for path in before if path.endswith("-000001.parquet")}
+    assert len(unchanged) == 3
+    assert {path: job.parts()[path] for path in unchanged} == {path: before[path] for path in unchanged}
+
+
+def test_the_result_is_that_of_a_run_that_found_everything(with_one_gone: Job) -> None:
+    job = with_one_gone
+    job.fill(job.small, retry_failed=True)
+    repaired = job.parts()
+    shutil.rmtree(job.output)
+    job.fill(job.small)
+    job.fill(job.large)
+    assert job.parts() == repaired
+
+
+def test_what_is_still_gone_stays_a_row(job: Job) -> None:
+    job.remove_image(GONE)
+    job.fill(job.small)
+    before = job.parts()
+    assert job.fill(job.small, retry_failed=True) == 1
+    assert job.parts() == before
+
+
+def test_an_image_that_came_back_is_no_part_of_later_queries_until_it_is_retried(job: Job) -> None:
+    job.remove_image(GONE)
+    job.fill(job.small)
+    job.put_image(GONE)
+    job.fill(job.large)
+    report = verification.verify(job.output)
+    assert report.sound, report.text()
+    assert report.masks == 9
+
+
+def test_it_waits_for_a_run_that_is_writing(with_one_gone: Job) -> None:
+    job = with_one_gone
+    running = {"state": "running", "time": time.time(), "heartbeat_s": 15.0, "driver": "there:1"}
+    runs.write_status(Store.of(job.output), "20990101T000000-abcdef", running)
+    before = job.parts()
+    with pytest.raises(UserError, match=r"20990101T000000-abcdef is writing to it \(there:1\)"):
+        job.fill(job.small, retry_failed=True)
+    assert job.parts() == before
+    runs.write_status(Store.of(job.output), "20990101T000000-abcdef", {**running, "time": time.time() - 60})
+    job.fill(job.small, retry_failed=True)
+
+
+def test_phrases_must_be_asked_for_with_the_rest(job: Job) -> None:
+    (job.root / "in" / "list.csv").write_text("url,say\np0.jpg,a dog\np1.jpg,a cat\np2.jpg,a dog\np3.jpg,a tree\n")
+    job.remove_image(GONE)
+    job.fill({**job.small, "queries": {**job.small["queries"], "from": "say"}})
+    before = job.parts()
+    with pytest.raises(UserError, match=r"set queries\.from: say"):
+        job.fill(job.small, retry_failed=True)
+    assert job.parts() == before
+    job.put_image(GONE)
+    job.fill({**job.small, "queries": {**job.small["queries"], "from": "say"}}, retry_failed=True)
+    assert job.statuses() == ["ok"] * 4
+    assert verification.verify(job.output).sound
+
+
+def test_tars_have_nothing_that_can_come_back(tmp_path: Path, checkpoint_dir: Path) -> None:
+    source = str(tmp_path / "in")
+    Store.of(source).put("a.tar", world.tar_of({"a.jpg": world.jpeg(1), "b.json": b"{}"}))
+    table = world.write_table(tmp_path / "q.jsonl")
+    job = Job.__new__(Job)
+    job.output = str(tmp_path / "out")
+    values = world.settings(source, job.output, checkpoint_dir, table)
+    job.fill(values)
+    assert job.statuses() == ["ok", "missing"]
+    assert plan.look(config.parse(values), retry_failed=True).redo == ()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_command_on_ray(with_one_gone: Job) -> None:
+    job = with_one_gone
+    Store.of(job.output).delete(_last_masks_part(job))
+    path = job.root / "run.yaml"
+    path.write_text(yaml.safe_dump(job.small))
+    result = CliRunner().invoke(app, ["run", str(path), "--retry-failed"])
+    assert result.exit_code == 0, result.output
+    assert "1 chunk(s) or shard(s) without their parts" in result.output
+    assert "1 chunk(s) with 1 image(s) that were not found" in result.output
+    assert "Of 1 image(s) that were not found before, 1 are there now." in result.output
+    assert job.statuses() == ["ok"] * 4
+    assert verification.verify(job.output).sound
+
+
+def _last_masks_part(job: Job) -> str:
+    """The masks of the second chunk in the set that the small table does not ask for."""
+    other = sets.read(Store.of(job.output))[1].name
+    name = max(entry.path for entry in Store.of(job.output).list(layout.masks_folder(other)))
+    assert name.endswith("-000001.parquet")
+    return name
