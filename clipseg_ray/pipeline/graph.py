@@ -145,7 +145,7 @@ class Watch(ExecutionCallback):
     """Hands the state of the actor pool to the watcher of the running pass, and keeps Ray Data's memory bounded.
 
     Ray Data keeps statistics of every block of every operator until the end, for a summary that nobody asks for here:
-    some 3 kB a chunk, which a driver of a million chunks does not have. All but the last are thrown away.
+    1 kB a block, 2 GB in a million chunks. All but the last are thrown away.
 
     Ray Data makes the instance itself and pickles the class with its settings, so the watcher (a closure over the
     driver's state) cannot be a part of it.
