@@ -23,7 +23,7 @@ def install() -> None:
     """Put the stand-ins in the place of decoding and segmenting, in this process."""
     from clipseg_ray.pipeline import reader, segmenter
 
-    reader.decode_all = _black  # type: ignore[assignment]
+    reader.decode_all = _black
     segmenter.Segmenter.__init__ = _hold_no_model  # type: ignore[method-assign]
     segmenter.Segmenter._masks = _masks  # type: ignore[method-assign]
 

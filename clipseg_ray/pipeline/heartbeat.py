@@ -31,7 +31,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beats, daemon=True)
 
     def __enter__(self) -> Heartbeat:
-        self._put(RUNNING)  # before the first chunk, so that a run cut off here is known too
+        self._beat(RUNNING)  # before the first chunk, so that a run cut off here is known too
         self._thread.start()
         return self
 
@@ -42,8 +42,7 @@ class Heartbeat:
         """The last heartbeat: how the run ended."""
         self._stop()
         self._reporter.ended()
-        self._metrics.emit(self._reporter)
-        self._put(state, message)
+        self._beat(state, message)
 
     def _stop(self) -> None:
         self._stopped.set()
@@ -51,11 +50,12 @@ class Heartbeat:
 
     def _beats(self) -> None:
         while not self._stopped.wait(_TICK_S):
-            self._metrics.emit(self._reporter)
             if self._reporter.heartbeat():
-                self._put(RUNNING)
+                self._beat(RUNNING)
+            else:
+                self._metrics.emit(self._reporter)
 
-    def _put(self, state: str, message: str = "") -> None:
+    def _beat(self, state: str, message: str = "") -> None:
         status = {
             **self._about,
             **self._reporter.snapshot(),
@@ -67,3 +67,4 @@ class Heartbeat:
             runs.write_status(self._store, self._reporter.run_id, status)
         except Exception as error:  # a heartbeat that cannot be written must not stop the run, nor the next one
             self._reporter.say(f"the status could not be written: {last_line(error)}")
+        self._metrics.emit(self._reporter)

@@ -6,6 +6,7 @@ Ray puts ``ray_`` before every name and ``_total`` behind a counter's; configs/g
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from functools import cache
 
@@ -49,7 +50,11 @@ class Metrics:
         self._sent: dict[tuple[str, str], float] = {}
 
     def emit(self, reporter: Reporter) -> None:
-        """Hand on what the reporter has counted since the last time."""
+        """Hand on what the reporter has counted since the last time; a fault of Ray's is no fault of the run's."""
+        with contextlib.suppress(Exception):
+            self._emit(reporter)
+
+    def _emit(self, reporter: Reporter) -> None:
         counters, gauges = _instruments()
         for name, tag, value in _sums(reporter):
             new = value - self._sent.get((name, tag), 0)

@@ -138,10 +138,11 @@ class _Fleet:
     @property
     def cores_needed(self) -> float:
         """Cores that keep one actor busy: its own share of one, and those that read for it."""
-        reading = self._reading_cpu
-        if self._found.pool.reader_cpus == 1:
-            reading = max(reading, self._reading_wall)  # a reader that waits for the network holds its core
-        return self.alone * (self._cpu - self._reading_cpu + reading)
+        segmenting = self._cpu - self._reading_cpu
+        if not self._found.pool.actor_gpus:
+            return self._cpu / max(segmenting, 1e-9)
+        # A reader that waits for the network holds its core.
+        return self.alone * (segmenting + max(self._reading_cpu, self._reading_wall))
 
     def nodes(self, actors: int) -> tuple[int, int]:
         """(GPU nodes, CPU nodes) that so many actors are paid on; the head is not among them."""

@@ -38,6 +38,8 @@ def prediction_text(found: Measurement, predicted: Prediction) -> str:
             f"          {costs.masks:.3g} masks an image, {_percent(costs.nonempty)} of them not empty; "
             f"{costs.output_bytes / costs.masks:.0f} bytes a mask"
         )
+    if found.device == "cpu" and (share := costs.cpu_s["model"] / costs.wall_s["model"]) < 0.8:
+        lines.append(f"          other work left the model {_percent(share)} of a core; without it a run is faster")
     if costs.undecodable:
         lines.append(f"          {_percent(costs.undecodable)} of the images cannot be decoded")
     left = predicted.left

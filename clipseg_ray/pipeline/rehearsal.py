@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
@@ -24,6 +24,7 @@ from clipseg_ray.pipeline.measurement import Job, Measurement, Node
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.reader import Reader
 from clipseg_ray.pipeline.resources import Pool, chunks_at_most, pool_of
+from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pipeline.segmenter import Segmenter, SegmenterSpec
 from clipseg_ray.pipeline.settle import Settled, settle
 from clipseg_ray.pipeline.step_costs import StepCosts, measure
@@ -43,6 +44,7 @@ CHUNKS_AN_ACTOR = 4
 MOST_JOB_S = 300.0
 SHARDS = 16
 """So many at most are sampled."""
+_STOP = "stop"
 
 
 def rehearse(config: RunConfig, began: float, say: Callable[[str], None]) -> tuple[Plan, Measurement | None]:
@@ -79,7 +81,7 @@ def _beside(output: Store) -> Iterator[Store]:
         yield place
     finally:
         with plain_errors(place.url):
-            for _ in range(3):  # an actor that is being ended may have had a part on its way
+            for _ in range(2):  # after a fault an actor that is being ended may have a part on its way
                 for entry in list(place.list()):
                     place.delete(entry.path)
                 if place.protocol == "file":
@@ -196,18 +198,23 @@ def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCo
     wanted = max(2 * JOB_S * expected, 2 * CHUNKS_AN_ACTOR * pool.max * size)
     each = size * max(1, round(wanted / len(works) / size))
     todo = [replace(work, shard=replace(work.shard, take=min(work.shard.take or each, each))) for work in works]
+    reader = _Stoppable(**{**vars(settled.reader), "chunking": chunking})
     began = time.perf_counter()
     finished: list[tuple[float, int]] = []
-    found = graph.results(replace(settled.reader, chunking=chunking), todo, settled.spec, pool)
+    stopped = False
+    found = graph.results(reader, todo, settled.spec, pool)
     try:
         for result in found:
             if result.failure is not None:
                 raise UserError(f"a sample failed: {result.failure}")
+            if stopped:
+                continue
             finished.append((time.perf_counter() - began, result.images))
             steady = finished[-1][0] - finished[min(len(finished), pool.max) - 1][0]
             enough = len(finished) > CHUNKS_AN_ACTOR * pool.max
             if (steady >= JOB_S and enough) or steady >= MOST_JOB_S:
-                break
+                Store.of(reader.output).put(_STOP, b"")
+                stopped = True
     finally:
         found.close()
     if len(finished) <= pool.max:
@@ -218,6 +225,21 @@ def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCo
     # The line through the steady state meets zero images where a job that lost nothing would have begun.
     start_s = max(0.0, first_s - sum(count for _, count in finished[: pool.max]) / rate)
     return Job(pool.max, size, images, last_s - first_s, rate, start_s)
+
+
+@dataclass(frozen=True)
+class _Stoppable(Reader):
+    """A reader that gives no more chunks once a file says so: the job then ends by itself, and nobody is killed."""
+
+    def rows(self, work: ShardWork) -> Iterator[ChunkRow]:
+        """See ``Reader.rows``."""
+        store = Store.of(self.output)
+        if store.exists(_STOP):
+            return
+        for row in super().rows(work):
+            yield row
+            if store.exists(_STOP):
+                return
 
 
 def _after(place: Store) -> tuple[float, float]:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import boto3
 import botocore.session
 import jsonschema
 import pytest
@@ -14,12 +15,12 @@ from botocore.validate import ParamValidator
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "cluster.yaml").read_text())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def workers(cluster: dict[str, Any]) -> dict[str, Any]:
     return {name: node for name, node in cluster["available_node_types"].items() if name != cluster["head_node_type"]}
 
@@ -29,6 +30,7 @@ def test_ray_takes_it(cluster: dict[str, Any]) -> None:
 
     prepared = prepare_config(copy.deepcopy(cluster))
     validate_config(prepared)
+    assert prepared["head_setup_commands"] == prepared["worker_setup_commands"] == cluster["setup_commands"]
     assert {node["max_workers"] for node in prepared["available_node_types"].values()} == {0, 8}
     prepared["available_node_types"]["gpu-spot"]["lable"] = {}
     with pytest.raises(jsonschema.ValidationError, match="'lable' was unexpected"):
@@ -73,3 +75,59 @@ def test_machines_get_the_lock_file_the_token_and_no_key(cluster: dict[str, Any]
     assert "RAY_AUTH_MODE=token" in commands
     assert all("IamInstanceProfile" in node["node_config"] for node in cluster["available_node_types"].values())
     assert "AWS_SECRET" not in (ROOT / "cluster.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_rays_launcher_starts_every_node_type(
+    cluster: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from moto import mock_aws
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+    from ray.autoscaler._private.util import prepare_config
+
+    (tmp_path / ".ssh").mkdir()
+    for name, value in {"HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    region = cluster["provider"]["region"]
+    with mock_aws():
+        ec2 = boto3.client("ec2", region)
+        image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+        for profile in ("clipseg-ray-head", "clipseg-ray-worker"):
+            boto3.client("iam", region).create_instance_profile(InstanceProfileName=profile)
+        for node in cluster["available_node_types"].values():
+            node["node_config"]["ImageId"] = image
+        prepared = AWSNodeProvider.fillout_available_node_types_resources(prepare_config(copy.deepcopy(cluster)))
+        ready = AWSNodeProvider.bootstrap_config(prepared)
+        provider = AWSNodeProvider(ready["provider"], ready["cluster_name"])
+        started = {}
+        for name, node in ready["available_node_types"].items():
+            tags = {"ray-node-kind": "worker", "ray-user-node-type": name}
+            tags |= {"ray-node-status": "uninitialized", "ray-launch-config": name}
+            made = provider.create_node(copy.deepcopy(node["node_config"]), tags, 1)
+            found = ec2.describe_instances(InstanceIds=list(made))["Reservations"][0]["Instances"][0]
+            role = found["IamInstanceProfile"]["Arn"].rpartition("/")[2]
+            started[name] = (found["InstanceType"], found.get("InstanceLifecycle"), role)
+    assert started == {
+        "head": ("m7i.xlarge", None, "clipseg-ray-head"),
+        "gpu-spot": ("g6.4xlarge", "spot", "clipseg-ray-worker"),
+        "gpu-on-demand": ("g6.4xlarge", None, "clipseg-ray-worker"),
+        "cpu-spot": ("c7i.4xlarge", "spot", "clipseg-ray-worker"),
+    }
+    # What cluster.yaml says of a type's cores and GPUs is what AWS says of the instance.
+    for name, node in prepared["available_node_types"].items():
+        kind = ec2_type(node["node_config"]["InstanceType"], region)
+        if name != "head":
+            assert node["resources"]["CPU"] == kind["VCpuInfo"]["DefaultVCpus"]
+            gpus = sum(gpu["Count"] for gpu in kind.get("GpuInfo", {}).get("Gpus", []))
+            assert node["resources"].get("GPU", 0) == gpus
+
+
+def ec2_type(name: str, region: str) -> dict[str, Any]:
+    """What EC2 tells of an instance type."""
+    from moto import mock_aws
+
+    with mock_aws():
+        found = boto3.client("ec2", region).describe_instance_types(InstanceTypes=[name])
+    return found["InstanceTypes"][0]
