@@ -19,7 +19,7 @@ from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.cluster import capacity, connected, last_line
-from clipseg_ray.pipeline.execute import device_for
+from clipseg_ray.pipeline.execute import device_for, terminate_as_interrupt
 from clipseg_ray.pipeline.measurement import Job, Measurement, Node
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.reader import Reader
@@ -57,7 +57,7 @@ def rehearse(config: RunConfig, began: float, say: Callable[[str], None]) -> tup
     plan = look(config)
     if plan.work.complete:
         return plan, None
-    with _beside(plan.store) as place:
+    with terminate_as_interrupt(), _beside(plan.store) as place:
         with connected():
             connected_s = time.perf_counter() - began
             found = _rehearse(plan, place, say)

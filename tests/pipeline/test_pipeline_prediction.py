@@ -15,8 +15,8 @@ from clipseg_ray.pipeline.prediction_text import prediction_text
 from clipseg_ray.pipeline.resources import Pool
 from clipseg_ray.pipeline.step_costs import STEPS, StepCosts
 from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.results.shards import Counts
 from clipseg_ray.sources.base import Member, Shard
-from clipseg_ray.sources.chunks import ChunkRecord, ShardRecord
 
 GPU_NODE, CPU_NODE, HEAD = Node(4, 1, False), Node(8, 0, False), Node(0, 0, True)
 
@@ -35,7 +35,7 @@ def measured(
 
 
 def work(*shards: ShardWork) -> Work:
-    chunks = sum(len(item.record.chunks) if item.record else 1 for item in shards)
+    chunks = sum(item.known.chunks if item.known else 1 for item in shards)
     return Work(("images", "masks"), shards, len(shards), sum(item.shard.size for item in shards), chunks, 0, 0, 0, 0)
 
 
@@ -95,15 +95,15 @@ def test_one_large_shard_is_read_by_one_reader() -> None:
 
 
 def test_what_is_left_is_counted_where_it_is_known() -> None:
-    record = ShardRecord("0" * 16, "0.tar", 250, tuple(ChunkRecord(n, 0, "k", 1) for n in (100, 100, 50)))
-    known = ShardWork(Shard("0" * 16, "0.tar", 10**9, "e"), {"images": 0b111, "masks": 0b010}, record)
+    counts = Counts(chunks=3, samples=300, repeated=0)
+    known = ShardWork(Shard("0" * 16, "0.tar", 10**9, "e"), {"images": 0b111, "masks": 0b010}, counts)
     members = tuple(Member(f"{i}.jpg", 5) for i in range(120))
     sliced = ShardWork(Shard("1" * 16, "0.jpg", 600, "", members), {"images": 0, "masks": 0})
     limited = shard(2, 5000, take=30)
     begun = replace(shard(3, 400), done={"images": 0b11, "masks": 0b11})
     found = measured(costs(model=10.0), [HEAD, GPU_NODE], 1)
     left = predicted(found, work(known, sliced, limited, begun)).left
-    assert (left.images, left.chunks, left.shards) == (150 + 120 + 30 + 200, 2 + 2 + 1 + 2, 4)
+    assert (left.images, left.chunks, left.shards) == (200 + 120 + 30 + 200, 2 + 2 + 1 + 2, 4)
 
 
 def test_a_chunk_closes_by_its_bytes_too() -> None:
