@@ -177,8 +177,8 @@ def test_a_cluster_grows_from_nothing_and_shrinks_again(folder: Path, checkpoint
         driver = Driver(cluster, write_config(folder, checkpoint_dir, "grown", most=6))
         driver.wait_for("up to 6 actor(s) (room for 0 now, others wait for nodes)")
         asked = time.monotonic()
-        for nodes in (1, 3):
-            print(f"\n{nodes} GPU node(s) after {driver.wait_for(f'{nodes} CPU, {nodes} GPU now') - asked:.1f} s")
+        for what in ("joined", "the cluster has 3 CPU, 3 GPU now"):
+            print(f"{what} after {driver.wait_for(what) - asked:.1f} s")
         print(f"first chunk after {driver.wait_for_parts(1) - asked:.1f} s")
         driver.finish()
         ended = time.monotonic()
