@@ -13,7 +13,7 @@ def install() -> None:
     from clipseg_ray.pipeline import reader, segmenter
 
     whole = segmenter.Segmenter.process
-    read = reader.Reader._row
+    read = reader.Reader.row
 
     def process(self: Any, row: Any, result: Any) -> None:
         if POISON_KEY in row.images.column("key").to_pylist():
@@ -26,4 +26,4 @@ def install() -> None:
         return read(self, work, chunk, started)
 
     segmenter.Segmenter.process = process
-    reader.Reader._row = row
+    reader.Reader.row = row

@@ -197,7 +197,7 @@ ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=Fal
 def test_a_chunk_that_kills_its_worker_takes_no_other_along(tmp_path: Path, checkpoint_dir: Path) -> None:
     world.write_tars(str(tmp_path / "in"), shards=3, images=8)
     config = write_config(tmp_path, checkpoint_dir)
-    code, text = finish(start(config, before=POISONED), 500)
+    code, text = finish(start(config, before=POISONED), 1500)
     assert code == 1, text
     assert "Incomplete: 2 chunk(s) or shard(s)" in text
     assert "s-001.tar: chunk 2" in text
@@ -207,12 +207,12 @@ def test_a_chunk_that_kills_its_worker_takes_no_other_along(tmp_path: Path, chec
     assert len(masks) == 54
     before = named_in_status(tmp_path / "out")
 
-    code, text = finish(start(config, None, POISONED, "--retry-failed"), 500)
+    code, text = finish(start(config, None, POISONED, "--retry-failed"), 1500)
     assert code == 1, text
     assert "retry     2 chunk(s) or shard(s) without their parts" in text
     assert named_in_status(tmp_path / "out") == before
 
-    code, text = finish(start(config, None, "", "--retry-failed"), 400)
+    code, text = finish(start(config, None, "", "--retry-failed"), 1500)
     assert code == 0, text
     assert len(rows(tmp_path / "out")[0]) == 24
     after = parts(tmp_path / "out")
