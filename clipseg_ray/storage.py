@@ -23,6 +23,7 @@ from typing import IO, Any, cast
 
 import fsspec
 
+from clipseg_ray import s3_pages
 from clipseg_ray.errors import UserError
 
 READ_AHEAD_BYTES = 16 * 2**20
@@ -339,15 +340,21 @@ def _brief(error: BaseException) -> str:
 def _filesystem(protocol: str) -> Any:
     if protocol != "s3":
         return fsspec.filesystem(protocol)
+    from aiobotocore.session import AioSession
+
     # Old S3-compatible servers refuse the checksum trailers that newer clients send by default.
     os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
-    return fsspec.filesystem(
+    fs = fsspec.filesystem(
         "s3",
         anon=not _has_aws_credentials(),
         use_listings_cache=False,
         config_kwargs={"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}},
     )
+    if fs.session is None:  # a new one: it has made no client yet
+        fs.session = AioSession(**fs.kwargs)
+        s3_pages.listen(fs.session)
+    return fs
 
 
 def _has_aws_credentials() -> bool:

@@ -134,9 +134,10 @@ def _round(config: Path, output: Path) -> dict[str, Any]:
 
 def _command(*arguments: str) -> tuple[str, float]:
     """What a verb of the command line printed, and the seconds its process took."""
-    program = "from clipseg_ray.cli import main; main()"
     started = time.monotonic()
-    ended = subprocess.run([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-m", "clipseg_ray", *arguments], stdout=subprocess.PIPE, text=True, check=False
+    )
     if ended.returncode:
         raise UserError(f"clipseg-ray {arguments[0]} failed (exit code {ended.returncode}); its messages are above")
     return ended.stdout, time.monotonic() - started

@@ -22,9 +22,17 @@ def guard_a_local_cluster() -> None:
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def forget_dead_drivers() -> None:
-    """Before Ray is imported: what a killed driver had asked for is kept from the run that takes its place for 45 s,
-    where Ray Data would keep it for three minutes. A living driver asks again every ten seconds."""
+def expect_lost_nodes() -> None:
+    """Before Ray is imported: settings for machines and drivers that vanish.
+
+    * Ray takes about 15 s to notice a lost node. Until then each call to one of its actors fails at once, and Ray's
+      three tries were spent within seconds: chunk after chunk was given up. With the tries 20 and 40 s apart they
+      outlast the doubt; an actor known to be dead is not waited for.
+    * What a killed driver had asked for is kept from the run that takes its place for 45 s, where Ray Data would keep
+      it for three minutes. A living driver asks again every ten seconds.
+    """
+    os.environ.setdefault("RAY_task_actor_unavailable_retry_delay_base_ms", "20000")
+    os.environ.setdefault("RAY_task_actor_unavailable_retry_max_delay_ms", "60000")
     os.environ.setdefault("RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S", "45")
 
 

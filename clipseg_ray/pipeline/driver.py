@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from clipseg_ray.config import RunConfig
 from clipseg_ray.pipeline import describe
-from clipseg_ray.pipeline.cluster import forget_dead_drivers, guard_a_local_cluster
+from clipseg_ray.pipeline.cluster import expect_lost_nodes, guard_a_local_cluster
 from clipseg_ray.pipeline.outcome import INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.report import card
@@ -29,7 +29,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, invocation: str = "cli
     if plan.work.complete and plan.unchanged_model and not plan.redo:
         return nothing_to_do(plan)
     guard_a_local_cluster()
-    forget_dead_drivers()
+    expect_lost_nodes()
     from clipseg_ray.pipeline.execute import execute
 
     outcome = execute(plan, invocation)

@@ -79,7 +79,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
         runs.write_record(store, run_id, {**record, "state": "running"})
     state, message, code = "failed", "", INCOMPLETE
     with (
-        _terminate_as_interrupt(),
+        terminate_as_interrupt(),
         Reporter(run_id, work) as reporter,
         Heartbeat(store, reporter, about) as heartbeat,
     ):
@@ -258,7 +258,7 @@ def _versions() -> dict[str, str]:
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """A stop asked for by a job manager (SIGTERM) ends the run as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield

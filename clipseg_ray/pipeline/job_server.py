@@ -98,9 +98,14 @@ class JobServer:
     def shares_this_machine(self) -> bool:
         """Whether this machine is a node of the cluster, so that a local path can mean the same on both."""
         deadline = time.monotonic() + _TIMEOUT_S
-        while not (nodes := self._get("/nodes?view=summary")["data"]["summary"]) and time.monotonic() < deadline:
+        while not (hosts := self._hosts()) and time.monotonic() < deadline:
             time.sleep(_POLL_S)  # the dashboard of a cluster that has just been started
-        return any(node["raylet"]["nodeManagerHostname"] == socket.gethostname() for node in nodes)
+        return socket.gethostname() in hosts
+
+    def _hosts(self) -> set[str]:
+        """The names of the machines the cluster's nodes are on."""
+        nodes = self._get("/nodes?view=summary").get("data", {}).get("summary", ())
+        return {node.get("raylet", {}).get("nodeManagerHostname", "") for node in nodes} - {""}
 
     def jobs(self) -> list[JobDetails]:
         """Every submitted job the cluster remembers, in no order."""

@@ -38,7 +38,8 @@ class Measurement:
     """What a rehearsal found.
 
     ``before_s``: from the process's start until the first chunk is asked for; ``wait_s``, within it, for a node that
-    can take an actor. ``after_s`` and ``after_chunk_s``: the final checks, fixed and for each chunk of the dataset.
+    can take an actor. ``actor_s``: loading the model in an actor. ``after_s`` and ``after_chunk_s``: the final checks,
+    fixed and for each chunk of the dataset.
     """
 
     device: str
@@ -49,6 +50,7 @@ class Measurement:
     pool: Pool
     before_s: float
     wait_s: float
+    actor_s: float
     after_s: float
     after_chunk_s: float
     seconds: float

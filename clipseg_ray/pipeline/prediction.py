@@ -69,7 +69,7 @@ def predict(config: RunConfig, work: Work, found: Measurement, new: bool) -> Pre
     most = max(1, min(found.pool.max, left.chunks))
     fleet = _Fleet(found, left)
     overhead_s = found.before_s + found.after_s + found.after_chunk_s * max(work.chunks_estimate, left.chunks)
-    overhead_s += found.job.start_s if found.job else 0.0
+    overhead_s += found.job.start_s if found.job else found.actor_s
     scales = tuple(
         _scale(actors, fleet, left, overhead_s, config.prices)
         for actors in sorted({*(2**power for power in range(most.bit_length())), most})

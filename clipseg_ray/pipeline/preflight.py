@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipseg_ray.config import RunConfig
 from clipseg_ray.pipeline import plan as planning
-from clipseg_ray.pipeline.cluster import guard_a_local_cluster
+from clipseg_ray.pipeline.cluster import forget_dead_drivers, guard_a_local_cluster
 from clipseg_ray.pipeline.plan import Plan
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def look(config: RunConfig, measure: bool, say: Callable[[str], None]) -> tuple[
         return planning.look(config), None
     began = time.perf_counter() - time.process_time()  # with what was imported so far
     guard_a_local_cluster()
+    forget_dead_drivers()
     from clipseg_ray.pipeline.prediction import predict
     from clipseg_ray.pipeline.rehearsal import rehearse
 

@@ -19,7 +19,7 @@ from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.cluster import capacity, connected, last_line
-from clipseg_ray.pipeline.execute import device_for
+from clipseg_ray.pipeline.execute import device_for, terminate_as_interrupt
 from clipseg_ray.pipeline.measurement import Job, Measurement, Node
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.reader import Reader
@@ -57,7 +57,7 @@ def rehearse(config: RunConfig, began: float, say: Callable[[str], None]) -> tup
     plan = look(config)
     if plan.work.complete:
         return plan, None
-    with _beside(plan.store) as place:
+    with terminate_as_interrupt(), _beside(plan.store) as place:
         with connected():
             connected_s = time.perf_counter() - began
             found = _rehearse(plan, place, say)
@@ -103,7 +103,9 @@ def _rehearse(plan: Plan, place: Store, say: Callable[[str], None]) -> Measureme
     pool = pool_of(plan.config.pool, device, capacity(), chunks_at_most(plan.work, plan.config.input))
     works = _samples(plan, settled, SHARDS)
     say(f"each step by itself, on {len(works)} shard(s), about {5 * STEP_S:.0f} s and a start")
-    costs, wait_s = _costs(settled, pool, works, plan.config.pool.wait_s)
+    there = pool.room > 0
+    costs, actor_s, waited_s = _costs(settled, pool, works, plan.config.pool.wait_s)
+    wait_s = 0.0 if there else waited_s  # a process's own start is in the job's
     actors = _actors(pool, device)
     say(f"the whole job with {actors} actor(s), about {JOB_S:.0f} s and a start")
     job = _job(settled, replace(pool, min=actors, max=actors, initial=actors), works, costs)
@@ -117,6 +119,7 @@ def _rehearse(plan: Plan, place: Store, say: Callable[[str], None]) -> Measureme
         pool,
         settled_s + wait_s,
         wait_s,
+        actor_s,
         after_s,
         after_chunk_s,
         0.0,
@@ -148,8 +151,8 @@ def _actors(pool: Pool, device: str) -> int:
     return min(pool.max, max(1, *(int(node.cpus) for node in _nodes())))
 
 
-def _costs(settled: Settled, pool: Pool, works: Sequence[ShardWork], wait_s: float) -> tuple[StepCosts, float]:
-    """What the steps cost in a process with an actor's resources, and how long it took until there was one."""
+def _costs(settled: Settled, pool: Pool, works: Sequence[ShardWork], wait_s: float) -> tuple[StepCosts, float, float]:
+    """What the steps cost in a process with an actor's resources; seconds to load the model, and until it began to."""
     began = time.perf_counter()
     apart = Store(settled.spec.output).child("steps").url
     actor = _Steps.options(  # type: ignore[attr-defined]
@@ -158,7 +161,7 @@ def _costs(settled: Settled, pool: Pool, works: Sequence[ShardWork], wait_s: flo
     try:
         start_s = ray.get(actor.start_s.remote(), timeout=wait_s)
         waited = time.perf_counter() - began - start_s
-        return ray.get(actor.measure.remote(works, STEP_S)), waited
+        return ray.get(actor.measure.remote(works, STEP_S)), start_s, waited
     except GetTimeoutError as error:
         raise UserError(f"pool: no worker could start within {wait_s:.0f} s: an actor needs {pool.needs}") from error
     except RayTaskError as error:

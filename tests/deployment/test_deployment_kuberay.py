@@ -51,6 +51,7 @@ def test_its_configuration_is_one(documents: list[dict[str, Any]], job: dict[str
     gpu = groups(job)["gpu"]
     assert loaded.model.device == "cuda"
     assert loaded.pool.max == gpu["maxReplicas"]
+    assert loaded.pool.wait_s > 600
     mounted = groups(job)["head"]["template"]["spec"]
     folder = mounted["containers"][0]["volumeMounts"][0]["mountPath"]
     assert mounted["volumes"][0]["configMap"]["name"] == documents[0]["metadata"]["name"]

@@ -51,10 +51,12 @@ class Cluster:
     nodes: list[Node] = field(default_factory=list)
 
     def add_node(self, cpus: int = 1, gpus: int = 1) -> Node:
-        """Start a node; it joins some seconds later."""
+        """Start a node and wait until it has joined: two that start at once on one machine take the same sockets."""
         options = [f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
-        node = Node(_ray_start(options, self.environment, self.folder / f"node-{len(self.nodes)}.log"))
+        log = self.folder / f"node-{len(self.nodes)}.log"
+        node = Node(_ray_start(options, self.environment, log))
         self.nodes.append(node)
+        _wait_until_started(node.process, log)
         return node
 
     def launched(self) -> int:
@@ -148,7 +150,7 @@ def _head(extra: Mapping[str, str], autoscaling: dict | None = None) -> Iterator
     head = Node(_ray_start(options, variables, folder / "head.log"))
     started = Cluster(address, folder, variables, head)
     try:
-        _wait_for_head(head.process, folder / "head.log")
+        _wait_until_started(head.process, folder / "head.log")
         yield started
     finally:
         for node in (*started.nodes, started.head):
@@ -187,9 +189,9 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for_head(process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_started(process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 1200
     while "Ray runtime started" not in log.read_text(errors="replace"):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"the head did not start: {log.read_text(errors='replace')}")
+            raise AssertionError(f"a node did not start: {log.read_text(errors='replace')}")
         time.sleep(0.2)

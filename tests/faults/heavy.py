@@ -11,10 +11,12 @@ from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
 
 SECONDS = 1.5
 INSTALL = """
+from clipseg_ray.pipeline.cluster import expect_lost_nodes
+expect_lost_nodes()  # as the driver does, before Ray is imported
 from clipseg_ray.pipeline import graph, progress
 from tests.faults.heavy import HeavySegmenter
 graph.Segmenter = HeavySegmenter
-progress.HEARTBEAT_S = 2.0
+progress.HEARTBEAT_S = 5.0
 """
 
 

@@ -94,11 +94,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, checkpoint_dir: Path) -> Pa
     return folder
 
 
-def write_config(folder: Path, checkpoint: Path, output: str, **sections: dict) -> Path:
-    """A run that computes on CPUs while it holds GPUs."""
+def write_config(folder: Path, checkpoint: Path, output: str, most: int = 3) -> Path:
+    """A run that computes on CPUs while it holds GPUs, at most so many."""
     table = world.write_table(folder / "queries.jsonl")
-    sections = {"model": {"device": "cpu"}, "pool": {"gpus": 1, "max": 3}, **sections}
-    values = world.settings(str(folder / "in"), str(folder / output), checkpoint, table, **sections)
+    values = world.settings(
+        str(folder / "in"),
+        str(folder / output),
+        checkpoint,
+        table,
+        model={"device": "cpu"},
+        pool={"gpus": 1, "max": most, "wait_s": PATIENCE_S},
+    )
     path = folder / f"{output}.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
@@ -168,11 +174,11 @@ def test_the_driver_is_killed_and_the_run_submitted_again(folder: Path, checkpoi
 
 def test_a_cluster_grows_from_nothing_and_shrinks_again(folder: Path, checkpoint_dir: Path) -> None:
     with clusters.autoscaling_cluster(gpu_nodes=3) as cluster:
-        driver = Driver(cluster, write_config(folder, checkpoint_dir, "grown", pool={"gpus": 1, "max": 8}))
-        driver.wait_for("up to 8 actor(s) (room for 0 now, others wait for nodes)")
+        driver = Driver(cluster, write_config(folder, checkpoint_dir, "grown", most=6))
+        driver.wait_for("up to 6 actor(s) (room for 0 now, others wait for nodes)")
         asked = time.monotonic()
-        for nodes in (1, 3):
-            print(f"\n{nodes} GPU node(s) after {driver.wait_for(f'{nodes} CPU, {nodes} GPU now') - asked:.1f} s")
+        for what in ("joined", "the cluster has 3 CPU, 3 GPU now"):
+            print(f"{what} after {driver.wait_for(what) - asked:.1f} s")
         print(f"first chunk after {driver.wait_for_parts(1) - asked:.1f} s")
         driver.finish()
         ended = time.monotonic()

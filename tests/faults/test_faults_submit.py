@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from clipseg_ray.pipeline.job_server import JobServer
+from clipseg_ray.results import runs
+from clipseg_ray.storage import Store
 from tests.pipeline import world
 from tests.servers.ray_head import RayHead, ray_head
 
@@ -31,7 +35,7 @@ def submit(head: RayHead, folder: Path, *arguments: str, **environment: str) -> 
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -68,6 +72,33 @@ def test_a_submitted_run_is_followed_and_then_reported(head: RayHead, tmp_path: 
     code, out, err = submit(head, tmp_path, RAY_AUTH_TOKEN="0" * 64)
     assert (code, out) == (2, "")
     assert err == f"error: {head.address}: the cluster refuses the token from RAY_AUTH_TOKEN; take the cluster's\n"
+
+
+def test_a_stopped_job_writes_how_it_ended_and_goes_on_as_another_attempt(
+    head: RayHead, tmp_path: Path, checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, checkpoint_dir, input={"chunk_images": 1})
+    world.write_tars(str(tmp_path / "in"), shards=2, images=60)
+    _, _, err = submit(head, tmp_path)
+    job = err.split()[0]
+    deadline = time.monotonic() + 1800
+    while not list((tmp_path / "out").glob("masks/*/*.parquet")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    ray = str(Path(sys.executable).parent / "ray")
+    stop = [ray, "job", "stop", "--no-wait", "--address", head.address, job]
+    subprocess.run(stop, env=head.environment, check=True, timeout=300, capture_output=True)
+    code, out, err = submit(head, tmp_path, "--follow")
+    if f"{job} is running already" in err:
+        assert code == 130, out + err
+        code, out, err = submit(head, tmp_path, "--follow")
+    assert code == 0, out + err
+    assert f"{job[:-1]}2 ended with exit code 0" in err
+    states = [made["state"] for _, made, _ in runs.read_all(Store.of(str(tmp_path / "out"))) if made]
+    assert states == ["interrupted", "complete"]
+    assert world.images(str(tmp_path / "out")).num_rows == 120
+    monkeypatch.setenv("RAY_AUTH_TOKEN", head.environment["RAY_AUTH_TOKEN"])
+    assert JobServer(head.address).submit(job, "true", tmp_path / "in", {}) is False, "Ray refuses an id for ever"
 
 
 def test_what_fails_gives_its_exit_code_and_is_tried_again_as_another_attempt(

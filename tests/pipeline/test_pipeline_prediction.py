@@ -30,8 +30,8 @@ def costs(**seconds: float) -> StepCosts:
 def measured(
     steps: StepCosts, nodes: Sequence[Node], most: int, job: Job | None = None, *, gpus: float = 1.0
 ) -> Measurement:
-    pool = Pool(1, most, most, 0.0 if gpus else 0.75, gpus, None, 1.0 if gpus else 0.25)
-    return Measurement("cuda", "bf16", steps, job, tuple(nodes), pool, 10.0, 0.0, 5.0, 0.001, 120.0)
+    pool = Pool(1, most, most, 0.0 if gpus else 0.75, gpus, None, 1.0 if gpus else 0.25, most)
+    return Measurement("cuda", "bf16", steps, job, tuple(nodes), pool, 10.0, 0.0, 7.0, 5.0, 0.001, 120.0)
 
 
 def work(*shards: ShardWork) -> Work:
