@@ -59,6 +59,10 @@ class Cluster:
         _wait_until_started(node.process, log)
         return node
 
+    def node_of(self, pid: int) -> Node:
+        """The node that a process belongs to."""
+        return next(node for node in self.nodes if any(process.pid == pid for process in _tree(node.process.pid)))
+
     def launched(self) -> int:
         """Nodes that the head's autoscaler has running."""
         return sum(process.name() == "raylet" for process in _tree(self.head.process.pid)) - 1

@@ -39,5 +39,11 @@ def begun(output: Path) -> Counter[str]:
     return Counter(line for path in _notes(str(output)).glob("*.txt") for line in path.read_text().splitlines())
 
 
+def busiest(output: Path) -> int:
+    """The process that has begun most of a run's chunks."""
+    notes = list(_notes(str(output)).glob("*.txt"))
+    return int(max(notes, key=lambda path: path.stat().st_size).stem)
+
+
 def _notes(output: str) -> Path:
     return Path(f"{output}-notes")

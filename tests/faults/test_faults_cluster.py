@@ -125,7 +125,7 @@ def test_a_node_is_killed_and_another_joins(folder: Path, checkpoint_dir: Path) 
     with clusters.cluster(nodes=3) as cluster:
         driver = Driver(cluster, write_config(folder, checkpoint_dir, "replaced"))
         driver.wait_for_parts(6)
-        cluster.nodes[0].kill()
+        cluster.node_of(heavy.busiest(driver.output)).kill()
         killed = time.monotonic()
         cluster.add_node()
         print(f"\na lost node was told after {driver.wait_for('is gone') - killed:.1f} s")
