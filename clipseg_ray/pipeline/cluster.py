@@ -53,8 +53,9 @@ def connected() -> Iterator[None]:
         # A dashboard nobody looks at took 4 % of a two-core machine.
         dashboard = None if address is None else False
         ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError) as error:
-        raise UserError(f"Ray cannot be reached at {os.environ.get('RAY_ADDRESS', 'this machine')}: {error}") from error
+    except Exception as error:  # a node that does not start in Ray's 30 s is a bare Exception
+        where = f"reached at {os.environ['RAY_ADDRESS']}" if "RAY_ADDRESS" in os.environ else "started on this machine"
+        raise UserError(f"Ray cannot be {where}: {last_line(error)}") from error
     try:
         yield
     finally:
