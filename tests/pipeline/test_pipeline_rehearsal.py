@@ -15,6 +15,7 @@ from clipseg_ray.cli import app
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import preflight, rehearsal
 from clipseg_ray.pipeline.plan import look
+from clipseg_ray.pipeline.prediction import DRIVER_CHUNKS_PER_S
 from clipseg_ray.pipeline.settle import settle
 from clipseg_ray.results import layout
 from clipseg_ray.storage import Store
@@ -57,7 +58,8 @@ def test_a_new_output_is_foretold_and_not_begun(tmp_path: Path, values: dict[str
     assert 20 <= predicted["left"]["images"] <= 28
     assert 10 <= predicted["left"]["chunks"] <= 15
     (scale,) = predicted["scales"]
-    assert scale["images_per_s"] == pytest.approx(measured["job"]["images_per_s"])
+    most = DRIVER_CHUNKS_PER_S * predicted["left"]["images"] / predicted["left"]["chunks"]
+    assert scale["images_per_s"] == pytest.approx(min(measured["job"]["images_per_s"], most))
     assert scale["cost"] == pytest.approx(3.6 * scale["seconds"] / 3600)
     assert scale["seconds"] > predicted["overhead_s"] > 0
 

@@ -128,7 +128,7 @@ def test_a_card_that_cannot_be_written_does_not_fail_the_run(
         raise OSError("the disk is full")
 
     monkeypatch.setattr(card, "write", full)
-    driver._write_card(Store(str(tmp_path)))
+    driver.write_card(Store(str(tmp_path)))
     assert "warning: the dataset card was not written (the disk is full); clipseg-ray card" in capsys.readouterr().out
 
 

@@ -291,9 +291,9 @@ def test_memory_does_not_follow_the_number_of_chunks(tmp_path: Path, monkeypatch
         arrow = [pa.total_allocated_bytes()]
         read = Walk._read
 
-        def watched(walk: Walk, name: str, read: Any = read, arrow: Any = arrow) -> Any:
+        def watched(walk: Walk, shard_id: str, chunk: int, *, read: Any = read, arrow: Any = arrow) -> Any:
             arrow.append(pa.total_allocated_bytes())
-            return read(walk, name)
+            return read(walk, shard_id, chunk)
 
         monkeypatch.setattr(Walk, "_read", watched)
         tracemalloc.start()
