@@ -49,6 +49,8 @@ class Cluster:
     environment: dict[str, str]
     head: Node
     nodes: list[Node] = field(default_factory=list)
+    drivers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    """Processes that end with the cluster, however a test ends."""
 
     def add_node(self, cpus: int = 1, gpus: int = 1) -> Node:
         """Start a node and wait until it has joined: two that start at once on one machine take the same sockets."""
@@ -157,6 +159,9 @@ def _head(extra: Mapping[str, str], autoscaling: dict | None = None) -> Iterator
         _wait_until_started(head.process, folder / "head.log")
         yield started
     finally:
+        for driver in started.drivers:
+            driver.kill()
+            driver.wait(30)
         for node in (*started.nodes, started.head):
             if node.process.poll() is None:
                 node.kill()

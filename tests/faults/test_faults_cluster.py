@@ -44,6 +44,7 @@ class Driver:
                 env={**cluster.environment, "RAY_ADDRESS": cluster.address},
                 start_new_session=True,
             )
+        cluster.drivers.append(self.process)
         self.started = time.monotonic()
 
     @property
