@@ -35,6 +35,9 @@ from clipseg_ray.results import retrying, runs
 from clipseg_ray.results.completeness import check_ids, named
 from clipseg_ray.storage import plain_errors
 
+_ASKED_TO_STOP = threading.Event()
+"""Set by the signals that end a run: an interrupt raised inside one of Ray's callbacks may never reach us."""
+
 
 def execute(plan: Plan, invocation: str) -> Outcome:
     """Do what the plan lacks, on the Ray cluster at ``RAY_ADDRESS`` or on this machine. See ``driver.run``."""
@@ -172,6 +175,8 @@ def _one_pass(
         for result in found:
             watch.progressed()
             reporter.add(result)
+            if _ASKED_TO_STOP.is_set():
+                raise KeyboardInterrupt
             if result.failure is None:
                 breaker.succeeded()
             elif result.chunk == WHOLE_SHARD:
@@ -259,16 +264,19 @@ def _versions() -> dict[str, str]:
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """A stop asked for by a job manager (SIGTERM) ends the run as Ctrl-C does."""
+    """A stop a job manager asks for (SIGTERM) ends the run as Ctrl-C does, even where Ray swallows the exception."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(*_: object) -> None:
+        _ASKED_TO_STOP.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    _ASKED_TO_STOP.clear()
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
