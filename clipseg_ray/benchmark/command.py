@@ -8,14 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from clipseg_ray import command_line
 from clipseg_ray.errors import UserError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Ours and its peers in turns on the same inputs; a table, then one JSON line. Exit code 1: they disagree.",
+app = command_line.application(
+    "Ours and its peers in turns on the same inputs; a table, then one JSON line. Exit code 1: they disagree."
 )
 
 
@@ -203,11 +200,7 @@ def scale(
 
 def main() -> None:
     """Run the command line; errors for a person become one line and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    command_line.run(app)
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="CLIPSeg over whole datasets on Ray: images and queries in, a table of masks out.",
-)
+from clipseg_ray import command_line
+
+app = command_line.application("CLIPSeg over whole datasets on Ray: images and queries in, a table of masks out.")
 
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML run configuration, local or at any URL.")]
 Overrides = Annotated[
@@ -22,6 +19,11 @@ Overrides = Annotated[
     typer.Option("--set", "-s", metavar="SECTION.KEY=VALUE", help="Change one setting; may be given many times."),
 ]
 OutputUrl = Annotated[str, typer.Argument(metavar="OUTPUT", help="The dataset a run wrote (output.url).")]
+
+
+def repeated(verb: str, config: str, set_: list[str] | None) -> str:
+    """How to start the same verb again, as it can be pasted into a shell."""
+    return shlex.join(["clipseg-ray", verb, config, *(part for override in set_ or () for part in ("-s", override))])
 
 
 def wide_console() -> Console:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from clipseg_ray import config as configuration
-from clipseg_ray.cli.app import ConfigPath, Overrides, app
+from clipseg_ray.cli.app import ConfigPath, Overrides, app, repeated
 
 
 @app.command(epilog="Example: clipseg-ray run configs/demo.yaml -s masks.threshold=0.4")
@@ -26,8 +25,7 @@ def run(
     from clipseg_ray.pipeline import driver
 
     loaded = configuration.load(config, set_ or ())
-    overrides = "".join(f" -s {override}" for override in set_ or ())
-    outcome = driver.run(loaded, retry_failed=retry_failed, invocation=f"clipseg-ray run {config}{overrides}")
+    outcome = driver.run(loaded, retry_failed=retry_failed, invocation=repeated("run", config, set_))
     print(outcome.message, file=sys.stdout if outcome.code == 0 else sys.stderr)
     raise typer.Exit(outcome.code)
 
@@ -50,8 +48,7 @@ def submit(
     from clipseg_ray.pipeline import submit
 
     loaded = configuration.load(config, set_ or ())
-    overrides = "".join(f" -s {shlex.quote(override)}" for override in set_ or ())
-    command = f"clipseg-ray submit {shlex.quote(config)}{overrides} --address {address}"
+    command = f"{repeated('submit', config, set_)} --address {address}"
     name = urlsplit(config).path.rpartition("/")[2]
     raise typer.Exit(submit.submit(submit.Request(loaded, name, address, command), follow=follow))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipseg_ray.cli.app import Overrides, app
+from clipseg_ray.cli.app import Overrides, app, repeated
 
 
 @app.command(epilog="Example: clipseg-ray train configs/train-scenes.yaml -s output.url=trained/try")
@@ -23,8 +23,7 @@ def train(
     try:
         print(f"Trained: {job.run(loaded)}")
     except KeyboardInterrupt:
-        overrides = "".join(f" -s {override}" for override in set_ or ())
-        print(f"Interrupted; run it again to go on: clipseg-ray train {config}{overrides}", file=sys.stderr)
+        print(f"Interrupted; run it again to go on: {repeated('train', config, set_)}", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
