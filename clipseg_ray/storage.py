@@ -262,6 +262,16 @@ def get_many(urls: Sequence[str]) -> list[bytes | Exception]:
     return get_ranges([(url, None, None) for url in urls])
 
 
+def get_all(urls: Sequence[str]) -> list[bytes]:
+    """Whole objects by URL, fetched concurrently; raises what the first that failed raised."""
+    bodies = []
+    for body in get_many(urls):
+        if isinstance(body, Exception):
+            raise body
+        bodies.append(body)
+    return bodies
+
+
 def get_ranges(ranges: Sequence[tuple[str, int | None, int | None]]) -> list[bytes | Exception]:
     """Stretches of objects as (URL, first byte, byte past the last), None for the object's own start or end.
 

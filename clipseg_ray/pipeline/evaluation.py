@@ -106,7 +106,6 @@ class MasksWorker:
 
 
 def _of_model(config: EvaluateConfig) -> Report:
-
     from clipseg_ray.evaluation.questions import prepare
     from clipseg_ray.evaluation.supports import candidates
     from clipseg_ray.model import checkpoint as checkpoints

@@ -21,7 +21,7 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.results import compact_groups, inputs, layout, parts, record, sets
 from clipseg_ray.results.compact_groups import Group, Part
 from clipseg_ray.results.record import DatasetRecord
-from clipseg_ray.storage import Store, get_many, plain_errors
+from clipseg_ray.storage import Store, get_all, plain_errors
 
 FILE_ROWS = 2**19
 """Rows of a file where they are as small as masks are."""
@@ -144,7 +144,7 @@ def _copy(source: Store, target: Store, folder: str) -> None:
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         for start in range(0, len(names), _AT_ONCE):
             near = names[start : start + _AT_ONCE]
-            bodies = [_body(body) for body in get_many([source.url_of(name) for name in near])]
+            bodies = get_all([source.url_of(name) for name in near])
             list(threads.map(target.put, near, bodies))
 
 
@@ -180,8 +180,8 @@ def _group_bytes(source: Store, found: Sequence[Part]) -> float:
     """The size of parts that make a file of the wanted rows, by the rows of some of them."""
     some = found[:: -(-len(found) // _SAMPLED)]
     rows = 0
-    for body in get_many([source.url_of(part.path) for part in some]):
-        rows += pq.ParquetFile(io.BytesIO(_body(body))).metadata.num_rows
+    for body in get_all([source.url_of(part.path) for part in some]):
+        rows += pq.ParquetFile(io.BytesIO(body)).metadata.num_rows
     row_bytes = sum(part.size for part in some) / max(1, rows)
     return row_bytes * min(max(FILE_BYTES / row_bytes, LEAST_ROWS), FILE_ROWS)
 
@@ -223,18 +223,11 @@ class Compactor:
         tables = []
         for start in range(0, len(group.parts), _AT_ONCE):
             near = group.parts[start : start + _AT_ONCE]
-            for part, body in zip(near, get_many([self._source.url_of(part.path) for part in near]), strict=True):
-                data = _body(body)
+            for part, data in zip(near, get_all([self._source.url_of(part.path) for part in near]), strict=True):
                 if len(data) != part.size:
                     raise UserError(f"{part.path}: changed since it was listed; run again")
                 tables.append(pq.read_table(pa.BufferReader(data)).replace_schema_metadata(None))
         return tables
-
-
-def _body(body: bytes | Exception) -> bytes:
-    if isinstance(body, Exception):
-        raise body
-    return body
 
 
 def _sums(tables: Sequence[pa.Table], is_images: bool) -> pa.Table:

@@ -32,11 +32,11 @@ def _names(folders: Iterable[str]) -> str:
     return ", ".join(folder.removeprefix("masks/prompt_set=") for folder in folders)
 
 
-def named(missing: Sequence[object]) -> str:
+def named(missing: Sequence[object], most: int = NAMED) -> str:
     """The first few, one a line, and how many more."""
-    lines = [f"  {item}" for item in missing[:NAMED]]
-    if len(missing) > NAMED:
-        lines.append(f"  … and {len(missing) - NAMED} more")
+    lines = [f"  {item}" for item in missing[:most]]
+    if len(missing) > most:
+        lines.append(f"  … and {len(missing) - most} more")
     return "\n".join(lines)
 
 
@@ -60,8 +60,10 @@ def check_ids(store: Store) -> str | None:
 
 
 def _repeated_in_a_shard(store: Store) -> list[str]:
-    affected = [shard_id for shard_id, known in shards.counts(store).items() if known.repeated]
-    ids = (image_id for found in shards.read_all(store, set(affected[:NAMED])) for image_id in found.repeated)
+    affected = [(shard_id, known) for shard_id, known in shards.counts(store).items() if known.repeated]
+    ids = (
+        image_id for shard_id, known in affected[:NAMED] for image_id in shards.read(store, shard_id, known).repeated
+    )
     return sorted(ids)[:NAMED]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from clipseg_ray.results.completeness import Missing
+from clipseg_ray.results.completeness import Missing, named
 
 NAMED = 20
 
@@ -51,8 +51,5 @@ class Report:
         )
         for title, found in sections:
             if found:
-                lines.append(f"{len(found)} {title}:")
-                lines += [f"  {item}" for item in found[:NAMED]]
-                if len(found) > NAMED:
-                    lines.append(f"  … and {len(found) - NAMED} more")
+                lines += [f"{len(found)} {title}:", named(found, NAMED)]
         return "\n".join([*lines, "sound: nothing is missing and everything agrees"] if self.sound else lines)

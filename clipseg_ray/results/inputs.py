@@ -7,7 +7,7 @@ from collections.abc import Callable
 from clipseg_ray.results import layout
 from clipseg_ray.sources import listing
 from clipseg_ray.sources.base import Shard
-from clipseg_ray.storage import Store, get_many, plain_errors
+from clipseg_ray.storage import Store, get_all, plain_errors
 
 
 def read(store: Store) -> tuple[list[Shard], int]:
@@ -15,9 +15,7 @@ def read(store: Store) -> tuple[list[Shard], int]:
     with plain_errors(store.url):
         names = sorted(entry.path for entry in store.list(layout.INPUTS))
         shards: list[Shard] = []
-        for data in get_many([store.url_of(name) for name in names]):
-            if isinstance(data, Exception):
-                raise data
+        for data in get_all([store.url_of(name) for name in names]):
             shards += listing.from_parquet(data)
     return shards, len(names)
 

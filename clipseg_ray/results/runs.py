@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clipseg_ray.results import layout
-from clipseg_ray.storage import Store, get_many
+from clipseg_ray.storage import Store, get_all
 
 NEWEST = 200
 """Runs whose status is looked at: more drivers than that do not fill one output at once."""
@@ -52,9 +52,7 @@ def newest(store: Store) -> tuple[list[tuple[str, dict[str, Any]]], int]:
         status if (status := layout.run_status(run_id)) in names else layout.run_record(run_id) for run_id in looked_at
     ]
     found = []
-    for run_id, path, body in zip(looked_at, paths, get_many([store.url_of(path) for path in paths]), strict=True):
-        if isinstance(body, Exception):
-            raise body
+    for run_id, path, body in zip(looked_at, paths, get_all([store.url_of(path) for path in paths]), strict=True):
         values = json.loads(body)
         if path == layout.run_record(run_id):
             values = {key: values[key] for key in ("state", "message") if key in values}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from clipseg_ray.results import layout
 from clipseg_ray.sources.chunks import ShardRecord
-from clipseg_ray.storage import Store, get_many
+from clipseg_ray.storage import Store, get_all
 
 _AT_ONCE = 512
 
@@ -23,11 +22,12 @@ class Counts:
 
 def put(store: Store, record: ShardRecord) -> None:
     """Put the record of a shard that has been read to its end."""
-    store.put(_name(record), record.to_json())
+    known = Counts(len(record.chunks), record.samples, len(record.repeated))
+    store.put(_name(record.shard_id, known), record.to_json())
 
 
-def _name(record: ShardRecord) -> str:
-    return layout.shard_record(record.shard_id, len(record.chunks), record.samples, len(record.repeated))
+def _name(shard_id: str, known: Counts) -> str:
+    return layout.shard_record(shard_id, known.chunks, known.samples, known.repeated)
 
 
 def counts(store: Store) -> dict[str, Counts]:
@@ -42,20 +42,13 @@ def counts(store: Store) -> dict[str, Counts]:
 
 def read(store: Store, shard_id: str, known: Counts) -> ShardRecord:
     """The whole record of one shard."""
-    return ShardRecord.from_json(store.get(layout.shard_record(shard_id, known.chunks, known.samples, known.repeated)))
+    return ShardRecord.from_json(store.get(_name(shard_id, known)))
 
 
-def read_all(store: Store, only: Collection[str] | None = None) -> list[ShardRecord]:
-    """The records of these shards, None for all, in no promised order."""
-    names = []
-    for entry in store.list_hashed(layout.SHARDS):
-        parsed = layout.parse_shard_record(entry.path.rpartition("/")[2])
-        if parsed is not None and (only is None or parsed[0] in only):
-            names.append(entry.path)
-    records = []
+def read_all(store: Store) -> list[ShardRecord]:
+    """All records, in no promised order."""
+    names = [_name(shard_id, known) for shard_id, known in counts(store).items()]
+    records: list[ShardRecord] = []
     for start in range(0, len(names), _AT_ONCE):
-        for body in get_many([store.url_of(name) for name in names[start : start + _AT_ONCE]]):
-            if isinstance(body, Exception):
-                raise body
-            records.append(ShardRecord.from_json(body))
+        records += map(ShardRecord.from_json, get_all([store.url_of(name) for name in names[start : start + _AT_ONCE]]))
     return records

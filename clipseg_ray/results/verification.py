@@ -18,7 +18,7 @@ from clipseg_ray.results.compacted import CompactedFiles
 from clipseg_ray.results.completeness import Missing
 from clipseg_ray.results.findings import Orphan, Report
 from clipseg_ray.sources.base import Shard
-from clipseg_ray.storage import Store, get_many, plain_errors
+from clipseg_ray.storage import Store, get_all, plain_errors
 
 _READ = (layout.IMAGES, layout.MASKS, layout.QUERIES)
 _AT_ONCE = 4
@@ -131,8 +131,7 @@ class _Dataset:
         for start in range(0, len(places), _AT_ONCE):
             near = places[start : start + _AT_ONCE]
             paths = [path for place in near for path in parts[place].values()]
-            bodies = get_many([self.store.url_of(path) for path in paths])
-            by_path = dict(zip(paths, (_body(self.store, body) for body in bodies), strict=True))
+            by_path = dict(zip(paths, get_all([self.store.url_of(path) for path in paths]), strict=True))
             for place in near:
                 self._read_chunk(place, parts[place], by_path, expected, report)
 
@@ -213,12 +212,6 @@ def _read_compacted(dataset: _Dataset, report: Report) -> None:
             report.masks += count
         report.faults += [f"{group.path}: {fault}" for fault in faults]
         report.parts += 1
-
-
-def _body(store: Store, body: bytes | Exception) -> bytes:
-    if isinstance(body, Exception):
-        raise body
-    return body
 
 
 def _leftovers(store: Store) -> Iterable[Orphan]:
