@@ -34,7 +34,7 @@ format: $(READY)
 SCENES := build/scenes
 SHIPPED := clipseg_ray/model/shipped/scenes
 checkpoint: $(READY)
-	test -d $(SCENES)/train || $(BIN)/python -m clipseg_ray.demo.shards $(SCENES)/train --scenes 10000 --seed 0
+	test -d $(SCENES)/train || $(BIN)/python -m clipseg_ray.demo.shards $(SCENES)/train --scenes 30000 --seed 0
 	test -d $(SCENES)/validation || $(BIN)/python -m clipseg_ray.demo.shards $(SCENES)/validation --scenes 200 --seed 10000000
 	test -d $(SCENES)/test || $(BIN)/python -m clipseg_ray.demo.shards $(SCENES)/test --scenes 500 --seed 20000000
 	test -d $(SCENES)/held-out || \

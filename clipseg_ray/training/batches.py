@@ -15,7 +15,8 @@ from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.composition import compose
 from clipseg_ray.queries.modes import Mode
 from clipseg_ray.training.collection import Collection
-from clipseg_ray.training.cropping import square_crop
+from clipseg_ray.training.config import SamplingConfig
+from clipseg_ray.training.cropping import View, square_crop
 from clipseg_ray.training.sampling import Draw, Sampler
 from clipseg_ray.training.squashing import squash_masks, squash_picture
 
@@ -72,8 +73,8 @@ class Batches:
         collection: Collection,
         preprocessing: Preprocessing,
         mode: Mode,
+        sampling: SamplingConfig,
         *,
-        crop: bool,
         threads: int,
         patches: int | None = None,
     ) -> None:
@@ -81,7 +82,7 @@ class Batches:
         self._collection = collection
         self._preprocessing = preprocessing
         self._mode = mode
-        self._crop = crop
+        self._sampling = sampling
         self._threads = threads
         self._patches = patches
 
@@ -123,35 +124,45 @@ class Batches:
         truths = [row.truth for row in draw.rows if row.truth is not None]
         height, width = pixels_hwc.shape[:2]
         masks_khw = self._collection.masks(truths) if truths else np.zeros((0, height, width), bool)
-        if self._crop and height != width:
-            anchor_hw = masks_khw[truths.index(draw.anchor)] if draw.anchor in truths else None
-            if anchor_hw is None:
-                anchor_hw = self._collection.masks([draw.anchor])[0]
-            rows, columns = square_crop(anchor_hw, np.random.default_rng(draw.seed))
-            pixels_hwc, masks_khw = pixels_hwc[rows, columns], masks_khw[:, rows, columns]
+        rng = np.random.default_rng(draw.seed)
+        view = self._view(draw, dict(zip(truths, masks_khw, strict=True)), (height, width), rng)
         labels_khw = np.zeros((len(draw.rows), side, side), bool)
         if present:
-            labels_khw[present] = squash_masks(masks_khw, side)
+            labels_khw[present] = squash_masks(view.of_masks(masks_khw), side)
         prompts = {}
         for number, row in enumerate(draw.rows):
-            if row.support is not None and (prompt := self._prompt(row.support)) is not None:
+            if row.support is not None and (prompt := self._prompt(row.support, rng)) is not None:
                 prompts[number] = prompt
         cover_tn = None
         if self._patches is not None:
             every = self._collection.truth.of(draw.picture)
             every_thw = self._collection.masks(list(every)) if len(every) else np.zeros((0, height, width), bool)
-            if self._crop and height != width:
-                every_thw = every_thw[:, rows, columns]
-            cover_tn = _covered(squash_masks(every_thw, side), self._patches)
-        return _Item(squash_picture(pixels_hwc, self._preprocessing), labels_khw, prompts, cover_tn)
+            cover_tn = _covered(squash_masks(view.of_masks(every_thw), side), self._patches)
+        shown_hwc = squash_picture(view.of_picture(pixels_hwc), side)
+        return _Item(shown_hwc, labels_khw, prompts, cover_tn)
 
-    def _prompt(self, support: int) -> np.ndarray | None:
+    def _view(self, draw: Draw, masks: dict[int, np.ndarray], shape: tuple[int, int], rng: np.random.Generator) -> View:
+        """What of the picture is shown. masks: those already decoded, by truth; shape: the picture's height, width."""
+        rows = columns = slice(None)
+        sampling = self._sampling
+        if sampling.crop and (shape[0] != shape[1] or sampling.crop_scale[0] < 1):
+            anchor_hw = masks.get(draw.anchor)
+            if anchor_hw is None:
+                anchor_hw = self._collection.masks([draw.anchor])[0]
+            rows, columns = square_crop(anchor_hw, rng, sampling.crop_scale)
+        return View(rows, columns, self._mirrored(rng))
+
+    def _mirrored(self, rng: np.random.Generator) -> bool:
+        return bool(rng.random() < self._sampling.mirror)
+
+    def _prompt(self, support: int, rng: np.random.Generator) -> np.ndarray | None:
         """The picture prompt of a truth; None where its mask has no pixel left."""
-        mask_hw = self._collection.masks([support])[0]
-        if not mask_hw.any():
+        view = View(mirrored=self._mirrored(rng))
+        masks_khw = view.of_masks(self._collection.masks([support]))
+        if not masks_khw.any():
             return None
-        pixels_hwc = self._collection.picture(int(self._collection.truth.picture_t[support]))
-        return compose(pixels_hwc, mask_hw, self._mode, self._preprocessing)
+        pixels_hwc = view.of_picture(self._collection.picture(int(self._collection.truth.picture_t[support])))
+        return compose(pixels_hwc, masks_khw[0], self._mode, self._preprocessing)
 
     def _collate(self, draws: Sequence[Draw], futures: Sequence[Future[_Item]]) -> Batch:
         items = [future.result() for future in futures]

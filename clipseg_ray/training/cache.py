@@ -1,4 +1,4 @@
-"""Square pictures and their masks decoded once to the model's size, in files that all workers of a node map.
+"""Square pictures and their masks decoded once to one size, in files that all workers of a node map.
 
 A folder of the cache is named by what it holds, so that another input or size never meets it.
 """
@@ -17,30 +17,27 @@ from filelock import FileLock
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import rle
-from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.training.collection import Collection
 from clipseg_ray.training.squashing import squash_masks, squash_picture
 
 
 class Cached(Collection):
-    """A collection at the model's size: `picture` is uint8 [S, S, 3] and `masks` bool [k, S, S]."""
+    """A collection at one size: `picture` is uint8 [S, S, 3] and `masks` bool [k, S, S]."""
 
-    def __init__(
-        self, collection: Collection, preprocessing: Preprocessing, folder: str, threads: int, what: str
-    ) -> None:
+    def __init__(self, collection: Collection, side: int, folder: str, threads: int, what: str) -> None:
         """Map the files below ``folder``, made on ``threads`` threads by the first who needs them.
 
         Raises UserError, with ``what`` as the name of the data, for pictures that are not square.
         """
         self.truth = collection.truth
         self.fingerprint = collection.fingerprint
-        self.side = preprocessing.size
+        self.side = side
         place = Path(folder) / f"{collection.fingerprint[:24]}-{self.side}"
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"):
             if not place.is_dir():
                 with tempfile.TemporaryDirectory(prefix=f"{place.name}.", dir=folder) as temporary:
-                    _write(collection, preprocessing, Path(temporary), threads, what)
+                    _write(collection, side, Path(temporary), threads, what)
                     Path(temporary).rename(place)
                     Path(temporary).mkdir()  # for TemporaryDirectory to remove
         self._pixels_nhwc = np.load(place / "pictures.npy", mmap_mode="r")
@@ -57,8 +54,8 @@ class Cached(Collection):
         return rle.decode(self._counts.take(pa.array(truths)), self.side, self.side)
 
 
-def _write(collection: Collection, preprocessing: Preprocessing, folder: Path, threads: int, what: str) -> None:
-    side, truth = preprocessing.size, collection.truth
+def _write(collection: Collection, side: int, folder: Path, threads: int, what: str) -> None:
+    truth = collection.truth
     shape = (len(collection), side, side, 3)
     pixels_nhwc = np.lib.format.open_memmap(folder / "pictures.npy", "w+", np.uint8, shape)
 
@@ -69,7 +66,7 @@ def _write(collection: Collection, preprocessing: Preprocessing, folder: Path, t
                 f"cache: picture {number} of {what} is {pixels_hwc.shape[1]}×{pixels_hwc.shape[0]} pixels; "
                 "the cache is for square pictures, remove it"
             )
-        pixels_nhwc[number] = squash_picture(pixels_hwc, preprocessing)
+        pixels_nhwc[number] = squash_picture(pixels_hwc, side)
         truths = truth.of(number)
         if not truths:
             return pa.array([], pa.string())

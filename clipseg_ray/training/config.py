@@ -1,4 +1,4 @@
-"""The training configuration; see ``configs/train-demo.yaml`` and ``configs/train-phrasecut.yaml``."""
+"""The training configuration; see ``configs/train-phrasecut.yaml`` and ``configs/train-scenes.yaml``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from clipseg_ray.queries.templates import resolve_templates
 from clipseg_ray.settings import OneOrSeveral, Section, Settings, checkpoint_path, credential_faults
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Side = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -62,6 +63,10 @@ class SamplingConfig(Section):
     """Template sets or templates, one drawn per phrase."""
     crop: bool = True
     """A random square of the picture's shorter side, of up to 50 the first with 5 % foreground, else the best."""
+    crop_scale: tuple[Side, Side] = (1.0, 1.0)
+    """The square's side as a share of the shorter side is uniform between these; 1 as published."""
+    mirror: Share = 0.0
+    """Probability that a picture is mirrored, a prompt's too; 0 as published: phrases may say left or right."""
 
 
 class VisionConfig(Section):
@@ -166,7 +171,8 @@ class TrainConfig(Settings):
     optimiser: OptimiserConfig = OptimiserConfig()
     workers: WorkersConfig = WorkersConfig()
     cache: str | None = None
-    """A local folder for pictures and masks decoded once to the model's size; for square pictures."""
+    """A local folder for pictures and masks decoded once, so large that the smallest crop has the model's size; for
+    square pictures."""
     seed: int = 0
 
     examples: ClassVar[Mapping[str, str]] = {"data": "data: {url: scenes/}", "output": "output: {url: trained/}"}
@@ -181,9 +187,10 @@ class TrainConfig(Settings):
             resolve_templates(self.sampling.template)
         except ValueError as error:
             yield f"sampling.template: {error}"
-        low, high = self.sampling.support_weight
-        if low > high:
-            yield f"sampling.support_weight: {low:g} is more than {high:g}"
+        for name in ("support_weight", "crop_scale"):
+            low, high = getattr(self.sampling, name)
+            if low > high:
+                yield f"sampling.{name}: {low:g} is more than {high:g}"
         model, optimiser = self.model, self.optimiser
         if model.checkpoint is None and model.train == "decoder":
             yield "model.train: a decoder needs the CLIP of a model.checkpoint; give one"

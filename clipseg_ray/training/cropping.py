@@ -1,4 +1,6 @@
-"""PhraseCut's augmentation: a random square of the picture that still shows what is asked for."""
+"""Augmentation: a random square of the picture that still shows what is asked for, perhaps mirrored."""
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -7,23 +9,40 @@ FOREGROUND = 0.05
 """Share of the picture's pixels that the mask must have inside the square; of the whole picture, as the authors do."""
 
 
-def square_crop(mask_hw: np.ndarray, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a square of side min(h, w): the first drawn with enough of the mask, else the best drawn.
+class View(NamedTuple):
+    """A part of a picture. mirrored: left and right change places."""
 
-    mask_hw: bool [h, w].
+    rows: slice = slice(None)
+    columns: slice = slice(None)
+    mirrored: bool = False
+
+    def of_picture(self, pixels_hwc: np.ndarray) -> np.ndarray:
+        """[h, w, 3] → [h', w', 3]."""
+        cut_hwc = pixels_hwc[self.rows, self.columns]
+        return np.ascontiguousarray(cut_hwc[:, ::-1]) if self.mirrored else cut_hwc
+
+    def of_masks(self, masks_khw: np.ndarray) -> np.ndarray:
+        """[k, h, w] → [k, h', w']."""
+        cut_khw = masks_khw[:, self.rows, self.columns]
+        return np.ascontiguousarray(cut_khw[:, :, ::-1]) if self.mirrored else cut_khw
+
+
+def square_crop(
+    mask_hw: np.ndarray, rng: np.random.Generator, scale: tuple[float, float] = (1.0, 1.0)
+) -> tuple[slice, slice]:
+    """Rows and columns of a square: the first drawn with enough of the mask, else the best drawn.
+
+    mask_hw: bool [h, w]. scale: the square's side as a share of min(h, w) is uniform between these; 1 is PhraseCut's.
     """
     height, width = mask_hw.shape
-    side = min(height, width)
-    if height == width:
-        return slice(0, side), slice(0, side)
-    inside = np.concatenate([[0], np.cumsum(mask_hw.sum(0 if width > height else 1))])
-    wanted = FOREGROUND * height * width
-    best, best_start = -1, 0
-    for start in rng.integers(0, max(height, width) - side + 1, ATTEMPTS).tolist():
-        found = int(inside[start + side] - inside[start])
-        if found > best:
-            best, best_start = found, start
-        if found > wanted:
-            break
-    along = slice(best_start, best_start + side)
-    return (slice(0, side), along) if width > height else (along, slice(0, side))
+    side = max(1, round(min(height, width) * rng.uniform(*scale)))
+    inside = np.zeros((height + 1, width + 1), np.int64)
+    np.cumsum(np.cumsum(mask_hw, 0, dtype=np.int64), 1, out=inside[1:, 1:])
+    top_a = rng.integers(0, height - side + 1, ATTEMPTS)
+    left_a = rng.integers(0, width - side + 1, ATTEMPTS)
+    bottom_a, right_a = top_a + side, left_a + side
+    found_a = inside[bottom_a, right_a] - inside[top_a, right_a] - inside[bottom_a, left_a] + inside[top_a, left_a]
+    enough_a = found_a > FOREGROUND * height * width
+    chosen = int(enough_a.argmax()) if enough_a.any() else int(found_a.argmax())
+    top, left = int(top_a[chosen]), int(left_a[chosen])
+    return slice(top, top + side), slice(left, left + side)

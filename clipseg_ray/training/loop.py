@@ -1,6 +1,6 @@
 """The training loop of one worker; all workers run it side by side.
 
-    train(TrainConfig.load("configs/train-demo.yaml"))      # in this process, alone
+    train(TrainConfig.load("configs/train-scenes.yaml"))      # in this process, alone
 
 Step s of a run is a pure function of the configuration and the state after step s − 1, whoever computes it: a run that
 goes on from a checkpoint has the losses it would have had.
@@ -89,7 +89,8 @@ class _Run:
         self._begun = begun = start(config.model, _texts(config, self.collection), config.seed)
         self._asked = _asked(config, self.collection)
         if config.cache is not None:
-            self.collection = Cached(self.collection, begun.preprocessing, config.cache, 2, config.data.url[0])
+            side = round(begun.preprocessing.size / config.sampling.crop_scale[0])
+            self.collection = Cached(self.collection, side, config.cache, 2, config.data.url[0])
         begun.model.to(self._device).train()
         self._objective = Objective(begun, config.optimiser)
         self._optimiser = Optimiser(self._objective, config.optimiser, self._device)
@@ -100,7 +101,7 @@ class _Run:
             self.collection,
             begun.preprocessing,
             mode,
-            crop=config.sampling.crop,
+            config.sampling,
             threads=config.workers.loaders,
             patches=patches if config.optimiser.patch_weight else None,
         )

@@ -4,12 +4,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from clipseg_ray.pixels.preprocessing import Preprocessing
 
-
-def squash_picture(pixels_hwc: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+def squash_picture(pixels_hwc: np.ndarray, side: int) -> np.ndarray:
     """uint8 [h, w, 3] → uint8 [S, S, 3], bilinear and antialiased as pictures to be segmented are."""
-    side = preprocessing.size
     if pixels_hwc.shape[:2] == (side, side):
         return pixels_hwc
     pixels_bchw = torch.from_numpy(np.array(pixels_hwc))[None].permute(0, 3, 1, 2)

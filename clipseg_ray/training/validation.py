@@ -67,7 +67,7 @@ class Validation:
         shown = [shown[k] for k in rng.permutation(len(shown))[:_PICTURE_PROMPTS]]
         model = objective.model
         device = model.device
-        pixels = torch.from_numpy(squash_picture(self._collection.picture(picture), self._preprocessing))[None]
+        pixels = torch.from_numpy(squash_picture(self._collection.picture(picture), self._preprocessing.size))[None]
         prompts = [torch.from_numpy(self._prompt(support)) for _, support in shown]
         stacked = torch.cat([objective.normalise(pixels), *(prompt[None] for prompt in prompts)]).to(device)
         taps, prompts_mc = encode(model, stacked, 1)

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.model.saving import imagenet_preprocessing
 from clipseg_ray.training.cache import Cached
 from clipseg_ray.training.shards import TruthShards
 from clipseg_ray.training.squashing import squash_masks, squash_picture
@@ -68,12 +67,12 @@ def test_a_sample_that_is_none_is_named(tmp_path):
 
 
 def test_the_cache_holds_what_decoding_gives(scenes, tmp_path):
-    collection, preprocessing = TruthShards([str(scenes)], limit=12), imagenet_preprocessing(48)
+    collection = TruthShards([str(scenes)], limit=12)
     for _ in range(2):  # made, then found
-        cached = Cached(collection, preprocessing, str(tmp_path / "cache"), 2, "scenes")
+        cached = Cached(collection, 48, str(tmp_path / "cache"), 2, "scenes")
         for number in range(len(collection)):
             truths = collection.truth.of(number)
-            expected = squash_picture(collection.picture(number), preprocessing)
+            expected = squash_picture(collection.picture(number), 48)
             np.testing.assert_array_equal(cached.picture(number), expected)
             np.testing.assert_array_equal(cached.masks(truths), squash_masks(collection.masks(truths), 48))
     assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == ["", ".lock"]
@@ -82,7 +81,7 @@ def test_the_cache_holds_what_decoding_gives(scenes, tmp_path):
 def test_the_cache_refuses_pictures_that_are_not_square(tmp_path):
     collection = TruthShards([write(tmp_path, {"truth": [], "height": 6, "width": 8})])
     with pytest.raises(UserError, match="8×6 pixels; the cache is for square pictures"):
-        Cached(collection, imagenet_preprocessing(48), str(tmp_path / "cache"), 1, "scenes")
+        Cached(collection, 48, str(tmp_path / "cache"), 1, "scenes")
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 
 

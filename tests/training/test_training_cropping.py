@@ -27,3 +27,17 @@ def test_squares_differ_and_a_square_picture_stays_whole():
     starts = {square_crop(mask, np.random.default_rng(seed))[1].start for seed in range(20)}
     assert len(starts) > 10
     assert square_crop(np.zeros((30, 30), bool), np.random.default_rng(0)) == (slice(0, 30), slice(0, 30))
+
+
+def test_a_smaller_square_still_shows_a_small_thing():
+    mask = np.zeros((60, 60), bool)
+    mask[50:56, 4:10] = True  # 1 % of the picture
+    sides = set()
+    for seed in range(20):
+        rows, columns = square_crop(mask, np.random.default_rng(seed), (0.5, 0.8))
+        assert mask[rows, columns].shape == (rows.stop - rows.start,) * 2
+        assert mask[rows, columns].any()
+        sides.add(rows.stop - rows.start)
+    assert min(sides) >= 30
+    assert max(sides) <= 48
+    assert len(sides) > 5

@@ -25,12 +25,11 @@ def collection(scenes):
     return TruthShards([str(scenes)])
 
 
-def batch_of(collection, sampling=None, positions=4):
+def batch_of(collection, sampling=None, positions=4, mode="crop_blur_highlight"):
     values = {"phrases_per_image": 3, "support_share": 0.5, "template": ["plain"], **(sampling or {})}
     config = SamplingConfig(**values)
     sampler = Sampler(collection.truth, config, 3)
-    mode = parse_mode("crop_blur_highlight")
-    batches = Batches(collection, imagenet_preprocessing(SIDE), mode, crop=True, threads=1, patches=SIDE // 16)
+    batches = Batches(collection, imagenet_preprocessing(SIDE), parse_mode(mode), config, threads=1, patches=SIDE // 16)
     return next(iter(batches.steps(sampler, range(1), positions, 0, 1)))
 
 
@@ -165,12 +164,46 @@ def test_the_gradients_norm_is_bounded(collection):
 
 
 def test_batches_of_workers_together_are_the_batch_of_one(collection):
-    config = SamplingConfig(phrases_per_image=2, template=["plain"])
+    config = SamplingConfig(phrases_per_image=2, template=["plain"], crop_scale=(0.5, 1), mirror=0.5)
     sampler = Sampler(collection.truth, config, 0)
-    batches = Batches(collection, imagenet_preprocessing(SIDE), parse_mode("highlight"), crop=True, threads=2)
+    batches = Batches(collection, imagenet_preprocessing(SIDE), parse_mode("highlight"), config, threads=2)
     alone = list(batches.steps(sampler, range(2, 5), 4, 0, 1))
     for number in range(3):
         shares = [list(batches.steps(sampler, range(2, 5), 4, rank, 2))[number] for rank in (0, 1)]
         for name in ("pixels", "labels", "prompts", "share_m", "query_m"):
             together = torch.cat([getattr(share, name) for share in shares])
             assert torch.equal(together, getattr(alone[number], name))
+
+
+def test_what_is_mirrored_and_cut_out_is_mirrored_and_cut_out_of_every_mask(collection):
+    """A thing's colour stays below its mask, and its patches' cover is what its mask covers."""
+    sampling = {"negatives": 0, "support_share": 0, "phrases_per_image": 1}
+    whole = batch_of(collection, sampling, positions=24)
+    mirrored = batch_of(collection, sampling | {"mirror": 1}, positions=24)
+    cut = batch_of(collection, sampling | {"crop_scale": (0.6, 0.9), "mirror": 0.5}, positions=24)
+    assert torch.equal(mirrored.pixels, whole.pixels.flip(2))
+    assert torch.equal(mirrored.labels, whole.labels.flip(2))
+    side = SIDE // 16
+    covers = [each.cover_tn.view(-1, side, side) for each in (whole, mirrored)]
+    assert torch.equal(covers[1], covers[0].flip(2))
+    assert not torch.equal(covers[0], covers[0].flip(2))
+    assert cut.labels.sum() > 1.2 * whole.labels.sum()  # what is asked for is kept, and larger
+    for batch in (whole, cut):
+        for b, text in enumerate(batch.texts[r] for r in batch.text_r):
+            channel = {"red": 0, "green": 1, "blue": 2}.get(text.split()[0])
+            inside = batch.pixels[b][batch.labels[b]].float().mean(0)
+            assert channel is None or int(inside.argmax()) == channel
+        named = [(t, int(batch.picture_t[t]), int(batch.query_t[t])) for t in range(len(batch.query_t))]
+        asked = {int(b): collection.truth.queries for b in range(24)}
+        for t, b, query in named:
+            if asked[b][query].texts[0] == batch.texts[batch.text_r[b]]:
+                label = batch.labels[b].float().view(side, 16, side, 16).mean((1, 3)).flatten()
+                assert torch.allclose(batch.cover_tn[t], label, atol=1e-6)
+
+
+def test_a_picture_prompt_is_mirrored_too(collection):
+    sampling = {"negatives": 0, "support_share": 1.0, "phrases_per_image": 2}
+    whole, mirrored = (batch_of(collection, sampling | {"mirror": share}, mode="highlight") for share in (0, 1))
+    assert len(whole.prompts) == len(mirrored.prompts) > 2
+    assert torch.allclose(mirrored.prompts, whole.prompts.flip(3), atol=1e-5)
+    assert not torch.allclose(mirrored.prompts, whole.prompts, atol=0.1)

@@ -66,7 +66,7 @@ def test_held_out_word_forms_drop_phrases(folder):
 def test_squares_are_cut_around_the_phrase(folder):
     collection, preprocessing = PhraseCut(str(folder), "train"), imagenet_preprocessing(48)
     sampler = Sampler(collection.truth, SamplingConfig(negatives=0.0, support_share=1.0), 0)
-    batches = Batches(collection, preprocessing, parse_mode("crop_blur_highlight"), crop=True, threads=1)
+    batches = Batches(collection, preprocessing, parse_mode("crop_blur_highlight"), SamplingConfig(), threads=1)
     draws = [sampler.draw(position) for position in range(5)]
     batch = batches.batch(draws)
     assert batch.pixels.shape == (5, 48, 48, 3)
