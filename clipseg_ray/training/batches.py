@@ -18,7 +18,7 @@ from clipseg_ray.training.collection import Collection
 from clipseg_ray.training.config import SamplingConfig
 from clipseg_ray.training.cropping import View, square_crop
 from clipseg_ray.training.sampling import Draw, Sampler
-from clipseg_ray.training.squashing import squash_masks, squash_picture
+from clipseg_ray.training.squashing import cover, squash_masks, squash_picture
 
 _AHEAD = 2
 """Steps prepared in advance."""
@@ -137,7 +137,7 @@ class Batches:
         if self._patches is not None:
             every = self._collection.truth.of(draw.picture)
             every_thw = self._collection.masks(list(every)) if len(every) else np.zeros((0, height, width), bool)
-            cover_tn = _covered(squash_masks(view.of_masks(every_thw), side), self._patches)
+            cover_tn = cover(view.of_masks(every_thw), self._patches)
         shown_hwc = squash_picture(view.of_picture(pixels_hwc), side)
         return _Item(shown_hwc, labels_khw, prompts, cover_tn)
 
@@ -189,12 +189,3 @@ class Batches:
             query_m=torch.tensor([rows[r].query for r in prompts], dtype=torch.int64),
             **patches,
         )
-
-
-def _covered(masks_thw: np.ndarray, patches: int) -> np.ndarray:
-    """The share of each patch inside: bool [T, S, S] → float32 [T, patches²]."""
-    side = masks_thw.shape[1] // patches
-    masks_thw = masks_thw[:, : side * patches, : side * patches]
-    rows = masks_thw.view(np.uint8).reshape(-1, side, patches * side).sum(1, dtype=np.uint16)
-    cells = rows.reshape(-1, patches, side).sum(2, dtype=np.uint32)
-    return (cells / np.float32(side * side)).astype(np.float32).reshape(len(masks_thw), patches**2)

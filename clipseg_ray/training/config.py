@@ -170,9 +170,6 @@ class TrainConfig(Settings):
     model: ModelConfig = ModelConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     workers: WorkersConfig = WorkersConfig()
-    cache: str | None = None
-    """A local folder for pictures and masks decoded once, so large that the smallest crop has the model's size; for
-    square pictures."""
     seed: int = 0
 
     examples: ClassVar[Mapping[str, str]] = {"data": "data: {url: scenes/}", "output": "output: {url: trained/}"}
@@ -225,7 +222,6 @@ class TrainConfig(Settings):
                 "data": data(self.data),
                 "validation": None if self.validation is None else data(self.validation),
                 "output": self.output.model_copy(update={"url": storage.absolute(self.output.url)}),
-                "cache": None if self.cache is None else storage.absolute(self.cache),
                 "model": self.model.model_copy(
                     update={"checkpoint": None if checkpoint is None else checkpoint_path(checkpoint)}
                 ),

@@ -24,7 +24,6 @@ from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.queries.templates import resolve_templates
 from clipseg_ray.storage import Store
 from clipseg_ray.training.batches import Batch, Batches
-from clipseg_ray.training.cache import Cached
 from clipseg_ray.training.checkpoints import Checkpoints
 from clipseg_ray.training.collection import Collection
 from clipseg_ray.training.config import DataConfig, TrainConfig
@@ -88,9 +87,6 @@ class _Run:
         self.collection = open_collection(config.data)
         self._begun = begun = start(config.model, _texts(config, self.collection), config.seed)
         self._asked = _asked(config, self.collection)
-        if config.cache is not None:
-            side = round(begun.preprocessing.size / config.sampling.crop_scale[0])
-            self.collection = Cached(self.collection, side, config.cache, 2, config.data.url[0])
         begun.model.to(self._device).train()
         self._objective = Objective(begun, config.optimiser)
         self._optimiser = Optimiser(self._objective, config.optimiser, self._device)

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 
 def squash_picture(pixels_hwc: np.ndarray, side: int) -> np.ndarray:
@@ -18,5 +19,17 @@ def squash_masks(masks_khw: np.ndarray, side: int) -> np.ndarray:
     """bool [k, h, w] → bool [k, S, S]: pixels of which at least half was inside."""
     if masks_khw.shape[1:] == (side, side):
         return masks_khw
-    inside = torch.from_numpy(np.array(masks_khw, np.float32))[:, None]
-    return (F.interpolate(inside, (side, side), mode="area")[:, 0] >= 0.5).numpy()
+    return _levels(masks_khw, side) >= 128
+
+
+def cover(masks_khw: np.ndarray, patches: int) -> np.ndarray:
+    """The share of each of patches² equal parts inside, in steps of 1/255: bool [k, h, w] → float32 [k, patches²]."""
+    return (_levels(masks_khw, patches) / np.float32(255)).reshape(-1, patches**2)
+
+
+def _levels(masks_khw: np.ndarray, side: int) -> np.ndarray:
+    levels_kss = np.empty((len(masks_khw), side, side), np.uint8)
+    for k, mask_hw in enumerate(masks_khw):
+        levels_wh = np.ascontiguousarray(mask_hw.T).view(np.uint8) * np.uint8(255)  # decoded masks are column-major
+        levels_kss[k] = np.asarray(Image.fromarray(levels_wh).resize((side, side), Image.Resampling.BOX)).T
+    return levels_kss

@@ -1,4 +1,4 @@
-"""Truth shards and the cache over them, read back pixel by pixel."""
+"""Truth shards, read back pixel by pixel."""
 
 import gzip
 import io
@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.training.cache import Cached
 from clipseg_ray.training.shards import TruthShards
-from clipseg_ray.training.squashing import squash_masks, squash_picture
+from clipseg_ray.training.squashing import cover, squash_masks
 from tests.training import world
 
 
@@ -66,28 +65,18 @@ def test_a_sample_that_is_none_is_named(tmp_path):
         TruthShards([str(packed)])
 
 
-def test_the_cache_holds_what_decoding_gives(scenes, tmp_path):
-    collection = TruthShards([str(scenes)], limit=12)
-    for _ in range(2):  # made, then found
-        cached = Cached(collection, 48, str(tmp_path / "cache"), 2, "scenes")
-        for number in range(len(collection)):
-            truths = collection.truth.of(number)
-            expected = squash_picture(collection.picture(number), 48)
-            np.testing.assert_array_equal(cached.picture(number), expected)
-            np.testing.assert_array_equal(cached.masks(truths), squash_masks(collection.masks(truths), 48))
-    assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == ["", ".lock"]
-
-
-def test_the_cache_refuses_pictures_that_are_not_square(tmp_path):
-    collection = TruthShards([write(tmp_path, {"truth": [], "height": 6, "width": 8})])
-    with pytest.raises(UserError, match="8×6 pixels; the cache is for square pictures"):
-        Cached(collection, 48, str(tmp_path / "cache"), 1, "scenes")
-    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
-
-
 def test_squashed_masks_keep_pixels_that_were_half_inside():
     mask = np.zeros((1, 8, 8), bool)
     mask[0, :4, :3] = True  # the second column of 2×2 blocks is half inside
     assert squash_masks(mask, 4)[0].sum() == 4
     mask[0, 6, 6] = True  # a quarter of its block
     assert squash_masks(mask, 4)[0].sum() == 4
+
+
+def test_cover_is_the_share_of_each_patch_inside():
+    mask = np.zeros((1, 12, 12), bool)
+    mask[0, :6, :3] = True  # of patches of 4×4: three quarters of the first, and half as much below it
+    np.testing.assert_allclose(cover(mask, 3)[0], [0.75, 0, 0, 0.375, 0, 0, 0, 0, 0], atol=0.003)
+    shifted = np.zeros((1, 11, 11), bool)
+    shifted[0, :, 5:] = True  # half a pixel into the second patch of 5.5 pixels
+    np.testing.assert_allclose(cover(shifted, 2)[0], [0.5 / 5.5, 1, 0.5 / 5.5, 1], atol=0.003)

@@ -8,10 +8,10 @@ NEEDED = {"data": {"url": "scenes/"}, "output": {"url": "out/"}, "model": {"extr
 
 def test_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = TrainConfig.parse({**NEEDED, "cache": "cache", "validation": {"url": "more/"}})
+    config = TrainConfig.parse({**NEEDED, "validation": {"url": "more/"}})
     assert config.data.url == [str(tmp_path / "scenes")]
     assert config.validation.url == [str(tmp_path / "more")]
-    assert (config.output.url, config.cache) == (str(tmp_path / "out"), str(tmp_path / "cache"))
+    assert config.output.url == str(tmp_path / "out")
     assert TrainConfig.model_validate(config.resolved()) == config  # as workers get it
 
 

@@ -45,7 +45,6 @@ def test_it_learns(scenes, tmp_path):
     sampling = {"negatives": 0.1, "support_share": 0.2, "support_kinds": ["object"]}
     values = world.settings(scenes, str(tmp_path / "out"), optimiser=optimiser, sampling=sampling)
     values["validation"] = {"url": str(scenes), "limit": 10, "every": 60}
-    values["cache"] = str(tmp_path / "cache")
     records = run(values)
     first, last = (np.mean([record["bce"] for record in part]) for part in (records[:10], records[-10:]))
     assert last < 0.85 * first
