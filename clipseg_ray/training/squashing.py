@@ -23,7 +23,7 @@ def squash_masks(masks_khw: np.ndarray, side: int) -> np.ndarray:
 
 
 def cover(masks_khw: np.ndarray, patches: int) -> np.ndarray:
-    """The share of each of patches² equal parts inside, in steps of 1/255: bool [k, h, w] → float32 [k, patches²]."""
+    """The share of each of patches² equal parts inside: bool [k, h, w] → float32 [k, patches²], steps of 1/255."""
     return (_levels(masks_khw, patches) / np.float32(255)).reshape(-1, patches**2)
 
 

@@ -78,5 +78,5 @@ def test_cover_is_the_share_of_each_patch_inside():
     mask[0, :6, :3] = True  # of patches of 4×4: three quarters of the first, and half as much below it
     np.testing.assert_allclose(cover(mask, 3)[0], [0.75, 0, 0, 0.375, 0, 0, 0, 0, 0], atol=0.003)
     shifted = np.zeros((1, 11, 11), bool)
-    shifted[0, :, 5:] = True  # half a pixel into the second patch of 5.5 pixels
-    np.testing.assert_allclose(cover(shifted, 2)[0], [0.5 / 5.5, 1, 0.5 / 5.5, 1], atol=0.003)
+    shifted[0, :, 5:] = True  # half a pixel into the first patch of 5.5; border pixels count whole in both
+    np.testing.assert_allclose(cover(shifted, 2)[0], [1 / 6, 1, 1 / 6, 1], atol=0.003)
