@@ -62,7 +62,7 @@ def plan(
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
-    """Say what a run would do; reads listings only, writes nothing.
+    """Say what a run would do; reads listings (for input.limit and input.sample also some shards), writes nothing.
 
     With --measure also how long it takes, what it writes and what it costs at the prices of the configuration: samples
     of it are run on the cluster at RAY_ADDRESS, or here. What they write is removed.

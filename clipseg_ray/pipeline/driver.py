@@ -7,7 +7,7 @@ from dataclasses import replace
 from clipseg_ray.config import RunConfig
 from clipseg_ray.pipeline import describe
 from clipseg_ray.pipeline.cluster import expect_lost_nodes, guard_a_local_cluster
-from clipseg_ray.pipeline.outcome import INTERRUPTED, Outcome, nothing_to_do
+from clipseg_ray.pipeline.outcome import COMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.report import card
 from clipseg_ray.results import retrying
@@ -34,7 +34,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, invocation: str = "cli
 
     outcome = execute(plan, invocation)
     if outcome.code != INTERRUPTED:
-        if plan.redo:
+        if plan.redo and outcome.code == COMPLETE:
             outcome = replace(outcome, message=f"{outcome.message}\n{_found_again(plan)}")
         write_card(plan.store)  # after the cluster is given back: nobody waits with a GPU for a README
     return outcome

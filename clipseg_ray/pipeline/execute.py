@@ -5,24 +5,23 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import signal
 import socket
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import yaml
 
 from clipseg_ray import __version__
-from clipseg_ray.pipeline import graph
+from clipseg_ray.errors import UserError
+from clipseg_ray.pipeline import graph, retry
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.cluster import capacity, connected, last_line
 from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.graph import PoolState
 from clipseg_ray.pipeline.heartbeat import Heartbeat
+from clipseg_ray.pipeline.interrupt import raise_if_asked, terminate_as_interrupt
 from clipseg_ray.pipeline.nodes import NodeWatch, there_and_free
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
@@ -34,9 +33,6 @@ from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results import retrying, runs
 from clipseg_ray.results.completeness import check_ids, named
 from clipseg_ray.storage import plain_errors
-
-_ASKED_TO_STOP = threading.Event()
-"""Set by the signals that end a run: an interrupt raised inside one of Ray's callbacks may never reach us."""
 
 
 def execute(plan: Plan, invocation: str) -> Outcome:
@@ -55,19 +51,16 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
     config, store, device = plan.config, plan.store, settled.record.compute["device"]
     for warning in settled.warnings:
         print(f"warning: {warning}", flush=True)
-    retrying.clear(store, plan.redo, plan.all_sets)
-    work = settled.survey()
-    if work.complete:
-        return nothing_to_do(plan)
-    pool = pool_of(config.pool, device, cluster, chunks_at_most(work, config.input))
+    pool_of(config.pool, device, cluster, 1)  # what can never run is refused before a retry removes anything
     run_id = runs.new_run_id()
     started = time.time()
     about: dict[str, Any] = {
         "started": started,
         "driver": f"{socket.gethostname()}:{os.getpid()}",
         "part": config.input.part,
+        "retry_failed": plan.retry_failed,
         "prompt_sets": [prompt_set.name for prompt_set in settled.prompt_sets],
-        "shards": work.shards,
+        "shards": plan.work.shards,
     }
     record: dict[str, Any] = {
         "run_id": run_id,
@@ -76,20 +69,23 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
         "fingerprint": settled.record.fingerprint,
         "prompt_sets": about["prompt_sets"],
         "versions": _versions(),
-        "planned": {"shards": work.shards, "chunks": work.chunks_estimate, "chunks_done": work.chunks_done},
     }
-    with plain_errors(store.url):
-        runs.write_record(store, run_id, {**record, "state": "running"})
     state, message, code = "failed", "", INCOMPLETE
     with (
         terminate_as_interrupt(),
-        Reporter(run_id, work) as reporter,
+        Reporter(run_id, plan.work) as reporter,
         Heartbeat(store, reporter, about) as heartbeat,
     ):
-        reporter.say(yaml.safe_dump(config.resolved(), sort_keys=False, allow_unicode=True).rstrip())
-        reporter.say(_opening(settled, work, pool))
         try:
-            code, message = _passes(settled, work, pool, reporter)
+            work = _looked(settled, plan, record, reporter)
+            if work.complete:
+                done = nothing_to_do(plan)
+                code, message = done.code, done.message
+            else:
+                pool = pool_of(config.pool, device, cluster, chunks_at_most(work, config.input))
+                reporter.say(yaml.safe_dump(config.resolved(), sort_keys=False, allow_unicode=True).rstrip())
+                reporter.say(_opening(settled, work, pool))
+                code, message = _passes(settled, work, pool, reporter)
             state = "complete" if code == COMPLETE else "incomplete"
         except KeyboardInterrupt:
             state, code = "interrupted", INTERRUPTED
@@ -114,6 +110,19 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
     return Outcome(code, message, run_id, record["totals"])
 
 
+def _looked(settled: Settled, plan: Plan, record: dict[str, Any], reporter: Reporter) -> Work:
+    """What the dataset lacks, now that this run's heartbeat tells others of it; puts the run's record."""
+    store = plan.store
+    retry.refuse_beside(store, record["run_id"], retry_failed=plan.retry_failed)
+    retrying.clear(store, plan.redo, plan.all_sets)
+    work = settled.survey()
+    reporter.planned(work)
+    record["planned"] = {"shards": work.shards, "chunks": work.chunks_estimate, "chunks_done": work.chunks_done}
+    with plain_errors(store.url):
+        runs.write_record(store, record["run_id"], {**record, "state": "running"})
+    return work
+
+
 def device_for(plan: Plan, cluster: Capacity) -> str:
     """Where to compute; ``auto`` takes what the dataset was made on."""
     wish, gpus = plan.config.model.device, plan.config.pool.gpus
@@ -123,6 +132,14 @@ def device_for(plan: Plan, cluster: Capacity) -> str:
 
 
 def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tuple[int, str]:
+    """``_all_passes``; storage that cannot be read on the way stops the run like anything else that happens to it."""
+    try:
+        return _all_passes(settled, work, pool, reporter)
+    except UserError as error:
+        raise RunStopped(str(error)) from error
+
+
+def _all_passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tuple[int, str]:
     """The main pass, then, for what it left out, one isolating pass; what fails there is reported."""
     reporter.doing = "computing"
     failures = _one_pass(settled, work.todo, pool, reporter, isolate=False)
@@ -175,8 +192,7 @@ def _one_pass(
         for result in found:
             watch.progressed()
             reporter.add(result)
-            if _ASKED_TO_STOP.is_set():
-                raise KeyboardInterrupt
+            raise_if_asked()
             if result.failure is None:
                 breaker.succeeded()
             elif result.chunk == WHOLE_SHARD:
@@ -260,23 +276,3 @@ def _versions() -> dict[str, str]:
     # Ours by the code that runs: in a checkout that only lies on the path there is no installed package to ask.
     ours = {"python": platform.python_version(), "clipseg-ray": __version__}
     return {**ours, **{name: importlib.metadata.version(name) for name in names}}
-
-
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """A stop a job manager asks for (SIGTERM) ends the run as Ctrl-C does, even where Ray swallows the exception."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        _ASKED_TO_STOP.set()
-        raise KeyboardInterrupt
-
-    _ASKED_TO_STOP.clear()
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

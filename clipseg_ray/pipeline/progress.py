@@ -77,10 +77,7 @@ class Reporter:
         """What the run waits for."""
         self._missing: list[dict[str, Any]] = []
         self._missing_chunks: int | None = None
-        self._paths = {item.shard.shard_id: item.shard.path for item in work.todo}
-        self._chunks_done = work.chunks_done
-        self._chunks_total = max(work.chunks_estimate, work.chunks_done)
-        self._estimated = work.shards_unread > 0
+        self.planned(work)
         self._started = self._last_chunk = time.monotonic()
         self._said = self._started
         self._recent: deque[tuple[float, int, int, int]] = deque([(self._started, 0, 0, 0)])
@@ -97,6 +94,13 @@ class Reporter:
     def __exit__(self, *exc: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def planned(self, work: Work) -> None:
+        """What there is to do, as the last look at the dataset found it."""
+        self._paths = {item.shard.shard_id: item.shard.path for item in work.todo}
+        self._chunks_done = work.chunks_done
+        self._chunks_total = max(work.chunks_estimate, work.chunks_done)
+        self._estimated = work.shards_unread > 0
 
     def add(self, result: ChunkResult) -> None:
         """Count a chunk, done or failed."""

@@ -93,7 +93,8 @@ class Reader:
         Raises UserError when an image could not be had this time.
         """
         size = self.preprocessing.size
-        settled = self._settled(work, chunk.index)
+        written = self._written(work, chunk.index)
+        settled = {image_id: row for image_id, row in written.items() if row["status"] == "missing"}
         decoding = time.perf_counter()
         encoded = [sample for sample in chunk.samples if sample.image is not None and sample.image_id not in settled]
         pictures = decode_all(encoded, _image, self.preprocessing, self.decode, threads=self.threads)
@@ -127,6 +128,8 @@ class Reader:
                     row |= {"width": found.width, "height": found.height, "orientation": found.orientation}
                 else:
                     row |= {"status": found.status, "error": found.message}
+            if row["status"] != "ok" and written.get(sample.image_id, row)["status"] == "ok":
+                raise UserError(self._gone(work, row))
             rows.append(row)
         return ChunkRow(
             work.shard.shard_id,
@@ -139,16 +142,24 @@ class Reader:
             time.perf_counter() - decoding,
         )
 
-    def _settled(self, work: ShardWork, chunk: int) -> dict[str, dict[str, Any]]:
-        """Rows of images that were not there when the chunk's images part was written, by image_id.
+    def _written(self, work: ShardWork, chunk: int) -> dict[str, dict[str, Any]]:
+        """The rows of the chunk's images part, by image_id; none where it lacks that part.
 
-        An image that has come back since stays as that part has it, so that masks and images agree; a retry removes
-        the part. Images inside a shard cannot come back.
+        Later masks must agree with it: an image that was not there then and has come back stays as that part has it
+        (a retry removes the part), and one that is gone since would leave a hole. Images inside a shard can do neither.
         """
         if not self.source.slices or layout.IMAGES in work.lacking(chunk):
             return {}
         part = parts.read_images(Store.of(self.output), work.shard.shard_id, chunk).to_pylist()
-        return {row["image_id"]: row for row in part if row["status"] == "missing"}
+        return {row["image_id"]: row for row in part}
+
+    def _gone(self, work: ShardWork, row: dict[str, Any]) -> str:
+        part = layout.part_name(work.shard.shard_id, row["chunk"])
+        return (
+            f"{row['image_id']}: it was there when the first masks of its chunk were computed, now: {row['error']}; "
+            f"put it back, or remove {part} from every folder of {self.output}/masks and then from {self.output}/"
+            f"{layout.IMAGES}, to have the chunk computed anew without it"
+        )
 
     def _phrases(self, sample: Sample) -> list[str]:
         if self.phrase_field is None:

@@ -19,7 +19,8 @@ from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.cluster import capacity, connected, last_line
-from clipseg_ray.pipeline.execute import device_for, terminate_as_interrupt
+from clipseg_ray.pipeline.execute import device_for
+from clipseg_ray.pipeline.interrupt import terminate_as_interrupt
 from clipseg_ray.pipeline.measurement import Job, Measurement, Node
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.reader import Reader

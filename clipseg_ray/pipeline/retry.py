@@ -26,13 +26,25 @@ def refuse(store: Store, known: Sequence[SetRecord], assignment: Assignment) -> 
                 f"{store.url}: it also has masks of the images' phrases in {fields[0]!r} ({owner.name}), which must "
                 f"be computed again with the others; set queries.from: {fields[0]} as the run that made them did"
             )
-    if not known:
-        return
+    if known:
+        refuse_beside(store, None, retry_failed=True)
+
+
+def refuse_beside(store: Store, run_id: str | None, *, retry_failed: bool) -> None:
+    """Refuse to run beside a run that takes up again what failed, or to be that run beside another.
+
+    Such a run changes rows of ``images`` that another goes by. ``run_id``: this run, which is not meant; each looks
+    after its own first heartbeat, so that of two that begin together at least one sees the other.
+    """
     for run in status.read(store.url).runs:
-        if run.state == status.RUNNING:
+        if run.run_id == run_id or run.state != status.RUNNING:
+            continue
+        if retry_failed or run.values.get("retry_failed"):
+            what = (
+                "run --retry-failed" if retry_failed else "it is taking up what failed (run --retry-failed); run again"
+            )
             raise UserError(
-                f"{store.url}: run {run.run_id} is writing to it ({run.values.get('driver')}); "
-                "run --retry-failed once it has ended"
+                f"{store.url}: run {run.run_id} is writing to it ({run.values.get('driver')}); {what} once it has ended"
             )
 
 

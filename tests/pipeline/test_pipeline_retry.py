@@ -17,7 +17,7 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import describe, plan
 from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
 from clipseg_ray.pipeline.settle import settle
-from clipseg_ray.results import layout, retrying, runs, sets, verification
+from clipseg_ray.results import layout, retrying, runs, sets, status, verification
 from clipseg_ray.storage import Store
 from tests.pipeline import world
 
@@ -179,6 +179,46 @@ def test_it_waits_for_a_run_that_is_writing(with_one_gone: Job) -> None:
     job.fill(job.small, retry_failed=True)
 
 
+def test_an_image_that_is_gone_since_leaves_no_hole(job: Job) -> None:
+    job.fill(job.small)
+    job.remove_image(GONE)
+    settled = settle(plan.look(config.parse(job.large)), "cpu", 1)
+    rows = [row for work in settled.survey().todo for row in settled.reader.rows(work)]
+    assert [row.failure is None for row in rows] == [False, True]
+    failure = rows[0].failure
+    assert failure is not None
+    assert f"p{GONE}.jpg: it was there when the first masks of its chunk were computed, now: " in failure
+    part = layout.part_name(rows[0].shard, 0)
+    assert f"remove {part} from every folder of {job.output}/masks and then from {job.output}/images" in failure
+    for folder in [*(Path(job.output) / "masks").iterdir(), Path(job.output) / "images"]:  # as it says
+        (folder / part).unlink(missing_ok=True)
+    job.fill(job.large)
+    assert job.statuses() == ["ok", "missing", "ok", "ok"]
+    report = verification.verify(job.output)
+    assert report.sound, report.text()
+    job.put_image(GONE)
+    job.fill(job.large, retry_failed=True)
+    assert job.statuses() == ["ok"] * 4
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_no_run_begins_beside_one_that_takes_up_what_failed(with_one_gone: Job) -> None:
+    job = with_one_gone
+    Store.of(job.output).delete(_last_masks_part(job))
+    path = job.root / "run.yaml"
+    path.write_text(yaml.safe_dump(job.large))
+    other = "20990101T000000-abcdef"
+    running = {"state": "running", "time": time.time(), "heartbeat_s": 600.0, "driver": "there:1", "retry_failed": True}
+    runs.write_status(Store.of(job.output), other, running)
+    before = job.parts()
+    result = CliRunner().invoke(app, ["run", str(path)])
+    assert isinstance(result.exception, UserError), result.output
+    assert f"run {other} is writing to it (there:1); it is taking up what failed" in str(result.exception)
+    assert job.parts() == before
+    runs.write_status(Store.of(job.output), other, {**running, "retry_failed": False})
+    assert CliRunner().invoke(app, ["run", str(path)]).exit_code == 0
+
+
 def test_phrases_must_be_asked_for_with_the_rest(job: Job) -> None:
     (job.root / "in" / "list.csv").write_text("url,say\np0.jpg,a dog\np1.jpg,a cat\np2.jpg,a dog\np3.jpg,a tree\n")
     job.remove_image(GONE)
@@ -206,8 +246,15 @@ def test_tars_have_nothing_that_can_come_back(tmp_path: Path, checkpoint_dir: Pa
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_the_command_on_ray(with_one_gone: Job) -> None:
+def test_the_command_on_ray(with_one_gone: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     job = with_one_gone
+    told = []
+
+    def clear(*arguments: Any, clear: Any = retrying.clear) -> None:
+        told.extend(run.state for run in status.read(job.output).runs)
+        clear(*arguments)
+
+    monkeypatch.setattr(retrying, "clear", clear)
     Store.of(job.output).delete(_last_masks_part(job))
     path = job.root / "run.yaml"
     path.write_text(yaml.safe_dump(job.small))
@@ -216,6 +263,7 @@ def test_the_command_on_ray(with_one_gone: Job) -> None:
     assert "1 chunk(s) or shard(s) without their parts" in result.output
     assert "1 chunk(s) with 1 image(s) that were not found" in result.output
     assert "Of 1 image(s) that were not found before, 1 are there now." in result.output
+    assert told == ["running"], "others know of it before it removes anything"
     assert job.statuses() == ["ok"] * 4
     assert verification.verify(job.output).sound
 
