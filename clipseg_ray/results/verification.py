@@ -42,6 +42,7 @@ def verify(output: str) -> Report:
         report = Report(store.url)
         dataset.read_queries(report)
         if "compacted" in made.masks:
+            report.remedy = "which a run into the dataset this was compacted from computes; then compact again"
             _read_compacted(dataset, report)
         else:
             parts = dataset.sort(report)
@@ -181,6 +182,11 @@ def _read_compacted(dataset: _Dataset, report: Report) -> None:
     store = dataset.store
     files = CompactedFiles(store)
     report.faults += [f"{group.path}: missing; clipseg-ray compact writes it again" for group in files.missing]
+    parts: dict[tuple[str, int], dict[str, str]] = {}
+    for group in files.groups:
+        for part in group.parts:
+            parts.setdefault(part.place, {})[group.folder] = group.path
+    dataset.find_missing(parts, report)
     paths = {group.path for group in files.groups}
     for entry in store.list():
         folder, _, name = entry.path.rpartition("/")
