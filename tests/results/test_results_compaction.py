@@ -187,6 +187,29 @@ def test_masks_never_come_without_their_images_from_a_run_that_goes_on(
     assert of["ma"] <= of["im"]
 
 
+def test_files_made_while_it_is_verified_are_no_orphans(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dest, store = str(tmp_path / "dest"), Store.of(output)
+    later = some_parts(output)
+    for path in later:
+        store.delete(path)
+    compact(output, dest)
+    for path, body in later.items():
+        store.put(path, body)
+    read, once = compact_groups.read, [True]
+
+    def then_compact(target: Store) -> tuple[list[compact_groups.Group], int]:
+        found = read(target)
+        if once and once.pop():
+            assert compact(output, dest)
+        return found
+
+    monkeypatch.setattr(compact_groups, "read", then_compact)
+    assert verification.verify(dest).orphans == []
+    assert not once
+
+
 def test_two_at_once_make_the_same_files(output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dest = str(tmp_path / "dest")
     read, answers = compact_groups.read, [([], 0)]
