@@ -15,23 +15,27 @@ _SAY_EVERY_S = 15.0
 
 
 def compact(output: str, destination: str) -> str:
-    """Make or bring up to date the compacted dataset ``destination`` of ``output``; say in one line what was done.
+    """Make or bring up to date the compacted dataset ``destination`` of ``output``; say in one line what was done, in
+    another what ``output`` lacks.
 
     Run again, it goes on where it was stopped; where nothing is new it needs no Ray. Raises UserError for anything
     that stops it.
     """
     job = prepare(output, destination)
     target = Store.of(job.spec.destination)
+    lacks = ""
+    if job.lacks:
+        lacks = f"\n{job.spec.output} is incomplete: {'; '.join(job.lacks)}; run the job to its end and compact again"
     if not job.todo:
         if not target.exists(layout.CARD):
             write_card(target)
-        return f"Nothing to do: {job.spec.destination} has all of {job.spec.output} in {job.files} file(s)"
+        return f"Nothing to do: {job.spec.destination} has all of {job.spec.output} in {job.files} file(s){lacks}"
     guard_a_local_cluster()
     rows, size = _make(job)
     write_card(target)
     return (
         f"{job.spec.destination}: {len(job.todo)} of {job.files} file(s) written and checked, {rows} rows, "
-        f"{size / 1e6:.1f} MB"
+        f"{size / 1e6:.1f} MB{lacks}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.report import asked, statistics
 from clipseg_ray.report.asked import Asked
 from clipseg_ray.report.statistics import NOTHING, Statistics
-from clipseg_ray.results import inputs, layout, reading, record, runs
-from clipseg_ray.results import shards as shard_records
+from clipseg_ray.results import lag, layout, reading, record, runs
 from clipseg_ray.results.chunk_tables import ChunkTables
+from clipseg_ray.results.lag import Lag
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, plain_errors
@@ -30,9 +31,9 @@ class Facts:
     """A dataset in numbers.
 
     statuses: images by status, most frequent first. failures: (image_id, status, error) of the first images without
-    masks. shards, shards_read: listed, and read to their end. chunks: images parts. lacking: chunks without masks, by
-    prompt set, where there are any. sampled: chunks that all numbers are of where not all were read, else None.
-    last_run: the record of the last run, {} where none is left.
+    masks. shards: listed. chunks: images parts. missing: what is not there yet, a phrase each; empty for a complete
+    dataset. sampled: chunks that all numbers are of where not all were read, else None. last_run: the record of the
+    last run, {} where none is left.
     """
 
     url: str
@@ -42,9 +43,8 @@ class Facts:
     statuses: dict[str, int]
     failures: tuple[tuple[str, str, str | None], ...]
     shards: int
-    shards_read: int
     chunks: int
-    lacking: dict[str, int]
+    missing: list[str]
     sampled: int | None
     last_run: dict[str, Any]
 
@@ -69,11 +69,6 @@ class Facts:
         return sum(found.found for found in self.statistics.values())
 
     @property
-    def missing(self) -> list[str]:
-        """What is not there yet, a phrase each; empty for a complete dataset."""
-        return _missing(self.shards, self.shards_read, self.chunks, self.lacking)
-
-    @property
     def note(self) -> str:
         """That the numbers are of a sample, where they are; else empty."""
         return f"Numbers are of a sample: {self.sampled:,} of {self.chunks:,} chunks." if self.sampled else ""
@@ -94,7 +89,7 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
         if made is None:
             raise UserError(f"{store.url}: no dataset here (no {layout.DATASET}); check the URL")
         queries = asked.read(store)
-        folders = [layout.IMAGES, *dict.fromkeys(layout.masks_folder(query.prompt_set) for query in queries)]
+        folders = _folders(queries)
         tables = ChunkTables(store, made)
         parts = tables.index(folders)
         chunks = parts.count(layout.IMAGES)
@@ -104,7 +99,7 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
         if chunks > MANY_CHUNKS:
             some["images"] = tables.sample(parts, folders[:1], SAMPLED_CHUNKS)
             some["masks"] = tables.sample(parts, folders[1:], SAMPLED_CHUNKS)
-        shards, _ = inputs.read(store)
+        behind = _behind(store, parts, queries)
         history = [run for _, run, _ in runs.read_all(store) if run is not None]
     with plain_errors(store.url), reading.connect(store, some) as connection:
         statistics.view_answers(connection, queries)
@@ -120,10 +115,9 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
                 statistics=statistics.by_query(connection),
                 statuses=dict(statuses),
                 failures=tuple(failures),
-                shards=len(shards),
-                shards_read=len(shard_records.counts(store)),
+                shards=behind.shards,
                 chunks=chunks,
-                lacking=_lacking(parts, folders),
+                missing=behind.lacks,
                 sampled=SAMPLED_CHUNKS if some else None,
                 last_run=history[-1] if history else {},
             ),
@@ -135,18 +129,13 @@ def missing(store: Store) -> list[str]:
     """What is not there yet, from listings alone: a phrase each."""
     made = record.read(store)
     assert made is not None
-    folders = [layout.IMAGES, *dict.fromkeys(layout.masks_folder(query.prompt_set) for query in asked.read(store))]
-    parts = ChunkTables(store, made).index(folders)
-    shards, read = len(inputs.read(store)[0]), len(shard_records.counts(store))
-    return _missing(shards, read, parts.count(layout.IMAGES), _lacking(parts, folders))
+    queries = asked.read(store)
+    return _behind(store, ChunkTables(store, made).index(_folders(queries)), queries).lacks
 
 
-def _lacking(parts: PartIndex, folders: Sequence[str]) -> dict[str, int]:
-    chunks = parts.count(layout.IMAGES)
-    lacking = {folder.partition("=")[2]: chunks - parts.count(folder) for folder in folders[1:]}
-    return {name: count for name, count in lacking.items() if count > 0}
+def _folders(queries: Sequence[Asked]) -> list[str]:
+    return [layout.IMAGES, *dict.fromkeys(layout.masks_folder(query.prompt_set) for query in queries)]
 
 
-def _missing(shards: int, read: int, chunks: int, lacking: dict[str, int]) -> list[str]:
-    phrases = [f"{shards - read} of {shards} shards are not read to their end"] if read < shards else []
-    return phrases + [f"{count} of {chunks} chunks lack {name}" for name, count in lacking.items()]
+def _behind(store: Store, parts: PartIndex, queries: Sequence[Asked]) -> Lag:
+    return lag.of(store, parts, Counter(query.prompt_set for query in queries))

@@ -18,9 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import compact_groups, inputs, layout, parts, record, sets
+from clipseg_ray.results import compact_groups, inputs, lag, layout, parts, record, sets
 from clipseg_ray.results.compact_groups import Group, Part
+from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
+from clipseg_ray.results.sets import SetRecord
 from clipseg_ray.storage import Store, get_all, plain_errors
 
 FILE_ROWS = 2**19
@@ -45,11 +47,13 @@ class Spec:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done: ``todo`` of ``files`` there will be."""
+    """What is to be done: ``todo`` of ``files`` there will be. ``lacks``: what is not there yet of the dataset that is
+    compacted, a phrase each."""
 
     spec: Spec
     todo: tuple[Group, ...]
     files: int
+    lacks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,12 @@ def prepare(output: str, destination: str) -> Job:
             raise UserError(f"{source.url}: is compacted already; compact the dataset it was made from")
         if f"{target.url}/".startswith(f"{source.url}/"):
             raise UserError(f"{target.url}: lies in the dataset itself; choose a place beside it")
-        listed = _listed(source)
+        claimed = sets.read(source)
+        listed = _listed(source, claimed)
         if not listed[layout.IMAGES]:
             raise UserError(f"{source.url}: nothing has been written yet; see clipseg-ray status {source.url}")
+        places = ((folder, *part.place) for folder, found in listed.items() for part in found.values())
+        lacks = lag.of(source, PartIndex.of(places), {item.name: len(item.digests) for item in claimed}).lacks
         made = compacted_record(present)
         with plain_errors(target.url):
             _settle(source, target, made)
@@ -89,7 +96,7 @@ def prepare(output: str, destination: str) -> Job:
             for path in files - wanted.keys():
                 target.delete(path)
     todo = tuple(group for path, group in wanted.items() if path not in files)
-    return Job(Spec(source.url, target.url, made.fingerprint), todo, len(wanted))
+    return Job(Spec(source.url, target.url, made.fingerprint), todo, len(wanted), tuple(lacks))
 
 
 def compacted_record(present: DatasetRecord) -> DatasetRecord:
@@ -97,16 +104,22 @@ def compacted_record(present: DatasetRecord) -> DatasetRecord:
     return replace(present, masks={**present.masks, "compacted": {"from": present.fingerprint}})
 
 
-def _listed(source: Store) -> dict[str, dict[str, Part]]:
-    """The parts of each folder by path."""
-    found: dict[str, dict[str, Part]] = {}
-    for folder in (layout.IMAGES, *(layout.masks_folder(item.name) for item in sets.read(source))):
-        found[folder] = {
-            entry.path: Part.of(entry)
-            for entry in source.list_hashed(folder)
-            if layout.parse_part_name(entry.path.rpartition("/")[2])
-        }
-    return found
+def _listed(source: Store, claimed: Sequence[SetRecord]) -> dict[str, dict[str, Part]]:
+    """The parts of each folder by path, ``images`` first.
+
+    Runs put a chunk's images before its masks, so masks are listed before images: each has its images listed too.
+    """
+    folders = [layout.masks_folder(item.name) for item in claimed]
+    found = {folder: _parts(source, folder) for folder in (*folders, layout.IMAGES)}
+    return {folder: found[folder] for folder in (layout.IMAGES, *folders)}
+
+
+def _parts(source: Store, folder: str) -> dict[str, Part]:
+    return {
+        entry.path: Part.of(entry)
+        for entry in source.list_hashed(folder)
+        if layout.parse_part_name(entry.path.rpartition("/")[2])
+    }
 
 
 def _files(target: Store, folders: Sequence[str]) -> set[str]:

@@ -24,7 +24,7 @@ class Orphan:
 @dataclass
 class Report:
     """What was found. ``faults`` are lines that name a file and what is wrong with it; ``strangers`` are files under
-    names that no run writes, which no reader looks at."""
+    names that no run writes, which no reader looks at; ``remedy`` says what mends what is missing."""
 
     url: str
     parts: int = 0
@@ -34,6 +34,7 @@ class Report:
     orphans: list[Orphan] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
+    remedy: str = "which a run into the same output computes"
 
     @property
     def sound(self) -> bool:
@@ -46,7 +47,7 @@ class Report:
         sections: tuple[tuple[str, Sequence[object]], ...] = (
             ("faults", self.faults),
             ("orphans, which --fix removes", self.orphans),
-            ("missing, which a run into the same output computes", self.missing),
+            (f"missing, {self.remedy}", self.missing),
             ("files that no run wrote, left alone", self.strangers),
         )
         for title, found in sections:

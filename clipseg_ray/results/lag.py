@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from clipseg_ray.results import inputs, layout, sets
 from clipseg_ray.results import shards as shard_records
 from clipseg_ray.results.parts import PartIndex
-from clipseg_ray.sources.base import Shard
 from clipseg_ray.storage import Store, plain_errors
 
 LAGGING_NAMED = 1000
@@ -44,7 +43,8 @@ class ShardLag:
 @dataclass(frozen=True)
 class Lag:
     """All of it. Shards are finished, under way (some part is there) or untouched; ``unread`` of them have not been
-    read to their end, so that their chunks are counted only as far as they are done.
+    read to their end, so that their chunks are counted only as far as they are done. ``chunks``: those known so far,
+    of which ``images_parts`` have images.
 
     ``lagging``: unfinished shards, those under way first, then those with the most to do; at most LAGGING_NAMED.
     """
@@ -54,9 +54,21 @@ class Lag:
     under_way: int
     untouched: int
     unread: int
+    chunks: int
     images_parts: int
     sets: tuple[SetLag, ...]
     lagging: tuple[ShardLag, ...]
+
+    @property
+    def lacks(self) -> list[str]:
+        """What is not there yet, a phrase each; empty for a complete dataset."""
+        phrases = [f"{self.unread} of {self.shards} shards are not read to their end"] if self.unread else []
+        done = {layout.IMAGES: self.images_parts} | {item.name: item.done for item in self.sets}
+        return phrases + [
+            f"{self.chunks - count} of {self.chunks} chunks lack {name}"
+            for name, count in done.items()
+            if count < self.chunks
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """JSON values; the keys are documented in docs/watching.md."""
@@ -67,21 +79,23 @@ def read(output: str) -> Lag:
     """List every part of the dataset at ``output`` (about one request per 1,000 on S3) and the shard records."""
     store = Store.of(output)
     with plain_errors(store.url):
-        shards, _ = inputs.read(store)
         claimed = sets.read(store)
         folders = [layout.masks_folder(item.name) for item in claimed]
         index = PartIndex.listed(store, [layout.IMAGES, *folders])
-        known = {shard_id: counts.chunks for shard_id, counts in shard_records.counts(store).items()}
-    return _lag(shards, {item.name: len(item.digests) for item in claimed}, index, known)
+        return of(store, index, {item.name: len(item.digests) for item in claimed})
 
 
-def _lag(shards: Sequence[Shard], queries: dict[str, int], index: PartIndex, known: dict[str, int]) -> Lag:
+def of(store: Store, index: PartIndex, queries: Mapping[str, int]) -> Lag:
+    """The same from parts that have been listed. ``queries``: how many by prompt set, of the sets that count."""
+    shards, _ = inputs.read(store)
+    known = {shard_id: counts.chunks for shard_id, counts in shard_records.counts(store).items()}
     done_of = dict.fromkeys(queries, 0)
-    total = finished = under_way = untouched = 0
+    total = images_parts = finished = under_way = untouched = 0
     lagging = []
     for shard in shards:
         bits = {name: index.bits(layout.masks_folder(name), shard.shard_id) for name in queries}
         images = index.bits(layout.IMAGES, shard.shard_id)
+        images_parts += images.bit_count()
         whole, some = images, images
         for name, present in bits.items():
             done_of[name] += present.bit_count()
@@ -100,7 +114,8 @@ def _lag(shards: Sequence[Shard], queries: dict[str, int], index: PartIndex, kno
         under_way,
         untouched,
         sum(shard.shard_id not in known for shard in shards),
-        index.count(layout.IMAGES),
+        total,
+        images_parts,
         tuple(SetLag(name, count, done_of[name], total) for name, count in queries.items()),
         tuple(item for _, item in lagging[:LAGGING_NAMED]),
     )

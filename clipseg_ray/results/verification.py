@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from clipseg_ray.errors import UserError
@@ -18,7 +18,7 @@ from clipseg_ray.results.compacted import CompactedFiles
 from clipseg_ray.results.completeness import Missing
 from clipseg_ray.results.findings import Orphan, Report
 from clipseg_ray.sources.base import Shard
-from clipseg_ray.storage import Store, get_all, plain_errors
+from clipseg_ray.storage import Entry, Store, get_all, plain_errors
 
 _READ = (layout.IMAGES, layout.MASKS, layout.QUERIES)
 _AT_ONCE = 4
@@ -38,13 +38,17 @@ def verify(output: str) -> Report:
         made = record.read(store)
         if made is None:
             raise UserError(f"{store.url}: no dataset here (no {layout.DATASET}); check the URL")
+        # Listed before claims and records are read: these come before the parts they allow, so that what a run or a
+        # compaction adds meanwhile is not listed, and never an orphan.
+        listed = list(store.list())
         dataset = _Dataset(store, made)
         report = Report(store.url)
         dataset.read_queries(report)
         if "compacted" in made.masks:
-            _read_compacted(dataset, report)
+            report.remedy = "which a run into the dataset this was compacted from computes; then compact again"
+            _read_compacted(dataset, listed, report)
         else:
-            parts = dataset.sort(report)
+            parts = dataset.sort(listed, report)
             dataset.find_missing(parts, report)
             dataset.read_parts(parts, report)
         report.faults += dataset.repeated(report)
@@ -69,11 +73,11 @@ class _Dataset:
         self.shards: dict[str, Shard] = {shard.shard_id: shard for shard in inputs.read(store)[0]}
         self.records = {each.shard_id: each for each in shard_records.read_all(store)}
 
-    def sort(self, report: Report) -> dict[tuple[str, int], dict[str, str]]:
+    def sort(self, listed: Sequence[Entry], report: Report) -> dict[tuple[str, int], dict[str, str]]:
         """Every part's path by (shard, chunk) and folder; what is no part goes to the report."""
         parts: dict[tuple[str, int], dict[str, str]] = {}
         folders = {layout.IMAGES, *map(layout.masks_folder, self.sets)}
-        for entry in self.store.list():
+        for entry in listed:
             folder, _, name = entry.path.rpartition("/")
             place = layout.parse_part_name(name)
             if folder in folders and place is not None and self._listed(*place):
@@ -176,13 +180,18 @@ class _Dataset:
                     yield f"{layout.SETS}: query {query!r} is in {owners[query]} and in {name}"
 
 
-def _read_compacted(dataset: _Dataset, report: Report) -> None:
+def _read_compacted(dataset: _Dataset, listed: Sequence[Entry], report: Report) -> None:
     """The files of a compacted dataset: is each there, has it all rows of the chunks it stands for, and no other."""
     store = dataset.store
     files = CompactedFiles(store)
     report.faults += [f"{group.path}: missing; clipseg-ray compact writes it again" for group in files.missing]
+    parts: dict[tuple[str, int], dict[str, str]] = {}
+    for group in files.groups:
+        for part in group.parts:
+            parts.setdefault(part.place, {})[group.folder] = group.path
+    dataset.find_missing(parts, report)
     paths = {group.path for group in files.groups}
-    for entry in store.list():
+    for entry in listed:
         folder, _, name = entry.path.rpartition("/")
         if entry.path in paths or dataset.known(folder, name, entry.path):
             continue

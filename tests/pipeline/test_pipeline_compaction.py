@@ -24,4 +24,8 @@ def test_compact_writes_checks_and_then_has_nothing_to_do(tmp_path: Path, monkey
     said = CliRunner().invoke(app, ["compact", output, dest])
     assert said.exit_code == 0, said.output
     assert said.output.startswith("Nothing to do")
+    assert "incomplete" not in said.output
     assert (tmp_path / "dest" / "README.md").exists()
+    next((tmp_path / "out" / "_shards").iterdir()).unlink()
+    said = CliRunner().invoke(app, ["compact", output, dest])
+    assert f"{output} is incomplete: 1 of 2 shards are not read to their end; run the job to its end" in said.output

@@ -91,6 +91,18 @@ def test_a_chunk_without_masks_makes_the_card_say_incomplete(tmp_path: Path) -> 
     assert f"**Incomplete:** 1 of 2 chunks lack {name}." in store.get(layout.CARD).decode()
 
 
+def test_a_chunk_that_killed_its_worker_makes_the_card_say_incomplete(tmp_path: Path) -> None:
+    """Its shard was read to its end, but there is neither an images part nor one of masks."""
+    store = Store(world.write(tmp_path, [world.query("dog")], world.scattered(2, 8, ["dog"])))
+    name = sets.read(store)[0].name
+    part = Path(next(iter(store.list(layout.IMAGES))).path).name
+    for folder in (layout.IMAGES, layout.masks_folder(name)):
+        store.delete(f"{folder}/{part}")
+    assert card.write(store)
+    said = f"**Incomplete:** 1 of 4 chunks lack {layout.IMAGES}; 1 of 4 chunks lack {name}."
+    assert said in store.get(layout.CARD).decode()
+
+
 def test_nothing_in_an_id_or_a_text_becomes_markdown_or_html(tmp_path: Path) -> None:
     failed = Picture(HOSTILE, data=b"x", status="undecodable", error=HOSTILE)
     good = Picture("good", answers={HOSTILE: Answer(world.empty(), 0.1)})

@@ -258,7 +258,11 @@ def test_parts_that_are_missing_are_said_to_be(tmp_path: Path, output: str) -> N
     store.delete(part)
     said = command.export(output, str(tmp_path / "x"), Form.COCO, None)
     assert "14 images" in said
-    assert "incomplete: 1 part(s) of masks are not there yet" in said
+    assert "incomplete: 1 of 6 chunks lack ps-" in said
+    store.delete(f"{layout.IMAGES}/{Path(part).name}")
+    said = command.export(output, str(tmp_path / "y"), Form.COCO, None)
+    assert "14 images" not in said
+    assert "incomplete: 1 of 6 chunks lack images; 1 of 6 chunks lack ps-" in said
 
 
 @pytest.mark.parametrize(

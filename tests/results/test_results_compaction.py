@@ -1,6 +1,7 @@
 """A compacted dataset has the rows of its parts, whatever was killed, added or changed on the way."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,9 +12,9 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.report import card, gallery
 from clipseg_ray.report.export import command
 from clipseg_ray.report.export.command import Form
-from clipseg_ray.results import compact_groups, compaction, questions, verification
+from clipseg_ray.results import compact_groups, compaction, layout, questions, sets, verification
 from clipseg_ray.results.compaction import Compactor, prepare
-from clipseg_ray.storage import Store
+from clipseg_ray.storage import Entry, Store
 from tests.pipeline import world as runs
 from tests.report import world
 
@@ -141,6 +142,72 @@ def test_a_killed_compaction_goes_on(output: str, tmp_path: Path) -> None:
     assert done not in rest
     assert tables(dest) == tables(output)
     assert verification.verify(dest).sound
+
+
+def test_what_the_dataset_lacks_is_said_and_found(output: str, tmp_path: Path) -> None:
+    """Chunks that killed their worker have no part at all; that their shard was read is all that tells of them."""
+    dest, store = str(tmp_path / "dest"), Store.of(output)
+    later = some_parts(output)
+    for path in later:
+        store.delete(path)
+    name = sets.read(store)[0].name
+    assert prepare(output, dest).lacks == ("2 of 6 chunks lack images", f"2 of 6 chunks lack {name}")
+    compact(output, dest)
+    report = verification.verify(dest)
+    assert not report.sound
+    assert [(item.chunk, item.folders) for item in report.missing] == [(1, ("images", layout.masks_folder(name)))] * 2
+    assert "2 missing, which a run into the dataset this was compacted from computes" in report.text()
+    for path, body in later.items():
+        store.put(path, body)
+    assert prepare(output, dest).lacks == ()
+    compact(output, dest)
+    assert verification.verify(dest).sound
+
+
+def test_masks_never_come_without_their_images_from_a_run_that_goes_on(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts arrive as a run puts them, images first, after the first folder has been listed."""
+    store, waiting = Store.of(output), some_parts(output)
+    for path in waiting:
+        store.delete(path)
+    listing = Store.list_hashed
+
+    def then_more_arrives(self: Store, prefix: str) -> Iterator[Entry]:
+        found = list(listing(self, prefix))
+        while waiting and prefix.startswith(("images", "masks")):
+            path = min(waiting)
+            self.put(path, waiting.pop(path))
+        return iter(found)
+
+    monkeypatch.setattr(Store, "list_hashed", then_more_arrives)
+    job = prepare(output, str(tmp_path / "dest"))
+    assert not waiting
+    of = {kind: {p.place for g in job.todo if g.folder.startswith(kind) for p in g.parts} for kind in ("im", "ma")}
+    assert of["ma"] <= of["im"]
+
+
+def test_files_made_while_it_is_verified_are_no_orphans(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dest, store = str(tmp_path / "dest"), Store.of(output)
+    later = some_parts(output)
+    for path in later:
+        store.delete(path)
+    compact(output, dest)
+    for path, body in later.items():
+        store.put(path, body)
+    read, once = compact_groups.read, [True]
+
+    def then_compact(target: Store) -> tuple[list[compact_groups.Group], int]:
+        found = read(target)
+        if once and once.pop():
+            assert compact(output, dest)
+        return found
+
+    monkeypatch.setattr(compact_groups, "read", then_compact)
+    assert verification.verify(dest).orphans == []
+    assert not once
 
 
 def test_two_at_once_make_the_same_files(output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from clipseg_ray import cli
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import parts
+from clipseg_ray.results import parts, sets
 from clipseg_ray.results.verification import verify
+from tests.report import world
 
 
 def part(output: str, folder: str, row: int = 0) -> Path:
@@ -187,6 +188,24 @@ def test_orphans_are_named_and_removed(output, monkeypatch, capsys):
     assert being_written.exists()
     assert stranger.exists()
     assert call()[0] == 0
+
+
+def test_a_live_run_s_parts_are_no_orphans(tmp_path, monkeypatch):
+    """Another run claims a set and puts its parts as soon as the claims have been read."""
+    shards = world.scattered(1, 4, ["dog", "cat"])
+    output = world.write(tmp_path, [world.query("dog")], shards)
+    read, once = sets.read, [True]
+
+    def then_claim(store):
+        found = read(store)
+        if once and once.pop():
+            world.add_queries(output, [world.query("cat")], shards, 4)
+        return found
+
+    monkeypatch.setattr(sets, "read", then_claim)
+    assert verify(output).orphans == []
+    assert not once
+    assert verify(output).sound
 
 
 def test_where_there_is_no_dataset(tmp_path):

@@ -29,9 +29,6 @@ def export(output: str, destination: str, form: Form, where: str | None) -> str:
     console = Console(stderr=True)
     chunks = track(walk, "exporting", walk.total, console=console, disable=not sys.stderr.isatty(), transient=True)
     written = _WRITERS[form](walk, chunks, destination)
-    if walk.lacking:
-        written += (
-            f"\nincomplete: {walk.lacking} part(s) of masks are not there yet, and their images are written without; "
-            "run the job to its end and export again"
-        )
+    if walk.missing:
+        written += f"\nincomplete: {'; '.join(walk.missing)}; run the job to its end and export again"
     return written

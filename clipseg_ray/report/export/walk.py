@@ -6,6 +6,7 @@ images in order), a query's is ``Asked.number``. Runs that add images or queries
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 from clipseg_ray.errors import UserError
 from clipseg_ray.report import asked
 from clipseg_ray.report.asked import Asked
-from clipseg_ray.results import inputs, layout, record, schema
+from clipseg_ray.results import inputs, lag, layout, record, schema
 from clipseg_ray.results.chunk_tables import ChunkTables
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, plain_errors
@@ -75,8 +76,8 @@ class Walk:
     total: int = field(init=False)
     """Chunks there are."""
     has_phrases: bool = field(init=False)
-    lacking: int = field(init=False, default=0)
-    """Parts of masks that were not there, so far: their chunks have not been run yet."""
+    missing: list[str] = field(init=False)
+    """What of it is not there yet, a phrase each; empty where the chosen queries are complete."""
 
     def __post_init__(self) -> None:
         made = record.read(self.store)
@@ -84,9 +85,11 @@ class Walk:
             raise UserError(f"{self.store.url}: no dataset here (no {layout.DATASET}); check the URL")
         self.record = made
         queries = asked.chosen(asked.read(self.store), self.where)
+        self._folders = _folders(queries)
         with plain_errors(self.store.url):
             self._tables = ChunkTables(self.store, made)
-            self._index = self._tables.index([layout.IMAGES])
+            self._index = self._tables.index([layout.IMAGES, *self._folders])
+            self.missing = lag.of(self.store, self._index, Counter(query.prompt_set for query in queries)).lacks
             self._shards, _ = inputs.read(self.store)
         self.total = self._index.count(layout.IMAGES)
         self.categories = {
@@ -95,7 +98,6 @@ class Walk:
             if not query.from_images
         }
         self.has_phrases = any(query.from_images for query in queries)
-        self._folders = _folders(queries)
         self._phrases = 0
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -111,9 +113,10 @@ class Walk:
     def _read(self, shard_id: str, chunk: int) -> tuple[pa.Table, pa.Table]:
         """A chunk's images, and its masks of all chosen queries."""
         images, *found = self._tables.read(shard_id, chunk, list(self._folders), _MASK_COLUMNS)
-        if images is None:
-            raise UserError(f"{self.store.url}: chunk {layout.part_name(shard_id, chunk)} vanished while it was read")
-        self.lacking += found.count(None)
+        for folder, part in zip((layout.IMAGES, *self._folders), (images, *found), strict=True):
+            if part is None and self._index.bits(folder, shard_id) >> chunk & 1:
+                name = layout.part_name(shard_id, chunk)
+                raise UserError(f"{self.store.url}: chunk {name} vanished while it was read; export again")
         masks = [
             part if ids is None else part.filter(pc.is_in(part["query_id"], pa.array(ids, pa.string())))
             for part, ids in zip(found, self._folders.values(), strict=True)
