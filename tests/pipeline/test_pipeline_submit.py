@@ -1,11 +1,11 @@
-"""Submitting, against job servers that are played: what is refused, which attempt is sent, how a log is followed."""
+"""Submitting, against job servers that are played: what is refused, which attempt is sent."""
 
 from __future__ import annotations
 
 import json
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ import ray
 
 from clipseg_ray import config
 from clipseg_ray.errors import UserError
-from clipseg_ray.pipeline import job_server, plan, submit
+from clipseg_ray.pipeline import plan, submit
 from clipseg_ray.pipeline.job_server import JobServer
 from tests.pipeline import world
 
@@ -25,11 +25,10 @@ TOKEN = "a-token"
 
 @pytest.fixture(autouse=True)
 def no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No token but those a test gives, and no wait between looks."""
+    """No token but those a test gives."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
-    monkeypatch.setattr(job_server, "_POLL_S", 0.0)
 
 
 @pytest.fixture
@@ -209,76 +208,3 @@ def test_another_run_into_the_same_output_is_told(
     capsys.readouterr()
     ask(monkeypatch, server, values, "queries.where=query_id <> 'sit'")
     assert f"note: {first} is running into the same output" in capsys.readouterr().err
-
-
-class BrokenLog:
-    """A job whose log breaks off twice, in the middle of a line, and starts anew each time."""
-
-    def __init__(self, status: str, exit_code: int | None) -> None:
-        self.breaks = [3, 9]
-        self.job = SimpleNamespace(
-            status=_Status(status), driver_exit_code=exit_code, message="no node for the driver", submission_id="j"
-        )
-
-    async def tail_job_logs(self, _: str) -> AsyncIterator[str]:
-        text = "one\ntwo\nthree\n"
-        if self.breaks:
-            yield text[: self.breaks.pop(0)]
-            raise RuntimeError("WebSocket connection closed unexpectedly with close code 1006")
-        yield text[:5]
-        yield text[5:]
-
-    def get_job_info(self, _: str) -> Any:
-        return self.job
-
-
-class _Status(str):
-    def is_terminal(self) -> bool:
-        return self != "RUNNING"
-
-
-@pytest.mark.parametrize(
-    ("status", "exit_code", "code", "last"),
-    [
-        ("SUCCEEDED", 0, 0, ""),
-        ("FAILED", 1, 1, ""),
-        ("FAILED", -9, 137, ""),
-        ("FAILED", None, 1, "no node for the driver\n"),
-        ("STOPPED", None, 130, ""),
-    ],
-)
-def test_a_log_is_followed_over_lost_connections_to_the_jobs_exit_code(
-    dashboard: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
-    status: str,
-    exit_code: int | None,
-    code: int,
-    last: str,
-) -> None:
-    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
-    server = JobServer(dashboard())
-    monkeypatch.setattr(server, "_client", BrokenLog(status, exit_code))
-    written: list[str] = []
-    assert server.follow("j", written.append) == code
-    assert "".join(written) == f"one\ntwo\nthree\n{last}"
-
-
-def test_an_ended_job_without_a_log_ends_the_following(
-    dashboard: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
-    server = JobServer(dashboard())
-    log = BrokenLog("FAILED", 1)
-    log.breaks = [3] * 1000
-    monkeypatch.setattr(server, "_client", log)
-    assert server.follow("j", lambda _: None) == 1
-
-
-def test_a_cluster_that_stays_silent_is_given_up(
-    dashboard: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
-    monkeypatch.setattr(job_server, "_LOST_S", -1.0)
-    server = JobServer(dashboard())  # which plays no job server: every question to it fails
-    with pytest.raises(UserError, match=r"no word from the cluster for .*; the job j may well go on"):
-        server.follow("j", lambda _: None)
