@@ -49,6 +49,8 @@ class _Log:
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self.position = 0
+        self.heard = time.monotonic()
+        """When the cluster last said a word."""
         self._write = write
         self._shown = 0
 
@@ -57,6 +59,7 @@ class _Log:
         self._write(text[max(0, self._shown - self.position) :])
         self.position += len(text)
         self._shown = max(self._shown, self.position)
+        self.heard = time.monotonic()
 
 
 def find_token() -> Token | None:
@@ -136,8 +139,7 @@ class JobServer:
         A lost connection is taken up again where it broke, and one that died without a sign after a minute. Raises
         UserError when it stays lost for ten minutes.
         """
-        log = _Log(write)
-        heard, broken = time.monotonic(), 0
+        log, broken = _Log(write), 0
         while True:
             try:
                 asyncio.run(self._tail(submission_id, log))
@@ -147,13 +149,13 @@ class JobServer:
             try:
                 job = self._job(submission_id)
             except Exception as error:
-                if time.monotonic() - heard > _LOST_S:
+                if time.monotonic() - log.heard > _LOST_S:
                     raise UserError(
                         f"{self.address}: no word from the cluster for {_LOST_S / 60:.0f} minutes "
                         f"({_brief(error.__cause__ or error)}); the job {submission_id} may well go on"
                     ) from error
             else:
-                heard = time.monotonic()
+                log.heard = time.monotonic()
                 if not job.status.is_terminal():
                     broken = 0
                 elif whole or broken > _BROKEN_LOGS:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,14 +97,18 @@ def server(job: PlayedJob) -> Iterator[JobServer]:
     loop.close()
 
 
-def follow(server: JobServer) -> tuple[int, str]:
+def follow(server: JobServer, also: Callable[[str], None] = lambda _: None) -> tuple[int, str]:
     """The exit code and all that was written; fails, rather than waits, where the following does not end."""
     written: list[str] = []
     codes: list[Any] = []
 
+    def write(text: str) -> None:
+        written.append(text)
+        also(text)
+
     def run() -> None:
         try:
-            codes.append(server.follow("j", written.append))
+            codes.append(server.follow("j", write))
         except UserError as error:
             codes.append(error)
 
@@ -145,6 +151,20 @@ def test_a_connection_that_died_without_a_sign_is_made_anew(
 def test_breaks_while_the_job_runs_cost_nothing_of_its_end(job: PlayedJob, server: JobServer) -> None:
     job.tails, job.runs_for = [(3, False)] * 10, 9
     assert follow(server) == (0, LOG)
+
+
+def test_a_log_that_went_on_for_hours_is_a_word_from_the_cluster(
+    job: PlayedJob, server: JobServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = [0.0]
+    monkeypatch.setattr(job_server, "time", SimpleNamespace(monotonic=lambda: 3600 * hours[0], sleep=time.sleep))
+    monkeypatch.setattr(job_server, "_TIMEOUT_S", 2.0)
+    job.tails, job.unanswered = [(9, False)], 1
+
+    def an_hour_later(_: str) -> None:
+        hours[0] += 1
+
+    assert follow(server, an_hour_later) == (0, LOG)
 
 
 def test_an_ended_job_without_a_log_ends_the_following(job: PlayedJob, server: JobServer) -> None:
