@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _OUTPUT = "clipseg_ray.output"
 """The metadata key under which a job carries the URL it writes to."""
+_PART = "clipseg_ray.part"
+"""The metadata key under which a job carries its share of the shards, ``i/n``; nothing for all."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _running(jobs: list[JobDetails], base: str) -> str | None:
 def _start(server: JobServer, request: Request, plan: Plan, base: str, *, shared: bool) -> str:
     """Submit the next attempt and return its id; the running one's where another machine was faster."""
     entrypoint = f"python -m clipseg_ray run {shlex.quote(request.name)}"
-    metadata = {_OUTPUT: plan.store.url}
+    metadata = {_OUTPUT: plan.store.url, _PART: request.config.input.part or ""}
     with parcel.packed(request.config, request.name, shared=shared) as folder:
         number = 0
         while True:
@@ -123,13 +125,18 @@ def _start(server: JobServer, request: Request, plan: Plan, base: str, *, shared
             number = max([number, *(_attempt(job, base) for job in jobs)]) + 1
             submission_id = f"{base}-a{number}"
             if server.submit(submission_id, entrypoint, folder, metadata):
-                _tell_of_others(jobs, plan.store.url)
+                _tell_of_others(jobs, metadata)
                 return submission_id
 
 
-def _tell_of_others(jobs: list[JobDetails], output: str) -> None:
+def _tell_of_others(jobs: list[JobDetails], ours: dict[str, str]) -> None:
+    i, _, n = ours[_PART].partition("/")
     for job in jobs:
-        if not job.status.is_terminal() and (job.metadata or {}).get(_OUTPUT) == output:
+        theirs = job.metadata or {}
+        other_i, _, other_n = theirs.get(_PART, "").partition("/")
+        if n and other_n == n and other_i != i:  # two shares of the same cut have no shard in common
+            continue
+        if not job.status.is_terminal() and theirs.get(_OUTPUT) == ours[_OUTPUT]:
             _say(
                 f"note: {job.submission_id} is running into the same output with other queries, images or settings; "
                 "what both lack, both may compute"

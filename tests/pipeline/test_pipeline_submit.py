@@ -118,6 +118,7 @@ class PlayedServer:
         self.address = "http://head:8265"
         self.shares_this_machine = True
         self.known: dict[str, str] = {}
+        self.metadata: dict[str, dict[str, str]] = {}
         self.lost = list(lost)
 
     def jobs(self) -> list[Any]:
@@ -125,7 +126,7 @@ class PlayedServer:
             SimpleNamespace(
                 submission_id=name,
                 status=SimpleNamespace(is_terminal=lambda state=state: state != "RUNNING"),
-                metadata={"clipseg_ray.output": f"{self.output}"},
+                metadata=self.metadata[name],
             )
             for name, state in self.known.items()
         ]
@@ -133,14 +134,12 @@ class PlayedServer:
     def submit(self, submission_id: str, entrypoint: str, folder: Path, metadata: dict[str, str]) -> bool:
         assert entrypoint == "python -m clipseg_ray run run.yaml"
         assert (folder / "run.yaml").exists()
-        self.output = metadata["clipseg_ray.output"]
         if submission_id in self.known:
             return False
         taken = submission_id[-2:] in self.lost
         self.known[submission_id] = "RUNNING"
+        self.metadata[submission_id] = metadata
         return not taken
-
-    output = ""
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, server: PlayedServer, values: dict[str, Any], *changes: str) -> int:
@@ -208,3 +207,16 @@ def test_another_run_into_the_same_output_is_told(
     capsys.readouterr()
     ask(monkeypatch, server, values, "queries.where=query_id <> 'sit'")
     assert f"note: {first} is running into the same output" in capsys.readouterr().err
+
+
+def test_shares_of_the_same_cut_do_not_overlap(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = PlayedServer()
+    for part in ("1/4", "2/4"):
+        ask(monkeypatch, server, values, f"input.part={part}")
+    assert len(server.known) == 2
+    assert "note:" not in capsys.readouterr().err
+
+    ask(monkeypatch, server, values, "input.part=1/3")
+    assert capsys.readouterr().err.count("is running into the same output") == 2
