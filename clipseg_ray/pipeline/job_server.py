@@ -209,6 +209,11 @@ class JobServer:
         return UserError(f"{self.address}: what answers there is no Ray dashboard; {_LOOK}")
 
     def _refused(self, error: urllib.error.HTTPError) -> UserError:
+        if error.code >= 500:
+            return UserError(
+                f"{self.address}: answers with HTTP status {error.code}; a starting dashboard does, and a proxy "
+                "that cannot reach it: try again in a minute"
+            )
         if error.code not in (401, 403):
             return self._no_dashboard()
         if self._token is None:

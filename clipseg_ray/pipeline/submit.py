@@ -56,13 +56,12 @@ def submit(request: Request, *, follow: bool) -> int:
         print(outcome.message, file=sys.stdout if outcome.code == 0 else sys.stderr)
         return outcome.code
     base = identity(plan)
-    running = _running(server.jobs(), base)
-    if running is not None:
+    running, new = _start(server, request, plan, base, shared=shared)
+    if not new:
         _say(f"{running} is running already on {server.address}; nothing was submitted")
     else:
         for warning in plan.warnings:
             _say(f"warning: {warning}")
-        running = _start(server, request, plan, base, shared=shared)
         work = plan.work
         about = "about " if work.shards_unread else ""
         _say(f"{running} submitted to {server.address}: {about}{work.chunks_left} chunk(s) → {plan.store.url}")
@@ -112,8 +111,8 @@ def _running(jobs: list[JobDetails], base: str) -> str | None:
     return max((found for found in live if found[0]), default=(0, None))[1]
 
 
-def _start(server: JobServer, request: Request, plan: Plan, base: str, *, shared: bool) -> str:
-    """Submit the next attempt and return its id; the running one's where another machine was faster."""
+def _start(server: JobServer, request: Request, plan: Plan, base: str, *, shared: bool) -> tuple[str, bool]:
+    """Submit the next attempt, unless one is running; returns the id of the one that runs, and whether it is new."""
     entrypoint = f"python -m clipseg_ray run {shlex.quote(request.name)}"
     metadata = {_OUTPUT: plan.store.url, _PART: request.config.input.part or ""}
     with parcel.packed(request.config, request.name, shared=shared) as folder:
@@ -121,12 +120,12 @@ def _start(server: JobServer, request: Request, plan: Plan, base: str, *, shared
         while True:
             jobs = server.jobs()
             if running := _running(jobs, base):
-                return running
+                return running, False
             number = max([number, *(_attempt(job, base) for job in jobs)]) + 1
             submission_id = f"{base}-a{number}"
             if server.submit(submission_id, entrypoint, folder, metadata):
                 _tell_of_others(jobs, metadata)
-                return submission_id
+                return submission_id, True
 
 
 def _tell_of_others(jobs: list[JobDetails], ours: dict[str, str]) -> None:

@@ -36,7 +36,7 @@ def dashboard() -> Iterator[Callable[..., str]]:
     """Start a dashboard of a cluster on another machine; returns its URL."""
     servers: list[HTTPServer] = []
 
-    def start(version: str = ray.__version__, body: bytes | None = None) -> str:
+    def start(version: str = ray.__version__, body: bytes | None = None, code: int = 200) -> str:
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 given = self.headers.get("Authorization")
@@ -46,7 +46,7 @@ def dashboard() -> Iterator[Callable[..., str]]:
                 }
                 status = 401 if given is None else 403 if given != f"Bearer {TOKEN}" else 200
                 answer = body if body is not None else json.dumps(answers[self.path.partition("?")[0]]).encode()
-                self.send_response(200 if body is not None else status)
+                self.send_response(code if body is not None else status)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
@@ -95,6 +95,7 @@ def test_another_ray_and_no_ray(dashboard: Callable[..., str], monkeypatch: pyte
     assert f"the cluster runs Ray 2.9.3, this machine Ray {ray.__version__}; install" in refusal(dashboard("2.9.3"))
     assert "what answers there is no Ray dashboard" in refusal(dashboard(body=b"<html>"))
     assert "what answers there is no Ray dashboard" in refusal(dashboard(body=b"[]"))
+    assert "answers with HTTP status 502;" in refusal(dashboard(body=b"", code=502))
     assert "cannot be reached (" in refusal("127.0.0.1:9")
     assert "give the URL of the cluster's dashboard" in refusal("ray://head:10001")
 
@@ -177,7 +178,10 @@ def test_whoever_is_faster_runs_and_the_other_reports_it(
     server = PlayedServer(lost=("a1",))
     assert ask(monkeypatch, server, values) == 0
     assert [name[-2:] for name in server.known] == ["a1"]
-    assert "clipseg-ray status" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "clipseg-ray status" in said.out
+    assert "-a1 is running already on" in said.err
+    assert "submitted to" not in said.err
 
 
 def test_an_id_is_of_the_masks_and_the_images(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any]) -> None:
