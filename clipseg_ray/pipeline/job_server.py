@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 15.0
 _LOST_S = 600.0
 """How long a job is followed without a word from its cluster."""
+_QUIET_S = 60.0
+"""How long a log may say nothing before it is asked for anew: a connection can die without a sign of it. A run says
+something every 15 s."""
 _POLL_S = 1.0
 _BROKEN_LOGS = 5
-"""How often the log of a job that has ended is asked for, when it breaks off each time."""
+"""How often the log of a job that has ended is asked for again, when it breaks off each time."""
 
 STOPPED = 130
 
@@ -46,6 +49,8 @@ class _Log:
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self.position = 0
+        self.heard = time.monotonic()
+        """When the cluster last said a word."""
         self._write = write
         self._shown = 0
 
@@ -54,6 +59,7 @@ class _Log:
         self._write(text[max(0, self._shown - self.position) :])
         self.position += len(text)
         self._shown = max(self._shown, self.position)
+        self.heard = time.monotonic()
 
 
 def find_token() -> Token | None:
@@ -130,10 +136,10 @@ class JobServer:
     def follow(self, submission_id: str, write: Callable[[str], None]) -> int:
         """Hand on a job's log as it grows, and return its exit code: 130 when it was stopped.
 
-        A lost connection is taken up again where it broke. Raises UserError when it stays lost for ten minutes.
+        A lost connection is taken up again where it broke, and one that died without a sign after a minute. Raises
+        UserError when it stays lost for ten minutes.
         """
-        log = _Log(write)
-        heard, broken = time.monotonic(), 0
+        log, broken = _Log(write), 0
         while True:
             try:
                 asyncio.run(self._tail(submission_id, log))
@@ -141,24 +147,34 @@ class JobServer:
             except Exception:  # the SDK lets every kind of network error through
                 whole, broken = False, broken + 1
             try:
-                job = self._client.get_job_info(submission_id)
+                job = self._job(submission_id)
             except Exception as error:
-                if time.monotonic() - heard > _LOST_S:
+                if time.monotonic() - log.heard > _LOST_S:
                     raise UserError(
                         f"{self.address}: no word from the cluster for {_LOST_S / 60:.0f} minutes "
-                        f"({_brief(error)}); the job {submission_id} may well go on"
+                        f"({_brief(error.__cause__ or error)}); the job {submission_id} may well go on"
                     ) from error
             else:
-                heard = time.monotonic()
-                if job.status.is_terminal() and (whole or broken > _BROKEN_LOGS):
+                log.heard = time.monotonic()
+                if not job.status.is_terminal():
+                    broken = 0
+                elif whole or broken > _BROKEN_LOGS:
                     return _exit_code(job, write)
             time.sleep(_POLL_S)
 
     async def _tail(self, submission_id: str, log: _Log) -> None:
-        """Hand on the log from its beginning, until it ends or the connection does."""
+        """Hand on the log from its beginning, until it ends or the connection does; TimeoutError when it is quiet."""
         log.position = 0
-        async for text in self._client.tail_job_logs(submission_id):
-            log.add(text)
+        async with asyncio.timeout(_QUIET_S) as limit:
+            async for text in self._client.tail_job_logs(submission_id):
+                log.add(text)
+                limit.reschedule(asyncio.get_running_loop().time() + _QUIET_S)
+
+    def _job(self, submission_id: str) -> JobDetails:
+        """What the cluster knows of a job; Ray's own client would wait for the answer for ever."""
+        from ray.job_submission import JobDetails
+
+        return JobDetails(**self._get(f"/api/jobs/{submission_id}"))
 
     def _connect(self) -> JobSubmissionClient:
         from ray.job_submission import JobSubmissionClient
@@ -193,6 +209,11 @@ class JobServer:
         return UserError(f"{self.address}: what answers there is no Ray dashboard; {_LOOK}")
 
     def _refused(self, error: urllib.error.HTTPError) -> UserError:
+        if error.code >= 500:
+            return UserError(
+                f"{self.address}: answers with HTTP status {error.code}; a starting dashboard does, and a proxy "
+                "that cannot reach it: try again in a minute"
+            )
         if error.code not in (401, 403):
             return self._no_dashboard()
         if self._token is None:

@@ -17,7 +17,6 @@ R = TypeVar("R")
 
 RETRIES = 2
 """Of a shard whose worker died."""
-_IN_FLIGHT = 2  # a shard waits at each actor while it works on another
 
 
 def map_shards(
@@ -25,9 +24,10 @@ def map_shards(
 ) -> Iterator[tuple[T, R]]:
     """``prepare(spec)(item)`` for each item, in the order they are done.
 
-    Each of at most ``workers`` actors prepares once and holds ``cpus`` and ``gpus``. An item whose worker dies is
-    tried again, RETRIES times. Raises what a worker raises: a UserError as it is, anything else as Ray's error; and
-    UserError where workers cannot start or die again and again.
+    Each of at most ``workers`` actors prepares once and holds ``cpus`` and ``gpus`` until no item waits for it; those
+    the cluster has no room for do no harm. An item whose worker dies is tried again, RETRIES times. Raises what a
+    worker raises: a UserError as it is, anything else as Ray's error; and UserError where workers cannot start or die
+    again and again.
     """
     shared = ray.put(spec)
     actors = [
@@ -37,22 +37,26 @@ def map_shards(
         for _ in range(max(1, min(workers, len(items))))
     ]
     waiting = list(reversed(items))
-    running: dict[Any, tuple[Any, T]] = {}
+    starting = {actor.started.remote(): actor for actor in actors}
+    working: dict[Any, tuple[Any, T]] = {}
 
     def feed(actor: Any) -> None:
         if waiting:
             item = waiting.pop()
-            running[actor.work.remote(item)] = (actor, item)
+            working[actor.work.remote(item)] = (actor, item)
+        else:  # what it holds may be all that another one, whose node was lost, waits for
+            ray.kill(actor)
 
     try:
-        for _ in range(_IN_FLIGHT):
-            for actor in actors:
+        while waiting or working:
+            (done,), _ = ray.wait([*starting, *working], num_returns=1)
+            result = _result(done)
+            if done in starting:  # and not before: an actor that finds no room would keep its items from the others
+                feed(starting.pop(done))
+            else:
+                actor, item = working.pop(done)
                 feed(actor)
-        while running:
-            (done,), _ = ray.wait(list(running), num_returns=1)
-            actor, item = running.pop(done)
-            feed(actor)
-            yield item, _result(done)
+                yield item, result
     finally:
         for actor in actors:
             ray.kill(actor)
@@ -73,6 +77,9 @@ def _result(reference: Any) -> Any:
 class _Worker:
     def __init__(self, prepare: Callable[[Any], Callable[[Any], Any]], spec: Any) -> None:
         self._work = prepare(spec)
+
+    def started(self) -> None:
+        """Answered once the actor is there and has prepared."""
 
     def work(self, item: Any) -> Any:
         return self._work(item)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _OUTPUT = "clipseg_ray.output"
 """The metadata key under which a job carries the URL it writes to."""
+_PART = "clipseg_ray.part"
+"""The metadata key under which a job carries its share of the shards, ``i/n``; nothing for all."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,12 @@ def submit(request: Request, *, follow: bool) -> int:
         print(outcome.message, file=sys.stdout if outcome.code == 0 else sys.stderr)
         return outcome.code
     base = identity(plan)
-    running = _running(server.jobs(), base)
-    if running is not None:
+    running, new = _start(server, request, plan, base, shared=shared)
+    if not new:
         _say(f"{running} is running already on {server.address}; nothing was submitted")
     else:
         for warning in plan.warnings:
             _say(f"warning: {warning}")
-        running = _start(server, request, plan, base, shared=shared)
         work = plan.work
         about = "about " if work.shards_unread else ""
         _say(f"{running} submitted to {server.address}: {about}{work.chunks_left} chunk(s) → {plan.store.url}")
@@ -110,26 +111,31 @@ def _running(jobs: list[JobDetails], base: str) -> str | None:
     return max((found for found in live if found[0]), default=(0, None))[1]
 
 
-def _start(server: JobServer, request: Request, plan: Plan, base: str, *, shared: bool) -> str:
-    """Submit the next attempt and return its id; the running one's where another machine was faster."""
+def _start(server: JobServer, request: Request, plan: Plan, base: str, *, shared: bool) -> tuple[str, bool]:
+    """Submit the next attempt, unless one is running; returns the id of the one that runs, and whether it is new."""
     entrypoint = f"python -m clipseg_ray run {shlex.quote(request.name)}"
-    metadata = {_OUTPUT: plan.store.url}
+    metadata = {_OUTPUT: plan.store.url, _PART: request.config.input.part or ""}
     with parcel.packed(request.config, request.name, shared=shared) as folder:
         number = 0
         while True:
             jobs = server.jobs()
             if running := _running(jobs, base):
-                return running
+                return running, False
             number = max([number, *(_attempt(job, base) for job in jobs)]) + 1
             submission_id = f"{base}-a{number}"
             if server.submit(submission_id, entrypoint, folder, metadata):
-                _tell_of_others(jobs, plan.store.url)
-                return submission_id
+                _tell_of_others(jobs, metadata)
+                return submission_id, True
 
 
-def _tell_of_others(jobs: list[JobDetails], output: str) -> None:
+def _tell_of_others(jobs: list[JobDetails], ours: dict[str, str]) -> None:
+    i, _, n = ours[_PART].partition("/")
     for job in jobs:
-        if not job.status.is_terminal() and (job.metadata or {}).get(_OUTPUT) == output:
+        theirs = job.metadata or {}
+        other_i, _, other_n = theirs.get(_PART, "").partition("/")
+        if n and other_n == n and other_i != i:  # two shares of the same cut have no shard in common
+            continue
+        if not job.status.is_terminal() and theirs.get(_OUTPUT) == ours[_OUTPUT]:
             _say(
                 f"note: {job.submission_id} is running into the same output with other queries, images or settings; "
                 "what both lack, both may compute"

@@ -1,11 +1,11 @@
-"""Submitting, against job servers that are played: what is refused, which attempt is sent, how a log is followed."""
+"""Submitting, against job servers that are played: what is refused, which attempt is sent."""
 
 from __future__ import annotations
 
 import json
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ import ray
 
 from clipseg_ray import config
 from clipseg_ray.errors import UserError
-from clipseg_ray.pipeline import job_server, plan, submit
+from clipseg_ray.pipeline import plan, submit
 from clipseg_ray.pipeline.job_server import JobServer
 from tests.pipeline import world
 
@@ -25,11 +25,10 @@ TOKEN = "a-token"
 
 @pytest.fixture(autouse=True)
 def no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No token but those a test gives, and no wait between looks."""
+    """No token but those a test gives."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
-    monkeypatch.setattr(job_server, "_POLL_S", 0.0)
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def dashboard() -> Iterator[Callable[..., str]]:
     """Start a dashboard of a cluster on another machine; returns its URL."""
     servers: list[HTTPServer] = []
 
-    def start(version: str = ray.__version__, body: bytes | None = None) -> str:
+    def start(version: str = ray.__version__, body: bytes | None = None, code: int = 200) -> str:
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 given = self.headers.get("Authorization")
@@ -47,7 +46,7 @@ def dashboard() -> Iterator[Callable[..., str]]:
                 }
                 status = 401 if given is None else 403 if given != f"Bearer {TOKEN}" else 200
                 answer = body if body is not None else json.dumps(answers[self.path.partition("?")[0]]).encode()
-                self.send_response(200 if body is not None else status)
+                self.send_response(code if body is not None else status)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
@@ -96,6 +95,7 @@ def test_another_ray_and_no_ray(dashboard: Callable[..., str], monkeypatch: pyte
     assert f"the cluster runs Ray 2.9.3, this machine Ray {ray.__version__}; install" in refusal(dashboard("2.9.3"))
     assert "what answers there is no Ray dashboard" in refusal(dashboard(body=b"<html>"))
     assert "what answers there is no Ray dashboard" in refusal(dashboard(body=b"[]"))
+    assert "answers with HTTP status 502;" in refusal(dashboard(body=b"", code=502))
     assert "cannot be reached (" in refusal("127.0.0.1:9")
     assert "give the URL of the cluster's dashboard" in refusal("ray://head:10001")
 
@@ -119,6 +119,7 @@ class PlayedServer:
         self.address = "http://head:8265"
         self.shares_this_machine = True
         self.known: dict[str, str] = {}
+        self.metadata: dict[str, dict[str, str]] = {}
         self.lost = list(lost)
 
     def jobs(self) -> list[Any]:
@@ -126,7 +127,7 @@ class PlayedServer:
             SimpleNamespace(
                 submission_id=name,
                 status=SimpleNamespace(is_terminal=lambda state=state: state != "RUNNING"),
-                metadata={"clipseg_ray.output": f"{self.output}"},
+                metadata=self.metadata[name],
             )
             for name, state in self.known.items()
         ]
@@ -134,14 +135,12 @@ class PlayedServer:
     def submit(self, submission_id: str, entrypoint: str, folder: Path, metadata: dict[str, str]) -> bool:
         assert entrypoint == "python -m clipseg_ray run run.yaml"
         assert (folder / "run.yaml").exists()
-        self.output = metadata["clipseg_ray.output"]
         if submission_id in self.known:
             return False
         taken = submission_id[-2:] in self.lost
         self.known[submission_id] = "RUNNING"
+        self.metadata[submission_id] = metadata
         return not taken
-
-    output = ""
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, server: PlayedServer, values: dict[str, Any], *changes: str) -> int:
@@ -179,7 +178,10 @@ def test_whoever_is_faster_runs_and_the_other_reports_it(
     server = PlayedServer(lost=("a1",))
     assert ask(monkeypatch, server, values) == 0
     assert [name[-2:] for name in server.known] == ["a1"]
-    assert "clipseg-ray status" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "clipseg-ray status" in said.out
+    assert "-a1 is running already on" in said.err
+    assert "submitted to" not in said.err
 
 
 def test_an_id_is_of_the_masks_and_the_images(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any]) -> None:
@@ -211,74 +213,14 @@ def test_another_run_into_the_same_output_is_told(
     assert f"note: {first} is running into the same output" in capsys.readouterr().err
 
 
-class BrokenLog:
-    """A job whose log breaks off twice, in the middle of a line, and starts anew each time."""
-
-    def __init__(self, status: str, exit_code: int | None) -> None:
-        self.breaks = [3, 9]
-        self.job = SimpleNamespace(
-            status=_Status(status), driver_exit_code=exit_code, message="no node for the driver", submission_id="j"
-        )
-
-    async def tail_job_logs(self, _: str) -> AsyncIterator[str]:
-        text = "one\ntwo\nthree\n"
-        if self.breaks:
-            yield text[: self.breaks.pop(0)]
-            raise RuntimeError("WebSocket connection closed unexpectedly with close code 1006")
-        yield text[:5]
-        yield text[5:]
-
-    def get_job_info(self, _: str) -> Any:
-        return self.job
-
-
-class _Status(str):
-    def is_terminal(self) -> bool:
-        return self != "RUNNING"
-
-
-@pytest.mark.parametrize(
-    ("status", "exit_code", "code", "last"),
-    [
-        ("SUCCEEDED", 0, 0, ""),
-        ("FAILED", 1, 1, ""),
-        ("FAILED", -9, 137, ""),
-        ("FAILED", None, 1, "no node for the driver\n"),
-        ("STOPPED", None, 130, ""),
-    ],
-)
-def test_a_log_is_followed_over_lost_connections_to_the_jobs_exit_code(
-    dashboard: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
-    status: str,
-    exit_code: int | None,
-    code: int,
-    last: str,
+def test_shares_of_the_same_cut_do_not_overlap(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
-    server = JobServer(dashboard())
-    monkeypatch.setattr(server, "_client", BrokenLog(status, exit_code))
-    written: list[str] = []
-    assert server.follow("j", written.append) == code
-    assert "".join(written) == f"one\ntwo\nthree\n{last}"
+    server = PlayedServer()
+    for part in ("1/4", "2/4"):
+        ask(monkeypatch, server, values, f"input.part={part}")
+    assert len(server.known) == 2
+    assert "note:" not in capsys.readouterr().err
 
-
-def test_an_ended_job_without_a_log_ends_the_following(
-    dashboard: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
-    server = JobServer(dashboard())
-    log = BrokenLog("FAILED", 1)
-    log.breaks = [3] * 1000
-    monkeypatch.setattr(server, "_client", log)
-    assert server.follow("j", lambda _: None) == 1
-
-
-def test_a_cluster_that_stays_silent_is_given_up(
-    dashboard: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
-    monkeypatch.setattr(job_server, "_LOST_S", -1.0)
-    server = JobServer(dashboard())  # which plays no job server: every question to it fails
-    with pytest.raises(UserError, match=r"no word from the cluster for .*; the job j may well go on"):
-        server.follow("j", lambda _: None)
+    ask(monkeypatch, server, values, "input.part=1/3")
+    assert capsys.readouterr().err.count("is running into the same output") == 2
