@@ -24,7 +24,7 @@ from typing import IO, Any, cast
 import fsspec
 
 from clipseg_ray import s3_pages
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, brief
 
 READ_AHEAD_BYTES = 16 * 2**20
 """Bytes asked for by one ranged GET when an object is read front to back."""
@@ -329,22 +329,18 @@ def explain(error: BaseException, url: str) -> UserError | None:
         hint = "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE)"
         if protocol_of(url) == "file":
             hint = "check the file's permissions"
-        return UserError(f"{url}: access denied ({_brief(error)});{anonymous} {hint}")
+        return UserError(f"{url}: access denied ({brief(error)});{anonymous} {hint}")
     if isinstance(error, FileNotFoundError):
-        return UserError(f"{url}: not found ({_brief(error)}); check the bucket and path")
+        return UserError(f"{url}: not found ({brief(error)}); check the bucket and path")
     if "NoCredentials" in kind or "PartialCredentials" in kind:
-        return UserError(f"{url}: no usable credentials ({_brief(error)}); set AWS_ACCESS_KEY_ID and its secret")
+        return UserError(f"{url}: no usable credentials ({brief(error)}); set AWS_ACCESS_KEY_ID and its secret")
     network = isinstance(error, OSError | TimeoutError) or kind.startswith(("botocore.", "aiohttp."))
     if network:
         return UserError(
-            f"{url}: cannot be reached ({_brief(error)});{anonymous} check the network and AWS_ENDPOINT_URL, "
+            f"{url}: cannot be reached ({brief(error)});{anonymous} check the network and AWS_ENDPOINT_URL, "
             "then run again"
         )
     return None
-
-
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _filesystem(protocol: str) -> Any:

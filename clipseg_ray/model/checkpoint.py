@@ -24,7 +24,7 @@ from transformers import AutoTokenizer, CLIPSegForImageSegmentation, PreTrainedT
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, brief
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.storage import Store, plain_errors
 
@@ -111,7 +111,7 @@ def resolve_revision(checkpoint: str, revision: str | None) -> str | None:
         return HfApi().model_info(checkpoint, revision=revision, timeout=20).sha
     except Exception as error:
         raise UserError(
-            f"model.checkpoint: the hub did not answer for {checkpoint} ({_brief(error)}); check the name and "
+            f"model.checkpoint: the hub did not answer for {checkpoint} ({brief(error)}); check the name and "
             "the network, or give a local directory or URL"
         ) from error
 
@@ -225,7 +225,7 @@ def _read_json(source: str, name: str, revision: str | None) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{source}/{name}: not valid JSON ({_brief(error)})") from error
+        raise UserError(f"{source}/{name}: not valid JSON ({brief(error)})") from error
     if not isinstance(content, dict):
         raise UserError(f"{source}/{name}: not a JSON object")
     return content
@@ -238,7 +238,7 @@ def _explained(checkpoint: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # transformers, safetensors and the hub each raise their own kinds
-        raise UserError(f"model.checkpoint: {checkpoint} cannot be loaded: {_brief(error)}") from error
+        raise UserError(f"model.checkpoint: {checkpoint} cannot be loaded: {brief(error)}") from error
 
 
 @contextmanager
@@ -259,7 +259,3 @@ def _digest(model: CLIPSegForImageSegmentation) -> str:
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from clipseg_ray.errors import brief
 from clipseg_ray.pixels.orientation import TRANSPOSES, read_orientation
 
 MaskCell = str | dict[str, Any] | list[float]
@@ -63,7 +64,7 @@ def make_support(url: str, picture: bytes, mask: MaskCell | None, mask_file: byt
     try:
         height, width = decode_picture(picture).shape[:2]
     except Exception as error:
-        raise ValueError(f"picture {url} cannot be decoded ({_brief(error)})") from error
+        raise ValueError(f"picture {url} cannot be decoded ({brief(error, 160)})") from error
     counts = None
     if mask is not None:
         mask_hw = _mask(mask, mask_file, height, width)
@@ -156,7 +157,7 @@ def _rle_runs(rle: dict[str, Any]) -> tuple[int, int, list[int]]:
         if min(lengths) < 0 or sum(lengths) != height * width:
             raise ValueError(f"its runs cover {sum(lengths)} pixels, not {height}×{width}")
     except Exception as error:
-        raise ValueError(f"mask {_shown(rle)} is no valid COCO RLE ({_brief(error)})") from error
+        raise ValueError(f"mask {_shown(rle)} is no valid COCO RLE ({brief(error, 160)})") from error
     return height, width, lengths
 
 
@@ -200,7 +201,7 @@ def _file_mask(url: str, data: bytes) -> np.ndarray:
             kind, bands = image.format, image.getbands()
             values = np.asarray(image)
     except Exception as error:
-        raise ValueError(f"mask {url} cannot be decoded ({_brief(error)})") from error
+        raise ValueError(f"mask {url} cannot be decoded ({brief(error, 160)})") from error
     if kind == "JPEG":
         raise ValueError(f"mask {url} is a JPEG, which has no exact edges; save it as PNG")
     if values.ndim == 3:
@@ -211,7 +212,3 @@ def _file_mask(url: str, data: bytes) -> np.ndarray:
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, brief
 from clipseg_ray.results.pictures import Pictures
 from clipseg_ray.storage import Store
 
@@ -35,12 +35,12 @@ class Fetched:
                 had += 1
                 yield found
         if last is not None and not had and len(images) > 1:
-            raise UserError(f"none of {len(images)} pictures can be had ({_brief(last)}); is the input where it was?")
+            raise UserError(f"none of {len(images)} pictures can be had ({brief(last)}); is the input where it was?")
 
     def refuse(self, why: Exception) -> None:
         """Count one more that is left out."""
         self._missing += 1
-        self._first = self._first or _brief(why)
+        self._first = self._first or brief(why)
 
     @property
     def left_out(self) -> str:
@@ -48,7 +48,3 @@ class Fetched:
         if not self._missing:
             return ""
         return f"; {self._missing:,} pictures could not be had and were left out (the first: {self._first})"
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
