@@ -30,6 +30,7 @@ def cover(masks_khw: np.ndarray, patches: int) -> np.ndarray:
 def _levels(masks_khw: np.ndarray, side: int) -> np.ndarray:
     levels_kss = np.empty((len(masks_khw), side, side), np.uint8)
     for k, mask_hw in enumerate(masks_khw):
-        levels_wh = np.ascontiguousarray(mask_hw.T).view(np.uint8) * np.uint8(255)  # decoded masks are column-major
+        # Decoded masks are column-major; those that Pillow drew hold True as 255, which only a comparison sees through.
+        levels_wh = np.where(mask_hw.T, np.uint8(255), np.uint8(0))
         levels_kss[k] = np.asarray(Image.fromarray(levels_wh).resize((side, side), Image.Resampling.BOX)).T
     return levels_kss

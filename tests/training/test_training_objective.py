@@ -88,10 +88,9 @@ def test_every_patch_answers_every_query(collection):
     cover = np.zeros((4, 9, len(truth.queries)))
     for place, picture in enumerate(pictures):
         for number in truth.of(picture):
-            mask = torch.from_numpy(np.array(collection.masks([number])[0], np.float32))[None, None]
-            squashed = F.interpolate(mask, (SIDE, SIDE), mode="area")[0, 0] >= 0.5
-            cells = squashed.reshape(3, 16, 3, 16).float().mean((1, 3)).flatten()
-            cover[place, :, truth.query_t[number]] = cells
+            parts = np.split(collection.masks([number])[0], [21, 43])  # whole pixels of a side of 64
+            shares = [cell.mean() for part in parts for cell in np.split(part, [21, 43], 1)]
+            cover[place, :, truth.query_t[number]] = shares
     model = objective.model
     with torch.no_grad():
         states = model.clip.vision_model(objective.normalise(batch.pixels)).last_hidden_state[:, 1:]
@@ -100,7 +99,7 @@ def test_every_patch_answers_every_query(collection):
         logits = patches @ texts.t() / 4 - 4.5
         expected = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(cover).float(), reduction="sum") / 36
         found = objective(batch)[1]["patch"]
-    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert found.item() == pytest.approx(expected.item(), rel=2e-3)  # shares are kept in steps of 1/255
 
 
 def test_only_queries_of_the_named_kinds_are_shown_as_pictures(collection):
