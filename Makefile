@@ -30,7 +30,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The small checkpoint inside the package, from nothing: an hour on two cores. A stage that was interrupted goes on.
+# The small checkpoint inside the package, from nothing: an hour and a half on two cores. A stage that was interrupted goes on.
 SCENES := build/scenes
 SHIPPED := clipseg_ray/model/shipped/scenes
 checkpoint: $(READY)
