@@ -192,10 +192,8 @@ def test_what_is_mirrored_and_cut_out_is_mirrored_and_cut_out_of_every_mask(coll
             channel = {"red": 0, "green": 1, "blue": 2}.get(text.split()[0])
             inside = batch.pixels[b][batch.labels[b]].float().mean(0)
             assert channel is None or int(inside.argmax()) == channel
-        named = [(t, int(batch.picture_t[t]), int(batch.query_t[t])) for t in range(len(batch.query_t))]
-        asked = {int(b): collection.truth.queries for b in range(24)}
-        for t, b, query in named:
-            if asked[b][query].texts[0] == batch.texts[batch.text_r[b]]:
+        for t, (b, query) in enumerate(zip(batch.picture_t.tolist(), batch.query_t.tolist(), strict=True)):
+            if collection.truth.queries[query].texts[0] == batch.texts[batch.text_r[b]]:
                 label = batch.labels[b].float().view(side, 16, side, 16).mean((1, 3)).flatten()
                 assert torch.allclose(batch.cover_tn[t], label, atol=0.1)  # a label's pixels are whole ones
 
