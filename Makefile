@@ -42,10 +42,11 @@ checkpoint: $(READY)
 	$(BIN)/clipseg-ray train configs/train-scenes-towers.yaml
 	$(BIN)/clipseg-ray train configs/train-scenes.yaml
 	mkdir -p $(SHIPPED)
-	cp build/small/model/* build/small/log.jsonl build/small/curve.png $(SHIPPED)/
-	cp build/towers/log.jsonl $(SHIPPED)/towers.jsonl
+	cp build/small/model/* $(SHIPPED)/
+	cp build/small/log.jsonl build/small/curve.png docs/training/
+	cp build/towers/log.jsonl docs/training/towers.jsonl
 	$(BIN)/clipseg-ray evaluate configs/evaluate-scenes.yaml
-	cp build/evaluation/evaluation.md $(SHIPPED)/
+	cp build/evaluation/evaluation.md docs/training/
 
 clean:
 	rm -rf $(VENV) demo-output

@@ -19,13 +19,18 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 if _TYPE_CHECKING:
-    from clipseg_ray.results.dataset import open
+    from clipseg_ray.dataset import open
     from clipseg_ray.results.sql_functions import register
+    from clipseg_ray.upkeep.rethreshold import rethreshold
 
 __version__ = "0.1.0"
-__all__ = ["open", "register"]
+__all__ = ["open", "register", "rethreshold"]
 
-_HOMES = {"open": "clipseg_ray.results.dataset", "register": "clipseg_ray.results.sql_functions"}
+_HOMES = {
+    "open": "clipseg_ray.dataset",
+    "register": "clipseg_ray.results.sql_functions",
+    "rethreshold": "clipseg_ray.upkeep.rethreshold",
+}
 
 
 def __getattr__(name: str) -> _Any:

@@ -3,7 +3,7 @@
 python jobs/benchmark.py engine --prompts 1,8 --images 4 --rounds 3 --memory none
 """
 
-from clipseg_ray.benchmark.command import main
+from benchmarks.command import main
 
 if __name__ == "__main__":
     main()

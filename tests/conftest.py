@@ -19,6 +19,7 @@ import fsspec
 import pytest
 import torch
 
+from tests.made import made, output, upload  # noqa: F401
 from tests.servers.s3 import S3Server, ceph_installed, ceph_server, moto_server
 
 _names = itertools.count()

@@ -45,7 +45,7 @@ def submit(
     follow: Annotated[bool, typer.Option("--follow", help="Show its log; end as it ends, with its exit code.")] = False,
 ) -> None:
     """Hand a run to a Ray cluster, unless it is running there or done; it goes on when this machine is switched off."""
-    from clipseg_ray.pipeline import submit
+    from clipseg_ray.submit import submission as submit
 
     loaded = configuration.load(config, set_ or ())
     command = f"{repeated('submit', config, set_)} --address {address}"
@@ -67,7 +67,8 @@ def plan(
     With --measure also how long it takes, what it writes and what it costs at the prices of the configuration: samples
     of it are run on the cluster at RAY_ADDRESS, or here. What they write is removed.
     """
-    from clipseg_ray.pipeline import describe, preflight
+    from clipseg_ray.forecast import preflight
+    from clipseg_ray.pipeline import describe
 
     plan, measured = preflight.look(
         configuration.load(config, set_ or ()), measure, lambda line: print(line, file=sys.stderr, flush=True)

@@ -33,7 +33,7 @@ def evaluate(
     set_: Overrides = None,
 ) -> None:
     """Score a model or a masks dataset against truth shards; print the table and write it to output.url."""
+    from clipseg_ray.evaluation import job as evaluation
     from clipseg_ray.evaluation.config import EvaluateConfig
-    from clipseg_ray.pipeline import evaluation
 
     print(evaluation.evaluate(EvaluateConfig.load(config, set_ or ())).markdown())

@@ -60,18 +60,27 @@ def query(
     mask_box_coverage(counts, height, x, y, w, h), mask_resize(counts, height, width, new_height, new_width),
     mask_decode(counts, height, width), mask_union_all(list(counts)).
     """
+    from clipseg_ray.dataset import Masks
     from clipseg_ray.results import answers, questions
-    from clipseg_ray.results.dataset import Masks
 
     with Masks(output) as masks:
-        asked = questions.chosen(masks, limit, top, borderline, co_occur, coverage, absent)
+        asked = questions.chosen(
+            masks.connection,
+            masks.url,
+            limit=limit,
+            top_of=top,
+            borderline_of=borderline,
+            pair=co_occur,
+            want_coverage=coverage,
+            want_absent=absent,
+        )
         if len(asked) + (sql is not None) != 1:
             raise UserError("ask one thing: SQL, --top, --borderline, --co-occur, --coverage or --absent")
         statement = sql if sql is not None else asked[0]
         if format_ is not Format.table or file is not None:
-            answers.write(masks, statement, "csv" if format_ is Format.table else format_.value, file)
+            answers.write(masks.connection, statement, "csv" if format_ is Format.table else format_.value, file)
             return
-        columns, rows, more = answers.rows(masks, statement)
+        columns, rows, more = answers.rows(masks.connection, statement)
     console = wide_console()
     if sql is None:
         console.print(f"{statement};\n", style="dim", soft_wrap=True)
@@ -89,7 +98,7 @@ def verify(
     fix: Annotated[bool, typer.Option("--fix", help="Remove files that are no part of it, after naming each.")] = False,
 ) -> None:
     """Read everything back: is all there, is nothing else, does every mask agree with its row. Exit code 1 if not."""
-    from clipseg_ray.results import verification
+    from clipseg_ray.upkeep import verification
 
     report = verification.verify(output)
     print(report.text())
@@ -112,7 +121,7 @@ def rethreshold(
     ] = None,
 ) -> None:
     """Make a dataset at another threshold without the model, from the maps that masks.heat kept."""
-    from clipseg_ray.results import rethreshold as moving
+    from clipseg_ray.upkeep import rethreshold as moving
 
     print(moving.rethreshold(output, destination, dict.fromkeys(query, threshold) if query else threshold))
 
@@ -123,6 +132,6 @@ def compact(
     destination: Annotated[str, typer.Argument(metavar="DEST", help="Where the compacted dataset is, or goes.")],
 ) -> None:
     """Make a dataset of few large files sorted by query from one of many parts, or bring it up to date; on Ray."""
-    from clipseg_ray.pipeline import compaction
+    from clipseg_ray.upkeep import compact_job as compaction
 
     print(compaction.compact(output, destination))

@@ -27,7 +27,8 @@ def status(
     from clipseg_ray.report import status as words
     from clipseg_ray.report.watch import EXIT_CODES
     from clipseg_ray.report.watch import watch as watching
-    from clipseg_ray.results import lag, status
+    from clipseg_ray.results import backlog as lag
+    from clipseg_ray.results import status
 
     if watch:
         raise typer.Exit(EXIT_CODES.get(watching(output, wide_console(), as_json=as_json).state, 1))

@@ -16,8 +16,9 @@ from clipseg_ray.config import RunConfig
 from clipseg_ray.demo.contact_sheet import write_contact_sheet
 from clipseg_ray.demo.shards import write_shards
 from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation import job as evaluation
 from clipseg_ray.evaluation.config import EvaluateConfig
-from clipseg_ray.pipeline import driver, evaluation
+from clipseg_ray.pipeline import driver
 from clipseg_ray.results import reading
 from clipseg_ray.storage import Store
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from clipseg_ray.cluster.connection import expect_lost_nodes, guard_a_local_cluster
 from clipseg_ray.config import RunConfig
 from clipseg_ray.pipeline import describe
-from clipseg_ray.pipeline.cluster import expect_lost_nodes, guard_a_local_cluster
 from clipseg_ray.pipeline.outcome import COMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.report import card
 from clipseg_ray.results import retrying
-from clipseg_ray.storage import Store
 
 
 def run(config: RunConfig, *, retry_failed: bool = False, invocation: str = "clipseg-ray run CONFIG") -> Outcome:
@@ -36,7 +35,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, invocation: str = "cli
     if outcome.code != INTERRUPTED:
         if plan.redo and outcome.code == COMPLETE:
             outcome = replace(outcome, message=f"{outcome.message}\n{_found_again(plan)}")
-        write_card(plan.store)  # after the cluster is given back: nobody waits with a GPU for a README
+        card.write_or_warn(plan.store)  # after the cluster is given back: nobody waits with a GPU for a README
     return outcome
 
 
@@ -45,13 +44,3 @@ def _found_again(plan: Plan) -> str:
     before = sum(item.images for item in plan.redo)
     gone = sum(still.get((item.shard_id, item.chunk), 0) for item in plan.redo)
     return f"Of {before} image(s) that were not found before, {before - gone} are there now."
-
-
-def write_card(store: Store) -> None:
-    """Write the dataset card; a warning where that fails."""
-    try:
-        card.write(store)
-    except Exception as error:  # the masks are what was asked for, and they are there
-        print(
-            f"warning: the dataset card was not written ({error}); clipseg-ray card {store.url} tries again", flush=True
-        )

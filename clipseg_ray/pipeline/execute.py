@@ -14,20 +14,21 @@ from typing import Any
 import yaml
 
 from clipseg_ray import __version__
+from clipseg_ray.cluster.capacity import Capacity, capacity, device_of
+from clipseg_ray.cluster.connection import connected, last_line
+from clipseg_ray.cluster.interrupt import raise_if_asked, terminate_as_interrupt
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import graph, retry
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
-from clipseg_ray.pipeline.cluster import capacity, connected, last_line
 from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.graph import PoolState
 from clipseg_ray.pipeline.heartbeat import Heartbeat
-from clipseg_ray.pipeline.interrupt import raise_if_asked, terminate_as_interrupt
 from clipseg_ray.pipeline.nodes import NodeWatch, there_and_free
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
+from clipseg_ray.pipeline.pool import Pool, chunks_at_most, pool_of
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.reader import WHOLE_SHARD
-from clipseg_ray.pipeline.resources import Capacity, Pool, chunks_at_most, device_of, pool_of
 from clipseg_ray.pipeline.settle import Outpaced, Settled, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results import retrying, runs

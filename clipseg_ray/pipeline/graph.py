@@ -24,8 +24,8 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from clipseg_ray.pipeline.datasource import ShardDatasource
+from clipseg_ray.pipeline.pool import Pool
 from clipseg_ray.pipeline.reader import Reader, ShardWork
-from clipseg_ray.pipeline.resources import Pool
 from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter, SegmenterSpec
 
 TRIES = 3

@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from clipseg_ray.pipeline.cluster import last_line
+from clipseg_ray.cluster.connection import last_line
 from clipseg_ray.pipeline.progress import Reporter
 
 _EVERY_S = 3.0

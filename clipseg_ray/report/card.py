@@ -66,6 +66,16 @@ def write(store: Store) -> bool:
     return True
 
 
+def write_or_warn(store: Store) -> None:
+    """Write the card; a warning on standard output where that fails."""
+    try:
+        write(store)
+    except Exception as error:  # the masks are what was asked for, and they are there
+        print(
+            f"warning: the dataset card was not written ({error}); clipseg-ray card {store.url} tries again", flush=True
+        )
+
+
 def text(found: Facts) -> str:
     """The card in Markdown."""
     sections = [

@@ -14,9 +14,10 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.report import asked, statistics
 from clipseg_ray.report.asked import Asked
 from clipseg_ray.report.statistics import NOTHING, Statistics
-from clipseg_ray.results import lag, layout, reading, record, runs
+from clipseg_ray.results import backlog as lag
+from clipseg_ray.results import layout, reading, record, runs
+from clipseg_ray.results.backlog import Lag
 from clipseg_ray.results.chunk_tables import ChunkTables
-from clipseg_ray.results.lag import Lag
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, plain_errors

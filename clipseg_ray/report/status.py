@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clipseg_ray.results.lag import Lag
+from clipseg_ray.results.backlog import Lag
 from clipseg_ray.results.status import NONE, RUNNING, STALE, Run, Status
 
 SHARDS_SHOWN = 10

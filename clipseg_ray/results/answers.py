@@ -9,7 +9,6 @@ import duckdb
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import reading
-from clipseg_ray.results.dataset import Masks
 from clipseg_ray.results.questions import literal
 
 SHOWN_ROWS = 100
@@ -18,28 +17,28 @@ CELL_CHARACTERS = 60
 _OPTIONS = {"csv": "FORMAT csv, HEADER", "json": "FORMAT json, ARRAY true", "parquet": "FORMAT parquet"}
 
 
-def rows(masks: Masks, statement: str) -> tuple[list[str], list[tuple[str, ...]], bool]:
+def rows(connection: duckdb.DuckDBPyConnection, statement: str) -> tuple[list[str], list[tuple[str, ...]], bool]:
     """Column names, the first ``SHOWN_ROWS`` rows as text, and whether there are more. Raises UserError."""
-    cursor = _run(masks, statement)
+    cursor = _run(connection, statement)
     found = cursor.fetchmany(SHOWN_ROWS + 1)
     columns = [column[0] for column in cursor.description or ()]
     return columns, [tuple(map(_cell, row)) for row in found[:SHOWN_ROWS]], len(found) > SHOWN_ROWS
 
 
-def write(masks: Masks, statement: str, form: str, path: str | None) -> None:
+def write(connection: duckdb.DuckDBPyConnection, statement: str, form: str, path: str | None) -> None:
     """Write the whole answer as csv, json or parquet to a local file, or to standard output. Raises UserError."""
     if path is None and form == "parquet" and sys.stdout.isatty():
         raise UserError("--format parquet is nothing to read on a terminal; add -o FILE")
     sys.stdout.flush()
     target = "/dev/stdout" if path is None else path
-    _run(masks, f"COPY ({statement.strip().rstrip(';')}\n) TO {literal(target)} ({_OPTIONS[form]})")
+    _run(connection, f"COPY ({statement.strip().rstrip(';')}\n) TO {literal(target)} ({_OPTIONS[form]})")
 
 
-def _run(masks: Masks, statement: str) -> duckdb.DuckDBPyConnection:
+def _run(connection: duckdb.DuckDBPyConnection, statement: str) -> duckdb.DuckDBPyConnection:
     try:
-        return masks.connection.execute(statement)
+        return connection.execute(statement)
     except duckdb.Error as error:
-        raise reading.explain(error, masks.connection) from error
+        raise reading.explain(error, connection) from error
 
 
 def _cell(value: Any) -> str:

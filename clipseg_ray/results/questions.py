@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.queries.phrase_set import phrase_id
-
-if TYPE_CHECKING:
-    from clipseg_ray.results.dataset import Masks
 
 
 def literal(text: str) -> str:
@@ -26,23 +24,30 @@ class Asked:
     threshold: float
 
 
-def find(masks: Masks, name: str) -> Asked:
+def find(connection: duckdb.DuckDBPyConnection, url: str, name: str) -> Asked:
     """The query that a person names by its id, its only wording, or the phrase that came with images.
+
+    ``connection`` has the views of the dataset at ``url``.
 
     Raises UserError with the nearest names where there is none.
     """
-    known = masks.sql("SELECT query_id, texts, threshold FROM queries").fetchall()
+    known = connection.execute("SELECT query_id, texts, threshold FROM queries").fetchall()
     for query_id, texts, threshold in known:
         if name == query_id or texts == [name]:
             return Asked(query_id, threshold)
     phrase = name if name.startswith("phrase-") else phrase_id(name)
     for query_id, _, threshold in known:
-        if query_id.startswith("from:") and masks.to_arrow(f"query_id = {literal(phrase)} LIMIT 1", ["query_id"]):
+        if query_id.startswith("from:") and _has_rows(connection, phrase):
             return Asked(phrase, threshold)
     names = [query_id for query_id, _, _ in known]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:10]
     more = f" and {len(names) - len(near)} more" if len(names) > len(near) else ""
-    raise UserError(f"no query '{name}' in {masks.url}; it has {', '.join(near)}{more}")
+    raise UserError(f"no query '{name}' in {url}; it has {', '.join(near)}{more}")
+
+
+def _has_rows(connection: duckdb.DuckDBPyConnection, query_id: str) -> bool:
+    statement = f"SELECT 1 FROM masks WHERE query_id = {literal(query_id)} LIMIT 1"
+    return connection.execute(statement).fetchone() is not None
 
 
 def top(query_id: str, limit: int) -> str:
@@ -104,7 +109,9 @@ LIMIT {limit}"""
 
 
 def chosen(
-    masks: Masks,
+    connection: duckdb.DuckDBPyConnection,
+    url: str,
+    *,
     limit: int,
     top_of: str | None,
     borderline_of: str | None,
@@ -115,12 +122,14 @@ def chosen(
     """The statements of the questions that are asked, their queries found by name. Raises UserError."""
     statements = []
     if top_of is not None:
-        statements.append(top(find(masks, top_of).query_id, limit))
+        statements.append(top(find(connection, url, top_of).query_id, limit))
     if borderline_of is not None:
-        found = find(masks, borderline_of)
+        found = find(connection, url, borderline_of)
         statements.append(borderline(found.query_id, found.threshold, limit))
     if pair is not None:
-        statements.append(co_occur(find(masks, pair[0]).query_id, find(masks, pair[1]).query_id, limit))
+        statements.append(
+            co_occur(find(connection, url, pair[0]).query_id, find(connection, url, pair[1]).query_id, limit)
+        )
     if want_coverage:
         statements.append(coverage(limit))
     if want_absent:

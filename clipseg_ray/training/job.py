@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipseg_ray.pipeline.cluster import connected, guard_a_local_cluster
+from clipseg_ray.cluster.connection import connected, guard_a_local_cluster
 from clipseg_ray.storage import Store
 from clipseg_ray.training.config import TrainConfig
 

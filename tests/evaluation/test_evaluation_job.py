@@ -12,8 +12,8 @@ import yaml
 
 from clipseg_ray import cli
 from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation import job as evaluation
 from clipseg_ray.evaluation.config import EvaluateConfig
-from clipseg_ray.pipeline import evaluation
 from clipseg_ray.queries.query import Query
 from tests.evaluation.world import box, entry, noise, settings, write, write_masks, write_scenes
 

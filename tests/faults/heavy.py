@@ -11,7 +11,7 @@ from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
 
 SECONDS = 1.5
 INSTALL = """
-from clipseg_ray.pipeline.cluster import expect_lost_nodes
+from clipseg_ray.cluster.connection import expect_lost_nodes
 expect_lost_nodes()  # as the driver does, before Ray is imported
 from clipseg_ray.pipeline import graph, progress
 from tests.faults.heavy import HeavySegmenter

@@ -19,7 +19,8 @@ from rich.console import Console
 
 from clipseg_ray.report import status as words
 from clipseg_ray.report.watch import EXIT_CODES, watch
-from clipseg_ray.results import lag, status
+from clipseg_ray.results import backlog as lag
+from clipseg_ray.results import status
 from clipseg_ray.storage import Store
 from tests.pipeline import world
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clipseg_ray.pipeline.job_server import JobServer
 from clipseg_ray.results import runs
 from clipseg_ray.storage import Store
+from clipseg_ray.submit.job_server import JobServer
 from tests.pipeline import world
 from tests.servers.ray_head import RayHead, ray_head
 

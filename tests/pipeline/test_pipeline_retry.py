@@ -17,8 +17,9 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import describe, plan
 from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
 from clipseg_ray.pipeline.settle import settle
-from clipseg_ray.results import layout, retrying, runs, sets, status, verification
+from clipseg_ray.results import layout, retrying, runs, sets, status
 from clipseg_ray.storage import Store
+from clipseg_ray.upkeep import verification
 from tests.pipeline import world
 
 GONE = 1

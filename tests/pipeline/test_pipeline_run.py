@@ -21,7 +21,8 @@ from clipseg_ray.demo.checkpoint import write_checkpoint
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import describe, plan
 from clipseg_ray.pipeline import outcome as outcomes
-from clipseg_ray.results import lag, reading, summary
+from clipseg_ray.results import backlog as lag
+from clipseg_ray.results import reading, summary
 from clipseg_ray.storage import Store
 from tests.pipeline import world
 

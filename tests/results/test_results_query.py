@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipseg_ray import cli
-from clipseg_ray.results.dataset import Masks
+from clipseg_ray.dataset import Masks
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from clipseg_ray.errors import UserError
 from clipseg_ray.report import asked
 from clipseg_ray.report.asked import Asked
-from clipseg_ray.results import inputs, lag, layout, record, schema
+from clipseg_ray.results import backlog as lag
+from clipseg_ray.results import inputs, layout, record, schema
 from clipseg_ray.results.chunk_tables import ChunkTables
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, plain_errors

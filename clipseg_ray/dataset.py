@@ -1,0 +1,96 @@
+"""A dataset of masks, opened for reading.
+
+masks = clipseg_ray.open("s3://my-bucket/masks")
+masks.sql("SELECT query_id, count(*) FILTER (area > 0) FROM masks GROUP BY 1")
+pixels = masks.decode(masks.to_arrow("query_id = 'mug' AND score > 0.9"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from clipseg_ray.results import decoding, reading
+from clipseg_ray.results.decoding import Size
+from clipseg_ray.results.pictures import Pictures
+from clipseg_ray.storage import Store
+
+
+class Masks:
+    """What runs wrote to one output. Nothing is read before it is asked for.
+
+    ``sql`` and the ``to_`` methods see the views ``masks`` (with the column ``prompt_set``), ``images`` and ``queries``
+    and the functions of :data:`clipseg_ray.results.sql_functions.FUNCTIONS`.
+    """
+
+    def __init__(self, output: str) -> None:
+        self._store = Store.of(output)
+        self.connection = reading.connect(self._store)
+        """The DuckDB connection behind ``sql``."""
+
+    @property
+    def url(self) -> str:
+        """Where the dataset lies."""
+        return self._store.url
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection of your own, with the views and functions; close it after use."""
+        return reading.connect(self._store)
+
+    def sql(self, statement: str) -> duckdb.DuckDBPyRelation:
+        """A SQL statement's result, computed when it is looked at: ``.fetchall()``, ``.df()``, ``.show()``
+
+        Raises UserError for a statement that means nothing here, naming the columns there are.
+        """
+        try:
+            return self.connection.sql(statement)
+        except duckdb.Error as error:
+            raise reading.explain(error, self.connection) from error
+
+    def to_arrow(self, where: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows of ``masks`` for which the SQL condition holds; only the named columns are read."""
+        return self._select(where, columns).to_arrow_table()
+
+    def to_pandas(self, where: str | None = None, columns: Sequence[str] | None = None) -> Any:
+        """The same as a pandas DataFrame."""
+        return self._select(where, columns).df()
+
+    def to_polars(self, where: str | None = None, columns: Sequence[str] | None = None) -> Any:
+        """The same as a Polars DataFrame."""
+        return self._select(where, columns).pl()
+
+    def _select(self, where: str | None, columns: Sequence[str] | None) -> duckdb.DuckDBPyRelation:
+        names = "*" if columns is None else ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+        return self.sql(f"SELECT {names} FROM masks" + (f" WHERE {where}" if where else ""))
+
+    def decode(self, rows: Any, size: Size = "grid") -> Any:
+        """The masks of a row or a table as bool arrays: see :func:`clipseg_ray.results.decoding.decode`."""
+        return decoding.decode(rows, size)
+
+    def pictures(self, images: pa.Table) -> Iterator[bytes | Exception]:
+        """The encoded pictures of rows of ``images``: see :func:`clipseg_ray.results.pictures.Pictures.fetch`."""
+        return Pictures(self._store).fetch(images)
+
+    def torch(self, query_ids: Sequence[str], size: int) -> Any:
+        """Pictures with masks, map-style: :class:`clipseg_ray.torch_dataset.MasksDataset`."""
+        from clipseg_ray.torch_dataset import MasksDataset  # the one way from here to torch, for who asks
+
+        return MasksDataset(self.connection, self.url, query_ids, size=size)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    def __enter__(self) -> Masks:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def open(output: str) -> Masks:
+    """Open the dataset at ``output`` (a path or URL). Raises UserError where none is."""
+    return Masks(output)

@@ -1,0 +1,102 @@
+"""A dataset's pictures with their masks, as PyTorch takes them.
+
+dataset = clipseg_ray.open("s3://my-bucket/masks").torch(["chair", "table"], size=352)
+loader = torch.utils.data.DataLoader(dataset, batch_size=16, shuffle=True, num_workers=4)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.pixels.decode import decode
+from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
+from clipseg_ray.results import decoding
+from clipseg_ray.results.pictures import Pictures
+from clipseg_ray.results.questions import find, literal
+from clipseg_ray.storage import Store
+
+Item = dict[str, Any]
+
+_NO_NORMALISATION = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+class MasksDataset(torch.utils.data.Dataset[Item]):
+    """Every readable picture of a dataset, with its masks for some queries; map-style.
+
+    An item is a dict: ``image_id``; ``image``, uint8 [3, size, size], RGB, squashed to a square as the model saw it;
+    ``masks``, bool [queries, size, size], in the order of the queries, every pixel that of the nearest centre;
+    ``present``, bool [queries], False where the dataset has no row (then the mask is empty).
+
+    Pictures are read where the run found them when an item is asked for, those of a batch at once; run lengths of the
+    chosen queries (some hundred bytes each) are held in memory. It can be pickled to loader processes.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, url: str, query_ids: Sequence[str], *, size: int) -> None:
+        """``connection`` has the views of the dataset at ``url`` (``reading.connect``) and is not kept.
+
+        Raises UserError for a query that is not there, and for pictures in compressed tars, which have no index."""
+        self.query_ids = [find(connection, url, query).query_id for query in query_ids]
+        self.size = size
+        self._images = connection.sql(
+            'SELECT image_id, source_url, key, "offset", length FROM images '
+            "WHERE status = 'ok' ORDER BY shard, chunk, image_id"
+        ).to_arrow_table()
+        if self._images.column("offset").null_count:
+            raise UserError(
+                f"{url}: its pictures lie in compressed tars, which can only be read from the start; "
+                "unpack them and run again"
+            )
+        listed = ", ".join(map(literal, self.query_ids))
+        self._masks = connection.sql(
+            f"SELECT image_id, query_id, counts, height, width FROM masks WHERE query_id IN ({listed})"
+        ).to_arrow_table()
+        self._row_nq = self._rows()
+        self._pictures = Pictures(Store.of(url))
+        self._preprocessing = Preprocessing(size, BILINEAR, 1 / 255, *_NO_NORMALISATION)
+
+    def _rows(self) -> np.ndarray:
+        """int64 [images, queries], the row of each mask, -1 where there is none."""
+        images = self._images.column("image_id").combine_chunks()
+        row_nq = np.full((len(images), len(self.query_ids)), -1, np.int64)
+        image_p = np.asarray(pc.index_in(self._masks.column("image_id"), images).fill_null(-1))
+        query_p = np.asarray(pc.index_in(self._masks.column("query_id"), pa.array(self.query_ids)))
+        known = image_p >= 0
+        row_nq[image_p[known], query_p[known]] = np.flatnonzero(known)
+        return row_nq
+
+    def __len__(self) -> int:
+        return len(self._row_nq)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Item]:
+        """Several items; their pictures are asked for together."""
+        chosen = self._images.take(pa.array([range(len(self))[index] for index in indices]))
+        items = []
+        for index, image_id, found in zip(
+            indices, chosen.column("image_id").to_pylist(), self._pictures.fetch(chosen), strict=True
+        ):
+            if isinstance(found, Exception):
+                raise UserError(f"{image_id}: the picture cannot be had again ({found})") from found
+            pixels_hwc = decode(found, self._preprocessing).pixels_hwc
+            image = torch.from_numpy(pixels_hwc).permute(2, 0, 1).contiguous()
+            items.append({"image_id": image_id, "image": image, **self._masks_of(self._row_nq[index])})
+        return items
+
+    def _masks_of(self, row_q: np.ndarray) -> Item:
+        masks = torch.zeros(len(row_q), self.size, self.size, dtype=torch.bool)
+        present = row_q >= 0
+        if present.any():
+            rows = self._masks.take(pa.array(row_q[present]))
+            drawn = decoding.decode(rows, (self.size, self.size))
+            masks[torch.from_numpy(present)] = torch.from_numpy(np.ascontiguousarray(drawn))
+        return {"masks": masks, "present": torch.from_numpy(present)}

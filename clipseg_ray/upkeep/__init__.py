@@ -1,0 +1,1 @@
+"""What works on a finished dataset: verify, compact, rethreshold."""

@@ -1,0 +1,233 @@
+"""Reading a whole dataset back: is everything there, is nothing else, and does every row agree with itself.
+
+report = verify("s3://my-bucket/masks")
+print(report.text())
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.results import inputs, layout, reading, record, sets
+from clipseg_ray.results import shards as shard_records
+from clipseg_ray.results.compacted import CompactedFiles
+from clipseg_ray.results.completeness import Missing
+from clipseg_ray.sources.base import Shard
+from clipseg_ray.storage import Entry, Store, get_all, plain_errors
+from clipseg_ray.upkeep import row_checks as rows
+from clipseg_ray.upkeep.findings import Orphan, Report
+
+_READ = (layout.IMAGES, layout.MASKS, layout.QUERIES)
+_AT_ONCE = 4
+_LEFTOVER_S = 3600.0
+"""A temporary file of this age belongs to no write that still goes on."""
+
+_OURS = re.compile(
+    rf"{layout.DATASET}|{layout.CARD}|{layout.IDS}|{layout.INPUTS}/\d{{6,}}\.parquet|{layout.SETS}/\d{{6,}}\.json"
+    rf"|{layout.RUNS}/[\w-]+(\.status)?\.json|{layout.COMPACT}/\d{{6,}}\.parquet"
+)
+
+
+def verify(output: str) -> Report:
+    """Read everything at ``output``. Raises UserError where no dataset is and for storage that cannot be read."""
+    store = Store.of(output)
+    with plain_errors(store.url):
+        made = record.read(store)
+        if made is None:
+            raise UserError(f"{store.url}: no dataset here (no {layout.DATASET}); check the URL")
+        # Listed before claims and records are read: these come before the parts they allow, so that what a run or a
+        # compaction adds meanwhile is not listed, and never an orphan.
+        listed = list(store.list())
+        dataset = _Dataset(store, made)
+        report = Report(store.url)
+        dataset.read_queries(report)
+        if "compacted" in made.masks:
+            report.remedy = "which a run into the dataset this was compacted from computes; then compact again"
+            _read_compacted(dataset, listed, report)
+        else:
+            parts = dataset.sort(listed, report)
+            dataset.find_missing(parts, report)
+            dataset.read_parts(parts, report)
+        report.faults += dataset.repeated(report)
+    return report
+
+
+def fix(output: str, report: Report) -> None:
+    """Remove the orphans of a report."""
+    store = Store.of(output)
+    with plain_errors(store.url):
+        for orphan in report.orphans:
+            store.delete(orphan.path)
+
+
+class _Dataset:
+    """What the records say there should be."""
+
+    def __init__(self, store: Store, made: record.DatasetRecord) -> None:
+        self.store = store
+        self.made = made
+        self.sets = {item.name: item for item in sets.read(store)}
+        self.shards: dict[str, Shard] = {shard.shard_id: shard for shard in inputs.read(store)[0]}
+        self.records = {each.shard_id: each for each in shard_records.read_all(store)}
+
+    def sort(self, listed: Sequence[Entry], report: Report) -> dict[tuple[str, int], dict[str, str]]:
+        """Every part's path by (shard, chunk) and folder; what is no part goes to the report."""
+        parts: dict[tuple[str, int], dict[str, str]] = {}
+        folders = {layout.IMAGES, *map(layout.masks_folder, self.sets)}
+        for entry in listed:
+            folder, _, name = entry.path.rpartition("/")
+            place = layout.parse_part_name(name)
+            if folder in folders and place is not None and self._listed(*place):
+                parts.setdefault(place, {})[folder] = entry.path
+            elif self.known(folder, name, entry.path):
+                continue
+            elif name.endswith(".parquet") and folder.split("/")[0] in _READ:
+                why = "of no chunk or prompt set of this dataset, though readers would read it"
+                report.orphans.append(Orphan(entry.path, why))
+            elif folder == layout.SHARDS:
+                report.orphans.append(Orphan(entry.path, "of no listed shard"))
+            else:
+                report.strangers.append(entry.path)
+        report.orphans += _leftovers(self.store)
+        return dict(sorted(parts.items()))
+
+    def _listed(self, shard: str, chunk: int) -> bool:
+        """Whether the listing has such a chunk, as far as the shard has been read."""
+        known = self.records.get(shard)
+        return shard in self.shards and (known is None or chunk < len(known.chunks))
+
+    def known(self, folder: str, name: str, path: str) -> bool:
+        """Whether a file that is no part is one of the dataset's."""
+        if folder == layout.QUERIES:
+            return name.removesuffix(".parquet") in self.sets
+        if folder == layout.SHARDS:
+            parsed = layout.parse_shard_record(name)
+            return parsed is not None and parsed[0] in self.shards
+        return _OURS.fullmatch(path) is not None
+
+    def find_missing(self, parts: dict[tuple[str, int], dict[str, str]], report: Report) -> None:
+        folders = (layout.IMAGES, *map(layout.masks_folder, self.sets))
+        for shard_id, shard in self.shards.items():
+            known = self.records.get(shard_id)
+            if known is None:
+                report.missing.append(Missing(shard.path, shard_id, None, ()))
+                continue
+            for chunk in range(len(known.chunks)):
+                there = parts.get((shard_id, chunk), {})
+                if lacking := tuple(folder for folder in folders if folder not in there):
+                    report.missing.append(Missing(shard.path, shard_id, chunk, lacking))
+
+    def read_queries(self, report: Report) -> None:
+        for name, item in self.sets.items():
+            path = layout.queries_file(name)
+            if not self.store.exists(path):
+                report.faults.append(f"{path}: missing; a run with the table that made the set writes it again")
+                continue
+            report.faults += [f"{path}: {fault}" for fault in rows.query_faults(self.store.get(path), item.digests)]
+
+    def read_parts(self, parts: dict[tuple[str, int], dict[str, str]], report: Report) -> None:
+        """Read each chunk's parts together, a few chunks at a time."""
+        expected = rows.Expected.of(self.made.masks)
+        places = list(parts)
+        for start in range(0, len(places), _AT_ONCE):
+            near = places[start : start + _AT_ONCE]
+            paths = [path for place in near for path in parts[place].values()]
+            by_path = dict(zip(paths, get_all([self.store.url_of(path) for path in paths]), strict=True))
+            for place in near:
+                self._read_chunk(place, parts[place], by_path, expected, report)
+
+    def _read_chunk(
+        self,
+        place: tuple[str, int],
+        paths: dict[str, str],
+        bodies: dict[str, bytes],
+        expected: rows.Expected,
+        report: Report,
+    ) -> None:
+        known = self.records.get(place[0])
+        samples = None if known is None else known.chunks[place[1]].samples
+        images = None
+        if layout.IMAGES in paths:
+            path = paths[layout.IMAGES]
+            images, faults = rows.read_images(bodies[path], *place, samples)
+            report.faults += [f"{path}: {fault}" for fault in faults]
+            report.images += images.num_rows if images is not None else 0
+            report.parts += 1
+        for name, item in self.sets.items():
+            path = paths.get(layout.masks_folder(name), "")
+            if path:
+                count, faults = rows.read_masks(bodies[path], expected, images, item.digests.keys())
+                report.faults += [f"{path}: {fault}" for fault in faults]
+                report.masks += count
+                report.parts += 1
+
+    def repeated(self, report: Report) -> Iterator[str]:
+        """Image ids that more than one row of ``images`` has; not asked where parts cannot be read."""
+        if report.images and not report.faults and not report.orphans:
+            with reading.connect(self.store) as connection:
+                found = connection.execute(
+                    "SELECT image_id, count(*) FROM images GROUP BY image_id HAVING count(*) > 1 ORDER BY 1 LIMIT 100"
+                ).fetchall()
+            for image_id, count in found:
+                yield f"{layout.IMAGES}: image_id {image_id!r} occurs {count} times; joins on it are ambiguous"
+        owners: dict[str, str] = {}
+        for name, item in self.sets.items():
+            for query in item.digests:
+                if owners.setdefault(query, name) != name:
+                    yield f"{layout.SETS}: query {query!r} is in {owners[query]} and in {name}"
+
+
+def _read_compacted(dataset: _Dataset, listed: Sequence[Entry], report: Report) -> None:
+    """The files of a compacted dataset: is each there, has it all rows of the chunks it stands for, and no other."""
+    store = dataset.store
+    files = CompactedFiles(store)
+    report.faults += [f"{group.path}: missing; clipseg-ray compact writes it again" for group in files.missing]
+    parts: dict[tuple[str, int], dict[str, str]] = {}
+    for group in files.groups:
+        for part in group.parts:
+            parts.setdefault(part.place, {})[group.folder] = group.path
+    dataset.find_missing(parts, report)
+    paths = {group.path for group in files.groups}
+    for entry in listed:
+        folder, _, name = entry.path.rpartition("/")
+        if entry.path in paths or dataset.known(folder, name, entry.path):
+            continue
+        if name.endswith(".parquet") and folder.split("/")[0] in _READ:
+            report.orphans.append(Orphan(entry.path, "is not made of parts that count, though readers would read it"))
+        else:
+            report.strangers.append(entry.path)
+    report.orphans += _leftovers(store)
+    samples = {
+        (each.shard_id, index): chunk.samples
+        for each in dataset.records.values()
+        for index, chunk in enumerate(each.chunks)
+    }
+    expected = rows.Expected.of(dataset.made.masks)
+    queries = {layout.masks_folder(item.name): item.digests.keys() for item in dataset.sets.values()}
+    absent = {group.path for group in files.missing}
+    for group in files.groups:
+        if group.path in absent:
+            continue
+        body = store.get(group.path)
+        places = [part.place for part in group.parts]
+        if group.folder == layout.IMAGES:
+            count, faults = rows.read_images_of(body, {place: samples.get(place) for place in places})
+            report.images += count
+        else:
+            count, faults = rows.read_masks(body, expected, files.images_of(places), queries[group.folder])
+            report.masks += count
+        report.faults += [f"{group.path}: {fault}" for fault in faults]
+        report.parts += 1
+
+
+def _leftovers(store: Store) -> Iterable[Orphan]:
+    """Temporary files of local writes that were cut off."""
+    if store.protocol != "file":
+        return
+    for path in Path(store.root).rglob(".*.tmp"):
+        if time.time() - path.stat().st_mtime > _LEFTOVER_S:
+            yield Orphan(path.relative_to(store.root).as_posix(), "the rest of a write that was cut off")

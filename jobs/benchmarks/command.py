@@ -1,0 +1,226 @@
+"""The benchmarks' command line: verbs that parse and call."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from clipseg_ray import command_line
+from clipseg_ray.errors import UserError
+
+app = command_line.application(
+    "Ours and its peers in turns on the same inputs; a table, then one JSON line. Exit code 1: they disagree."
+)
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Switch(StrEnum):
+    """on or off."""
+
+    on = "on"
+    off = "off"
+
+
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute.")]
+Precision = Annotated[str, typer.Option(help="Ours in fp32, bf16, fp16 (GPU) or auto; the peers stay in fp32.")]
+Compile = Annotated[Switch, typer.Option(help="Whether ours is compiled.")]
+Checkpoint = Annotated[
+    str | None, typer.Option(help="A CLIPSeg checkpoint instead of the full-size seeded random one.", metavar="NAME")
+]
+ImagesDir = Annotated[
+    str | None, typer.Option(help="Take the JPEGs under this folder instead of drawn pictures.", metavar="DIR")
+]
+JsonFile = Annotated[str | None, typer.Option("--json", help="Append the JSON line to this file.", metavar="FILE")]
+
+
+@app.command(epilog="Example: python jobs/benchmark.py engine --prompts 1,8 --images 4 --rounds 3 --memory none")
+def engine(
+    device: DeviceOption = Device.cpu,
+    precision: Precision = "fp32",
+    compile: Compile = Switch.off,
+    prompts: Annotated[str, typer.Option(help="Numbers of prompts an image, with commas.")] = "1,8,32,128",
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Images a round for ours: 8 on a CPU, 256 on a GPU.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns each contestant takes.")] = 5,
+    memory: Annotated[str, typer.Option(help="Numbers of prompts to measure memory at, or none.")] = "1,32,1000",
+    checkpoint: Checkpoint = None,
+    images_dir: ImagesDir = None,
+    json_file: JsonFile = None,
+) -> None:
+    """JPEG in, RLE and scores out, against transformers as documented and factored by hand."""
+    from benchmarks.engine import benchmark
+
+    _ready(device)
+    _leave(
+        benchmark(
+            device=device.value,
+            precision=precision,
+            compile=compile is Switch.on,
+            prompts=_numbers(prompts, "--prompts"),
+            images=images,
+            rounds=rounds,
+            memory_prompts=() if memory == "none" else _numbers(memory, "--memory"),
+            checkpoint=checkpoint,
+            images_dir=images_dir,
+            json_file=json_file,
+        )
+    )
+
+
+@app.command(epilog="Example: python jobs/benchmark.py decode --images 32 --rounds 5")
+def decode(
+    images: Annotated[int, typer.Option(min=1, help="Images a round.")] = 64,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns each contestant takes.")] = 7,
+    images_dir: ImagesDir = None,
+    json_file: JsonFile = None,
+) -> None:
+    """JPEG to uint8 at the model's size, against Pillow; on a CPU."""
+    from benchmarks.decode import benchmark
+
+    _leave(benchmark(images=images, rounds=rounds, images_dir=images_dir, json_file=json_file))
+
+
+@app.command(epilog="Example: python jobs/benchmark.py rle --masks 128 --rounds 5")
+def rle(
+    masks: Annotated[int, typer.Option(min=1, help="Masks a round.")] = 128,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns each contestant takes.")] = 7,
+    json_file: JsonFile = None,
+) -> None:
+    """Logits to run lengths and scores, against numpy and pycocotools; on a CPU."""
+    from benchmarks.rle import benchmark
+
+    _leave(benchmark(masks=masks, rounds=rounds, json_file=json_file))
+
+
+@app.command(epilog="Example: python jobs/benchmark.py pipeline --prompts 8 --seconds 30 --rounds 1")
+def pipeline(
+    device: DeviceOption = Device.cpu,
+    precision: Precision = "fp32",
+    compile: Compile = Switch.off,
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts an image.")] = 16,
+    images: Annotated[int | None, typer.Option(min=1, help="Images a round, instead of --seconds.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns loop and job take.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1, help="How long a round takes in its steady state.")] = 120.0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Model processes; default every GPU or core.")] = None,
+    checkpoint: Checkpoint = None,
+    images_dir: ImagesDir = None,
+    json_file: JsonFile = None,
+) -> None:
+    """The whole job on local Ray against the bare loop in as many processes."""
+    from benchmarks.pipeline import benchmark
+
+    _ready(device)
+    _leave(
+        benchmark(
+            device=device.value,
+            precision=precision,
+            compile=compile is Switch.on,
+            prompts=prompts,
+            images=images,
+            rounds=rounds,
+            seconds=seconds,
+            workers=workers,
+            checkpoint=checkpoint,
+            images_dir=images_dir,
+            json_file=json_file,
+        )
+    )
+
+
+@app.command(epilog="Example: python jobs/benchmark.py plan --checkpoint builtin:scenes --chunks 60")
+def plan(
+    device: DeviceOption = Device.cpu,
+    precision: Precision = "auto",
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts an image.")] = 16,
+    chunks: Annotated[int, typer.Option(min=6, help="Chunks of the run, rounded up to six shards.")] = 60,
+    chunk_images: Annotated[int, typer.Option(min=1, help="Images in a chunk.")] = 32,
+    rounds: Annotated[int, typer.Option(min=1, help="Times it is predicted and run.")] = 1,
+    checkpoint: Checkpoint = None,
+    images_dir: ImagesDir = None,
+    json_file: JsonFile = None,
+) -> None:
+    """What plan --measure foretells of a run against the run: wall time of both, on the Ray at RAY_ADDRESS or here."""
+    from benchmarks.plan import benchmark
+
+    _ready(device)
+    _leave(
+        benchmark(
+            device=device.value,
+            precision=precision,
+            prompts=prompts,
+            chunks=chunks,
+            chunk_images=chunk_images,
+            rounds=rounds,
+            checkpoint=checkpoint,
+            images_dir=images_dir,
+            json_file=json_file,
+        )
+    )
+
+
+@app.command(epilog="Example: python jobs/benchmark.py query --rows 100000 --rounds 3")
+def query(
+    rows: Annotated[int, typer.Option(min=1, help="Masks to make.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Times each question is asked.")] = 5,
+    folder: Annotated[
+        str | None, typer.Option(help="Keep the masks here and use those of an earlier time.", metavar="DIR")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """The canned questions of `clipseg-ray query` on made-up masks: seconds, bytes a row, bytes read by column."""
+    from benchmarks.query import benchmark
+
+    _leave(benchmark(rows=rows, rounds=rounds, folder=folder, json_file=json_file))
+
+
+@app.command(epilog="Example: python jobs/benchmark.py scale --shards 1000 --run-chunks 400")
+def scale(
+    shards: Annotated[int, typer.Option(min=2, help="Shards planned, resumed and looked at on paper.")] = 100_000,
+    shard_chunks: Annotated[int, typer.Option(min=1, help="Chunks of each.")] = 10,
+    run_chunks: Annotated[
+        int, typer.Option(min=0, help="Chunks of the run without pixels, on a Ray of its own; 0 for none.")
+    ] = 20_000,
+    json_file: JsonFile = None,
+) -> None:
+    """The driver at scale: its seconds, requests and memory. Exit code 1: over 2 GiB, or under 40 chunks/CPU s."""
+    from benchmarks.scale import benchmark
+
+    _leave(benchmark(shards=shards, shard_chunks=shard_chunks, run_chunks=run_chunks, json_file=json_file))
+
+
+def main() -> None:
+    """Run the command line; errors for a person become one line and exit code 2."""
+    command_line.run(app)
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise UserError(f"{option} {text}: give whole numbers of at least 1 with commas, e.g. 1,8,32")
+    return numbers
+
+
+def _ready(device: Device) -> None:
+    import torch
+
+    if device is Device.cuda and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch finds no GPU here; use --device cpu")
+
+
+def _leave(result: dict[str, Any]) -> None:
+    if not result["agrees"]:
+        print("error: the results do not agree, see above", file=sys.stderr)
+        raise typer.Exit(1)

@@ -1,0 +1,158 @@
+"""Each benchmark runs on a tiny model, agrees with its peers, and ends with one JSON line that names no machine."""
+
+import json
+import platform
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import command, decode, engine, inputs, pipeline, query, rle, scale
+from clipseg_ray.errors import UserError
+
+EVERYWHERE = {"benchmark", "agrees", "hardware", "versions", "commit", "settings", "races"}
+
+
+def last_line(capsys):
+    text = capsys.readouterr().out
+    line = text.strip().splitlines()[-1]
+    assert str(Path.home()) not in line
+    assert platform.node() not in line.replace("localhost", "")
+    found = json.loads(line)
+    assert found.keys() >= EVERYWHERE
+    assert found["hardware"].keys() >= {"cpu", "amx", "cores", "torch_threads"}
+    assert {"python", "torch", "transformers"} <= found["versions"].keys()
+    return found, text
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_engine(precision, checkpoint_dir, capsys, tmp_path):
+    log = tmp_path / "log.jsonl"
+    returned = engine.benchmark(
+        precision=precision,
+        prompts=(1, 3),
+        images=2,
+        rounds=2,
+        memory_prompts=(20,) if precision == "fp32" else (),
+        checkpoint=str(checkpoint_dir),
+        json_file=str(log),
+    )
+    found, text = last_line(capsys)
+    assert json.loads(log.read_text()) == found
+    assert found == json.loads(json.dumps(returned))
+    assert found["agrees"]
+    assert found["agreement"]["differing"] == found["agreement"]["ties"]
+    assert found["agreement"]["score_difference"] < 1e-4
+    assert [row["prompts"] for row in found["by_prompts"]] == [1, 3]
+    row = found["by_prompts"][1]
+    assert row["d2h_bytes_per_mask"] == 96 * 96 / 8 + 8
+    assert row["images_per_s"] * found["races"][1]["entries"][0]["median_s"] == pytest.approx(1)
+    assert row["seconds_per_image_by_step"].keys() == {"decode", "segment", "rle"}
+    assert found["encoder"]["share_of_peak"] > 0
+    assert len(found["races"]) == 3
+    assert all(len(entry["seconds_per_unit"]) >= 2 for race in found["races"] for entry in race["entries"])
+    assert ("precision_error" in found) == (precision == "bf16")
+    if precision == "bf16":
+        assert 0.5 < found["precision_error"]["iou_pooled"] < 1
+    else:
+        assert [entry["rows"] for entry in found["memory"]["entries"]] == [80]
+        assert 0 < found["memory"]["entries"][0]["ready_bytes"] <= found["memory"]["entries"][0]["working_bytes"]
+    assert "min–max" in text
+
+
+def test_decode(capsys):
+    decode.benchmark(images=2, rounds=1)
+    found, _ = last_line(capsys)
+    assert found["agrees"]
+    assert found["levels"]["ours, exact"]["max"] == 0
+    assert found["levels"]["ours, fast"]["max"] <= 1
+    assert found["ratio_pillow"] > 0
+
+
+def test_rle(capsys):
+    rle.benchmark(masks=10, rounds=1)
+    found, _ = last_line(capsys)
+    assert found["agrees"]
+    assert found["agreement"]["counts_differ"] == found["agreement"]["resized_counts_differ"] == 0
+    assert 0 < found["settings"]["empty"] < 10
+    assert {"ratio_columns", "ratio_bits", "ratio_resized"} <= found.keys()
+
+
+@pytest.mark.slow
+def test_pipeline(checkpoint_dir, capsys):
+    pipeline.benchmark(checkpoint=str(checkpoint_dir), images=4, prompts=2, rounds=1, workers=1)
+    found, _ = last_line(capsys)
+    assert found["agrees"]
+    assert found["masks"] == 2 * found["settings"]["images"]
+    assert found["rounds"].keys() == {"loop", "job"}
+    entry = found["rounds"]["job"][0]
+    assert 0 < entry["startup_s"] < entry["startup_s"] + entry["steady_s"] <= entry["wall_s"]
+
+
+def test_scale_on_paper(capsys):
+    scale.benchmark(shards=60, shard_chunks=50, run_chunks=0)
+    found, text = last_line(capsys)
+    assert found["agrees"]
+    steps = {step["name"]: step for step in found["paper"]}
+    half, whole = (steps[f"resume: {what} of the chunks there"] for what in ("half", "all"))
+    # Listings alone: no record is read, and pages are asked for by the thousand.
+    assert half["requests"]["get"] == whole["requests"]["get"] <= 3
+    assert whole["requests"]["list"] <= 2 * (1 + 16) + 6
+    assert "read tasks made and pickled" in text
+
+
+@pytest.mark.slow
+def test_scale_without_pixels(capsys):
+    scale.benchmark(shards=2, shard_chunks=1, run_chunks=400)
+    found, _ = last_line(capsys)
+    assert found["run"]["written"] == found["run"]["chunks"] == 400
+    assert found["run"]["chunks_per_cpu_s"] > 0
+
+
+@pytest.mark.parametrize("verb", ["engine", "decode", "rle", "pipeline", "scale"])
+def test_help_has_an_example_whose_options_exist(verb):
+    runner = CliRunner()
+    text = runner.invoke(command.app, [verb, "--help"]).output
+    example = " ".join(text.partition("Example: python jobs/benchmark.py ")[2].split())
+    assert example.startswith(verb)
+    assert runner.invoke(command.app, [*example.split(), "--help"]).exit_code == 0
+
+
+def test_disagreement_is_exit_code_1(monkeypatch):
+    monkeypatch.setattr(rle, "benchmark", lambda **_: {"agrees": False})
+    assert CliRunner().invoke(command.app, ["rle"]).exit_code == 1
+
+
+def test_faults_are_one_line(monkeypatch, capsys, tmp_path):
+    for arguments, wanted in (
+        (["engine", "--prompts", "1,x"], "--prompts 1,x"),
+        (["decode", "--images-dir", str(tmp_path)], "no .jpg"),
+    ):
+        monkeypatch.setattr("sys.argv", ["benchmark.py", *arguments])
+        with pytest.raises(SystemExit) as exit:
+            command.main()
+        assert exit.value.code == 2
+        assert wanted in capsys.readouterr().err
+
+
+def test_prompts_differ_and_pictures_come_round(tmp_path):
+    assert len(set(inputs.texts(1000))) == 1000
+    assert inputs.texts(1000)[:8] == inputs.texts(8)
+    with pytest.raises(UserError, match="at most"):
+        inputs.texts(100_000)
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (tmp_path / "b.JPEG").write_bytes(b"b")
+    assert inputs.jpegs(3, str(tmp_path)) == [b"a", b"b", b"a"]
+
+
+def test_query(capsys, tmp_path):
+    query.benchmark(rows=6000, rounds=1, folder=str(tmp_path))
+    found, text = last_line(capsys)
+    assert found["agrees"]
+    assert len(found["races"]) == 6
+    assert 100 < sum(found["bytes_per_row"].values()) < 200
+    read = found["bytes_read"]
+    assert read["--co-occur"]["counts"] > 0
+    assert read["score and coverage"].keys() & {"score", "coverage", "area", "counts"} == {"score", "coverage", "area"}
+    assert "counts" not in read["--coverage"]
+    assert "Slowest" in text
