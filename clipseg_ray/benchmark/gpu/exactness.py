@@ -58,9 +58,7 @@ def bf16(setting: Setting) -> Finding:
         f"{each['transformers']['pixels_differ']:.2%}, {each['transformers']['logit_rms']:.2e})"
         for head, each in values.items()
     )
-    agrees = all(
-        each["ours"]["logit_rms"] <= _NO_WORSE * each["transformers"]["logit_rms"] for each in values.values()
-    )
+    agrees = all(each["ours"]["logit_rms"] <= _NO_WORSE * each["transformers"]["logit_rms"] for each in values.values())
     return Finding(summary, values, agrees)
 
 
@@ -97,7 +95,9 @@ def _theirs(peer: Transformers, jpeg: bytes, texts: list[str]) -> np.ndarray:
 
 
 def _error(logits_phw: np.ndarray, exact_phw: np.ndarray) -> dict[str, float]:
-    masks_pn, exact_pn = (logits > 0 for logits in (logits_phw.reshape(len(exact_phw), -1), exact_phw.reshape(len(exact_phw), -1)))
+    masks_pn, exact_pn = (
+        logits > 0 for logits in (logits_phw.reshape(len(exact_phw), -1), exact_phw.reshape(len(exact_phw), -1))
+    )
     difference_phw = logits_phw - exact_phw
     return {
         **precision_error(masks_pn, exact_pn),

@@ -51,6 +51,10 @@ def _private_stdout() -> IO[str]:
 def _run(entry: str, setting: Setting) -> dict[str, Any]:
     started = time.perf_counter()
     try:
+        # Not at the top: an installation that cannot import torch fails part by part, and says so in each.
+        from clipseg_ray.benchmark.harness import single_thread
+
+        single_thread(setting.device)
         module, _, function = entry.partition(":")
         finding: Finding = getattr(importlib.import_module(module), function)(setting)
         status = Status.passed if finding.agrees else Status.disagrees
