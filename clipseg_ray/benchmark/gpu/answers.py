@@ -36,10 +36,10 @@ class Answers:
         """The share of pixels that differ."""
         return float(np.bitwise_count(self.bits_pn ^ other.bits_pn).sum() / (8 * self.bits_pn.size))
 
-    def highest_difference(self, other: Answers) -> float:
-        """Between the maxima of the logits, at most; infinite where one is not finite and the other is."""
-        differences_p = np.abs(self.max_logit_p - other.max_logit_p)
-        return float(np.where(np.isnan(differences_p), np.inf, differences_p).max())
+    def highest_difference(self, other: Answers) -> float | None:
+        """Between the maxima of the logits, at most; None where one of them is not finite."""
+        difference = float(np.abs(self.max_logit_p - other.max_logit_p).max())
+        return difference if np.isfinite(difference) else None
 
     def identical(self, other: Answers) -> bool:
         """To the last bit of every number."""

@@ -30,9 +30,10 @@ def describe(setting: Setting) -> Finding:
         "cudnn": torch.backends.cudnn.version(),
         **_of_driver(),
     }
+    triton = "there" if values["triton"] else "missing"
     return Finding(
-        f"{values['gpu']}, {total / 2**30:.0f} GiB ({free / 2**30:.0f} free), driver {values.get('driver_version', '?')}, "
-        f"CUDA {values['cuda']}, PyTorch {torch.__version__}, Triton {'there' if values['triton'] else 'missing'}",
+        f"{properties.name}, {total / 2**30:.0f} GiB ({free / 2**30:.0f} free), driver "
+        f"{values.get('driver_version', '?')}, CUDA {values['cuda']}, PyTorch {torch.__version__}, Triton {triton}",
         values,
     )
 

@@ -23,8 +23,8 @@ def compare(setting: Setting) -> Finding:
     saved_s = off["image_s"] - on["image_s"]
     repaid = round((on["first_s"] - off["first_s"]) / saved_s) if saved_s > 0 else None
     summary = (
-        f"{precision}: {off['image_s'] / on['image_s']:.2f}× as fast on as off, first masks after {on['first_s']:.1f} s "
-        f"instead of {off['first_s']:.1f} s, "
+        f"{precision}: {off['image_s'] / on['image_s']:.2f}× as fast on as off, first masks after "
+        f"{on['first_s']:.1f} s instead of {off['first_s']:.1f} s, "
         + ("never repaid" if repaid is None else f"repaid after {repaid} images")
         + f"; {differ:.1e} of pixels differ"
     )

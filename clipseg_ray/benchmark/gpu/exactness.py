@@ -32,7 +32,7 @@ def fp32(setting: Setting) -> Finding:
         f"{each.max_logit_difference:.1e} (allowed {each.tolerance:.1e})"
         for head, each in found.items()
     )
-    values = {head: each.to_json() for head, each in found.items()}
+    values: dict[str, Any] = {head: each.to_json() for head, each in found.items()}
     return Finding(summary, values, all(each.agrees for each in found.values()))
 
 
@@ -95,9 +95,7 @@ def _theirs(peer: Transformers, jpeg: bytes, texts: list[str]) -> np.ndarray:
 
 
 def _error(logits_phw: np.ndarray, exact_phw: np.ndarray) -> dict[str, float]:
-    masks_pn, exact_pn = (
-        logits > 0 for logits in (logits_phw.reshape(len(exact_phw), -1), exact_phw.reshape(len(exact_phw), -1))
-    )
+    masks_pn, exact_pn = ((each_phw > 0).reshape(len(each_phw), -1) for each_phw in (logits_phw, exact_phw))
     difference_phw = logits_phw - exact_phw
     return {
         **precision_error(masks_pn, exact_pn),

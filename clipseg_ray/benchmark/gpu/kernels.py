@@ -51,7 +51,8 @@ def compare(setting: Setting) -> Finding:
 def _feedforward(setting: Setting) -> dict[str, float]:
     """A chunk's rows through one block's feed-forward: bf16, both against the block in fp32."""
     loaded = models.checkpoint(setting)
-    grid = loaded.preprocessing.size // loaded.model.config.vision_config.patch_size
+    config: Any = loaded.model.config
+    grid = loaded.preprocessing.size // config.vision_config.patch_size
     exact: Any = Decoder(loaded.model, grid).blocks[0].float().to(setting.device)
     block: Any = Decoder(loaded.model, grid).blocks[0].to(torch.bfloat16).to(setting.device)
     fused = feedforward_kernel.FusedFeedForward(block)

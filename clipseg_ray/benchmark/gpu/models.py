@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def pixels(setting: Setting, count: int) -> np.ndarray:
 
 def conditionals(setting: Setting, count: int) -> np.ndarray:
     """Seeded queries: float32 [q, c], of the size of a text's."""
-    config = checkpoint(setting).model.config
+    config: Any = checkpoint(setting).model.config
     return np.random.default_rng(1).normal(0, 0.5, (count, config.projection_dim)).astype(np.float32)
 
 

@@ -28,9 +28,10 @@ def measure(setting: Setting) -> Finding:
     values["copy_bytes_per_s"] = _copy(setting.device, count, budget_s)
     if setting.device == "cuda":
         values |= _over_pcie(count // 4, budget_s)
+    bf16_flops, copied = values["bf16_flops"], values["copy_bytes_per_s"]
     summary = (
-        f"bf16 {values['bf16_flops'] / 1e12:.3g} TFLOP/s ({values['bf16_flops'] / flops.H200_BF16:.0%} of an H200's 790), "
-        f"fp32 {values['fp32_flops'] / 1e12:.3g}, copy {values['copy_bytes_per_s'] / 1e12:.3g} TB/s read and written"
+        f"bf16 {bf16_flops / 1e12:.3g} TFLOP/s ({bf16_flops / flops.H200_BF16:.0%} of an H200's 790), "
+        f"fp32 {values['fp32_flops'] / 1e12:.3g}, copy {copied / 1e12:.3g} TB/s read and written"
     )
     if "to_host_bytes_per_s" in values:
         summary += f", to host {values['to_host_bytes_per_s'] / 1e9:.3g} GB/s"

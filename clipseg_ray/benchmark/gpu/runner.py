@@ -21,8 +21,6 @@ from typing import Any
 from clipseg_ray.benchmark.gpu import worker
 from clipseg_ray.benchmark.gpu.part import Outcome, Part, Setting, Status
 
-_GOODBYE_S = 5.0
-
 
 def outcomes(parts: Sequence[Part], setting: Setting, deadline: float) -> Iterator[Outcome]:
     """Run the parts in order, each given what those before it found; none starts that could not end in time.
@@ -83,6 +81,7 @@ class _Process:
             raise EOFError from None
         ready, _, _ = select.select([self._popen.stdout], [], [], limit_s)
         if not ready:
+            self.stop(patience_s=0.0)
             raise TimeoutError
         line = self._popen.stdout.readline()
         if not line.endswith(b"\n"):
@@ -90,15 +89,15 @@ class _Process:
         found = json.loads(line)
         return {**found, "status": Status(found["status"])}
 
-    def stop(self) -> str:
-        """End the worker and all it has started; says how it ended."""
+    def stop(self, patience_s: float = 5.0) -> str:
+        """End the worker and all it has started, by force after ``patience_s``; says how it ended."""
         if self._popen is None:
             return "not started"
         popen, self._popen = self._popen, None
         assert popen.stdin is not None
         assert popen.stdout is not None
         popen.stdin.close()
-        select.select([popen.stdout], [], [], _GOODBYE_S)
+        select.select([popen.stdout], [], [], patience_s)
         # The group is signalled before its leader is waited for: afterwards its number could be somebody else's.
         os.killpg(popen.pid, signal.SIGKILL)
         popen.stdout.close()

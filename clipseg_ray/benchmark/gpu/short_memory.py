@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ def fill(setting: Setting) -> Finding:
     free = models.engine(setting, "fp32")
     pixels_bhwc = models.pixels(setting, 2 * free.batch + 1)
     conditionals_qc = models.conditionals(setting, _QUERIES)
-    torch.cuda.empty_cache()
+    _give_back()
     ready = torch.cuda.memory_reserved()
     torch.cuda.reset_peak_memory_stats()
     expected = Answers.of(free, pixels_bhwc, conditionals_qc)
@@ -31,7 +32,9 @@ def fill(setting: Setting) -> Finding:
     del free
     rounds = [_with_share(setting, share, needed, expected) for share in _SHARES]
     halved = [found for found in rounds if found["messages"] and "pixels_differ" in found]
-    agrees = bool(halved) and all(found.get("pixels_differ", 0.0) <= _FLIPS for found in rounds)
+    agrees = bool(halved) and all(
+        max(found.get("pixels_differ", 0.0), found["pixels_differ_once_free"]) <= _FLIPS for found in rounds
+    )
     summary = f"{needed / 2**20:.0f} MiB wanted; " + "; ".join(
         f"{found['share']:.0%} of it free: "
         + (
@@ -49,7 +52,7 @@ def _with_share(setting: Setting, share: float, needed: int, expected: Answers) 
     engine = models.engine(setting, "fp32")
     pixels_bhwc = models.pixels(setting, 2 * engine.batch + 1)
     conditionals_qc = models.conditionals(setting, _QUERIES)
-    torch.cuda.empty_cache()
+    _give_back()
     left = int(share * needed)
     filler = torch.empty(max(0, torch.cuda.mem_get_info()[0] - left), dtype=torch.uint8, device="cuda")
     found: dict[str, Any] = {"share": share, "free_bytes": torch.cuda.mem_get_info()[0]}
@@ -61,9 +64,14 @@ def _with_share(setting: Setting, share: float, needed: int, expected: Answers) 
             found["refused"] = str(error)
     found |= {"messages": said, "batch": engine.batch, "decode_chunk": engine.decode_chunk}
     del filler
-    torch.cuda.empty_cache()
+    _give_back()
     again = Answers.of(engine, pixels_bhwc, conditionals_qc)
     found["pixels_differ_once_free"] = again.differing(expected)
-    if "pixels_differ" in found:
-        found["pixels_differ"] = max(found["pixels_differ"], found["pixels_differ_once_free"])
     return found
+
+
+def _give_back() -> None:
+    """What PyTorch keeps of memory that nothing uses, an earlier engine's graphs among it."""
+    gc.collect()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from clipseg_ray.benchmark.gpu.worker import without_absent
 
@@ -24,11 +25,12 @@ def main(checkpoint: str, device: str) -> None:
     without_absent()
     with step("import torch"):
         import torch
+    with step("import transformers"):
+        from transformers import CLIPSegForImageSegmentation  # noqa: F401
     with step("import the segmenter"):
-        import clipseg_ray.pipeline.segmenter  # noqa: F401
-    with step("import transformers and the engine"):
         import numpy as np
 
+        import clipseg_ray.pipeline.segmenter  # noqa: F401
         from clipseg_ray.model.checkpoint import load
         from clipseg_ray.model.engine import Engine
         from clipseg_ray.model.precision import default_batching, resolve_precision
@@ -51,7 +53,8 @@ def main(checkpoint: str, device: str) -> None:
         )
     side = loaded.preprocessing.size
     pixels_bhwc = np.zeros((batch, side, side, 3), np.uint8)
-    film = engine.film(np.zeros((8, loaded.model.config.projection_dim), np.float32))
+    config: Any = loaded.model.config
+    film = engine.film(np.zeros((8, config.projection_dim), np.float32))
     for name in ("first chunk", "second chunk"):
         with step(name):
             for _ in engine.segment(pixels_bhwc, film, np.zeros(8, np.float32)):
