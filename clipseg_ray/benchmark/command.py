@@ -198,7 +198,7 @@ def scale(
     _leave(benchmark(shards=shards, shard_chunks=shard_chunks, run_chunks=run_chunks, json_file=json_file))
 
 
-@app.command(epilog="Example: PYTHONPATH=. python jobs/benchmark.py gpu --small --device cpu --out results")
+@app.command(epilog="Example: python jobs/benchmark.py gpu --small --device cpu --out results")
 def gpu(
     device: DeviceOption = Device.cuda,
     small: Annotated[bool, typer.Option("--small", help="A tiny model and short rounds: under a minute.")] = False,
