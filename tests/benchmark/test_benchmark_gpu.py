@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -109,8 +110,16 @@ def small_form(python, out):
     return found
 
 
+def cpu_seconds_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_the_small_form_passes_on_a_cpu(tmp_path):
+    before = cpu_seconds_of_children()
     found = small_form(sys.executable, tmp_path)
+    # By the clock it is half a minute on a free machine; beside other work only the CPU's own time says something.
+    assert cpu_seconds_of_children() - before < 60
     assert [each["name"] for each in found["parts"]] == [each.name for each in PARTS]
     skipped = {each["name"] for each in found["parts"] if each["status"] == "skipped"}
     assert skipped == {each.name for each in PARTS if each.needs_gpu}
@@ -120,7 +129,6 @@ def test_the_small_form_passes_on_a_cpu(tmp_path):
     assert values["run lengths"]["masks_per_s"].keys() == {"1", "4", "8"}
     assert values["start-up"]["steps_s"].keys() >= {"import torch", "load the checkpoint", "first chunk"}
     assert values["start-up"]["imports_s"]["torch"] > 0
-    assert found["seconds"] < 60
 
 
 def pins(path):
