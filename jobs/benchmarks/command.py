@@ -198,6 +198,19 @@ def scale(
     _leave(benchmark(shards=shards, shard_chunks=shard_chunks, run_chunks=run_chunks, json_file=json_file))
 
 
+@app.command(epilog="Example: python jobs/benchmark.py gpu --small --device cpu --out results")
+def gpu(
+    device: DeviceOption = Device.cuda,
+    small: Annotated[bool, typer.Option("--small", help="A tiny model and short rounds: under a minute.")] = False,
+    out: Annotated[str | None, typer.Option(help="Write gpu.txt and gpu.json here.", metavar="DIR")] = None,
+) -> None:
+    """Everything that only a GPU can answer, in eight minutes; exit code 1: a part failed or disagrees."""
+    from benchmarks.gpu.command import benchmark
+
+    _ready(device)
+    _leave(benchmark(device=device.value, small=small, out=out))
+
+
 def main() -> None:
     """Run the command line; errors for a person become one line and exit code 2."""
     command_line.run(app)

@@ -17,14 +17,14 @@ from clipseg_ray.masks.resize import encode_at_size
 from clipseg_ray.masks.rle import encode_bits
 from clipseg_ray.masks.threshold import pack
 
-_SIDE = 352
+SIDE = 352
 _IMAGE = (550, 825)
 
 
 def benchmark(*, masks: int = 128, rounds: int = 7, json_file: str | None = None) -> dict[str, Any]:
     """Run it on ``masks`` smooth random fields, print it, and return what the JSON line holds."""
     single_thread("cpu")
-    logits_phw = _fields(masks)
+    logits_phw = smooth_fields(masks)
     logits_pwh = logits_phw.transpose(1, 2).contiguous()
     limit_p = torch.zeros(masks)
     bits_pn, max_logit_p, _ = (tensor.numpy() for tensor in pack(logits_pwh, limit_p))
@@ -32,7 +32,7 @@ def benchmark(*, masks: int = 128, rounds: int = 7, json_file: str | None = None
 
     races = [
         race(
-            f"{_SIDE}×{_SIDE} logits → all columns",
+            f"{SIDE}×{SIDE} logits → all columns",
             "mask",
             [
                 Contestant("ours", lambda: _columns(logits_pwh, limit_p), masks),
@@ -41,16 +41,16 @@ def benchmark(*, masks: int = 128, rounds: int = 7, json_file: str | None = None
             rounds,
         ),
         race(
-            f"{_SIDE}×{_SIDE} bits → RLE, area, box",
+            f"{SIDE}×{SIDE} bits → RLE, area, box",
             "mask",
             [
-                Contestant("ours", lambda: encode_bits(bits_pn, _SIDE, _SIDE, max_logit_p > 0), masks),
+                Contestant("ours", lambda: encode_bits(bits_pn, SIDE, SIDE, max_logit_p > 0), masks),
                 Contestant("pycocotools, from bytes in its own order", lambda: _encoded(drawn_hwp), masks),
             ],
             rounds,
         ),
         race(
-            f"{_SIDE}×{_SIDE} logits → RLE at {_IMAGE[0]}×{_IMAGE[1]}",
+            f"{SIDE}×{SIDE} logits → RLE at {_IMAGE[0]}×{_IMAGE[1]}",
             "mask",
             [
                 Contestant("ours", lambda: encode_at_size(logits_pwh.numpy(), *_IMAGE, limit_p.numpy()), masks),
@@ -84,20 +84,20 @@ def benchmark(*, masks: int = 128, rounds: int = 7, json_file: str | None = None
     return result
 
 
-def _fields(count: int) -> torch.Tensor:
+def smooth_fields(count: int) -> torch.Tensor:
     """float32 [p, h, w]: blobs of every scale, a fifth or so of the fields empty, as for queries that are absent."""
     generator = torch.Generator().manual_seed(0)
-    field = torch.zeros(count, 1, _SIDE, _SIDE)
+    field = torch.zeros(count, 1, SIDE, SIDE)
     for cells, weight in ((4, 3.0), (11, 1.5), (22, 0.7)):
         coarse = torch.randn(count, 1, cells, cells, generator=generator) * weight
-        field += torch.nn.functional.interpolate(coarse, (_SIDE, _SIDE), mode="bicubic", align_corners=False)
+        field += torch.nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bicubic", align_corners=False)
     return field[:, 0] - torch.linspace(0, 12, count)[:, None, None]
 
 
 def _columns(logits_pwh: torch.Tensor, limit_p: torch.Tensor) -> dict[str, pa.Array]:
     bits_pn, max_logit_p, sum_p = (tensor.numpy() for tensor in pack(logits_pwh, limit_p))
-    rles = encode_bits(bits_pn, _SIDE, _SIDE, max_logit_p > 0)
-    return columns(rles, _SIDE, _SIDE, max_logit_p, sum_p)
+    rles = encode_bits(bits_pn, SIDE, SIDE, max_logit_p > 0)
+    return columns(rles, SIDE, SIDE, max_logit_p, sum_p)
 
 
 def _reference_columns(logits_phw: torch.Tensor) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def test_scale_without_pixels(capsys):
     assert found["run"]["chunks_per_cpu_s"] > 0
 
 
-@pytest.mark.parametrize("verb", ["engine", "decode", "rle", "pipeline", "scale"])
+@pytest.mark.parametrize("verb", ["engine", "decode", "rle", "pipeline", "scale", "gpu"])
 def test_help_has_an_example_whose_options_exist(verb):
     runner = CliRunner()
     text = runner.invoke(command.app, [verb, "--help"]).output
