@@ -1,4 +1,4 @@
-"""Walls that an import alone does not show: who touches files, and how large a room may grow. `make lint` has the others."""
+"""Walls that imports do not show: who touches files, how large a room may grow. Those of imports: `make lint`."""
 
 from __future__ import annotations
 

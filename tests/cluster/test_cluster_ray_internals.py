@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+from packaging.version import Version
 from ray._private.state import GlobalState
 from ray.autoscaler.v2 import schema, sdk
 
@@ -20,6 +23,8 @@ from clipseg_ray.pipeline import graph, nodes
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.segmenter import ChunkResult
 from tests.pipeline import world
+
+ROOT = Path(__file__).parents[2]
 
 
 def pool(*without: str) -> Any:
@@ -120,6 +125,16 @@ def test_modules_and_functions_that_have_gone(monkeypatch: pytest.MonkeyPatch) -
     assert ray_internals.launches() == Launches(None, None)
     assert (ray_internals.execution_callback(), ray_internals.most_resources()) == (None, None)
     assert capacity().now == there
+
+
+def test_the_lock_has_the_oldest_ray_that_the_pins_allow() -> None:
+    # `make test-ray` runs this file at the newest.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (pins,) = [re.fullmatch(r"ray\[.*\]>=([\d.]+),<[\d.]+", each) for each in project["dependencies"] if "ray[" in each]
+    locked = re.search(r"^ray==(.+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert pins is not None
+    assert locked is not None
+    assert Version(pins[1]) == Version(locked[1])
 
 
 @pytest.mark.usefixtures("ray_cluster")
