@@ -17,14 +17,18 @@ def listen(session: Any) -> None:
     session.register("before-parse.s3.ListObjectsV2", parse)
 
 
-def parse(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+def parse(
+    response_dict: dict[str, Any] | None = None, customized_response_dict: dict[str, Any] | None = None, **_: Any
+) -> None:
     """Take the objects out of a page before botocore's parser sees it, and hand them on as it would.
 
-    The event and both dictionaries are botocore's (``endpoint.py``). A page that is not as expected is left as it is.
+    The event and both dictionaries are botocore's (``endpoint.py``). What is not as expected is left as it is.
     """
-    body = response_dict["body"]
+    if response_dict is None or customized_response_dict is None or response_dict.get("status_code") != 200:
+        return
+    body = response_dict.get("body", b"")
     objects = _OBJECT.findall(body)
-    if response_dict["status_code"] != 200 or not objects:
+    if not objects:
         return
     contents = []
     for each in objects:

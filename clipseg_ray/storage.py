@@ -357,7 +357,8 @@ def _filesystem(protocol: str) -> Any:
         use_listings_cache=False,
         config_kwargs={"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}},
     )
-    if fs.session is None:  # a new one: it has made no client yet
+    # A new one has made no client yet. Where s3fs keeps its session under another name, botocore parses its listings.
+    if getattr(fs, "session", fs) is None:
         fs.session = AioSession(**fs.kwargs)
         s3_pages.listen(fs.session)
     return fs

@@ -1,9 +1,12 @@
 """Listing pages parsed by hand are what botocore's own parser makes of them."""
 
+from types import SimpleNamespace
+
+import pytest
 from botocore import parsers
 from botocore.session import get_session
 
-from clipseg_ray import s3_pages
+from clipseg_ray import s3_pages, storage
 
 NAMES = ["a/plain.parquet", "a/b &amp; c.jpg", "a/&lt;x&gt;&#13;.jpg", "a/%C3%BC+%20.jpg", "a/ü.jpg", "a/"]
 
@@ -36,6 +39,23 @@ def test_a_page_is_what_botocore_makes_of_it() -> None:
         for each in theirs.get("Contents", ()):
             each.pop("Owner")
         assert own == theirs
+
+
+def test_s3fs_hands_over_its_session_or_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    new, other = SimpleNamespace(session=None, kwargs={}), SimpleNamespace()
+    for fs in (new, other):
+        monkeypatch.setattr(storage.fsspec, "filesystem", lambda *_, fs=fs, **__: fs)
+        assert storage._filesystem("s3") is fs
+    assert s3_pages.parse in new.session.get_component("event_emitter")._emitter._handlers.prefix_search(
+        "before-parse.s3.ListObjectsV2"
+    )
+    assert vars(other) == {}
+
+
+def test_another_event_than_botocores_is_left_alone() -> None:
+    for event in ({}, {"response_dict": {"status_code": 200}, "customized_response_dict": {}}, {"response": b""}):
+        s3_pages.parse(**event)
+        assert event.get("customized_response_dict", {}) == {}
 
 
 def test_what_is_no_such_page_is_left_to_botocore() -> None:

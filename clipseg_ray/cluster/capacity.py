@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clipseg_ray.cluster.ray_internals import most_resources
 from clipseg_ray.errors import UserError
 
 
@@ -26,9 +27,8 @@ class Capacity:
 def capacity() -> Capacity:
     """What the connected cluster has, and how far it can grow where it tells (Ray's own autoscaler does not)."""
     import ray
-    from ray._private.state import state
 
-    return Capacity(ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {})
+    return Capacity(ray.cluster_resources(), most_resources() or {})
 
 
 def device_of(device: str, gpus: float | None, capacity: Capacity) -> str:

@@ -18,6 +18,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from clipseg_ray.cluster.capacity import capacity
 from clipseg_ray.cluster.connection import connected, last_line
 from clipseg_ray.cluster.interrupt import terminate_as_interrupt
+from clipseg_ray.cluster.ray_internals import is_head
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.forecast.measurement import Job, Measurement, Node
@@ -268,7 +269,7 @@ def _nodes() -> list[Node]:
         Node(
             node["Resources"].get("CPU", 0.0),
             node["Resources"].get("GPU", 0.0),
-            "node:__internal_head__" in node["Resources"],
+            is_head(node["Resources"]),
         )
         for node in ray.nodes()
         if node["Alive"]

@@ -17,11 +17,11 @@ from clipseg_ray import __version__
 from clipseg_ray.cluster.capacity import Capacity, capacity, device_of
 from clipseg_ray.cluster.connection import connected, last_line
 from clipseg_ray.cluster.interrupt import raise_if_asked, terminate_as_interrupt
+from clipseg_ray.cluster.ray_internals import PoolState
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import graph, retry
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.describe import queries_text
-from clipseg_ray.pipeline.graph import PoolState
 from clipseg_ray.pipeline.heartbeat import Heartbeat
 from clipseg_ray.pipeline.nodes import NodeWatch, there_and_free
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
@@ -223,6 +223,7 @@ class _Watch:
         self._idle_since = time.monotonic()
         self._nodes = NodeWatch(reporter, pool.needs)
         self.reason: str | None = None
+        self._report(PoolState())
 
     def progressed(self) -> None:
         """Something came out of the pool."""
@@ -233,13 +234,12 @@ class _Watch:
         self._nodes.stop()
 
     def step(self, state: PoolState) -> None:
-        """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``."""
-        self._reporter.actors, self._reporter.actors_pending = state.running, state.pending
-        self._reporter.queue = state.queue
+        """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``, where it tells."""
+        self._report(state)
         self._nodes.actors(state.running, state.pending)
         if self._breaker is not None:
             self._breaker.check()
-        if state.running:
+        if state.running is None or state.running:
             self._idle_since = time.monotonic()
             return
         waited = time.monotonic() - self._idle_since
@@ -248,6 +248,10 @@ class _Watch:
                 f"Nothing could start for {waited:.0f} s: an actor needs {self._pool.needs}; {there_and_free()}."
             )
             raise RunStopped(self.reason)
+
+    def _report(self, state: PoolState) -> None:
+        self._reporter.actors, self._reporter.actors_pending = state.running, state.pending
+        self._reporter.queue = state.queue
 
 
 def _chunks(item: ShardWork) -> frozenset[int] | None:

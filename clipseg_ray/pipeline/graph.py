@@ -15,14 +15,14 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
-from ray.data._internal.execution.execution_callback import ExecutionCallback
 
+from clipseg_ray.cluster import ray_internals
+from clipseg_ray.cluster.ray_internals import PoolState
 from clipseg_ray.pipeline.datasource import ShardDatasource
 from clipseg_ray.pipeline.pool import Pool
 from clipseg_ray.pipeline.reader import Reader, ShardWork
@@ -31,18 +31,7 @@ from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter, SegmenterSpec
 TRIES = 3
 CALLS_AT_ONCE = 2
 CALLS_QUEUED = 4
-BLOCK_STATISTICS = "_output_blocks_stats"
-"""Ray Data's name for an operator's list of them."""
-
-
-@dataclass
-class PoolState:
-    """The actors as Ray Data last saw them, and how many chunks wait for one."""
-
-    running: int = 0
-    pending: int = 0
-    queue: int = 0
-    seen_at: float = 0.0
+_CALLBACK: Any = ray_internals.execution_callback() or object
 
 
 def results(
@@ -138,10 +127,10 @@ def _settings() -> None:
     context.enable_auto_log_stats = False
     context.log_internal_stack_trace = False
     context.max_consecutive_actor_init_deaths = TRIES
-    context.custom_execution_callback_classes = [Watch]
+    context.custom_execution_callback_classes = [] if _CALLBACK is object else [Watch]
 
 
-class Watch(ExecutionCallback):
+class Watch(_CALLBACK):
     """Hands the state of the actor pool to the watcher of the running pass, and keeps Ray Data's memory bounded.
 
     Ray Data keeps statistics of every block of every operator until the end, for a summary that nobody asks for here:
@@ -154,19 +143,13 @@ class Watch(ExecutionCallback):
     watcher: ClassVar[Callable[[PoolState], None]]
 
     def __init__(self) -> None:
-        self._state = PoolState()
+        self._seen_at = 0.0
 
     def on_execution_step(self, executor: Any) -> None:
         """Called by Ray Data at each step of its scheduling loop; an exception ends the pass."""
         now = time.monotonic()
-        if now - self._state.seen_at < 0.1:
+        if now - self._seen_at < 0.1:
             return
-        self._state.seen_at = now
-        for operator, at in (executor._topology or {}).items():
-            if hasattr(operator, BLOCK_STATISTICS):
-                del getattr(operator, BLOCK_STATISTICS)[:-1]
-            if hasattr(operator, "get_actor_info"):
-                found = operator.get_actor_info()
-                self._state.running, self._state.pending = found.running, found.pending + found.restarting
-                self._state.queue = at.total_enqueued_input_blocks()
-        Watch.watcher(self._state)
+        self._seen_at = now
+        ray_internals.forget_block_statistics(executor)
+        Watch.watcher(ray_internals.pool_state(executor))

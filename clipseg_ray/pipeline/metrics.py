@@ -61,8 +61,9 @@ class Metrics:
             if new > 0:
                 counters[name].inc(new, self._tagged(COUNTERS[name][1], tag))
                 self._sent[name, tag] = value
-        for name, tag, value in _levels(reporter):
-            gauges[name].set(value, self._tagged(GAUGES[name][1], tag))
+        for name, tag, level in _levels(reporter):
+            if level is not None:
+                gauges[name].set(level, self._tagged(GAUGES[name][1], tag))
 
     def _tagged(self, keys: tuple[str, ...], value: str) -> dict[str, str]:
         return {**self._tags, **dict.fromkeys(keys, value)}
@@ -90,13 +91,12 @@ def _sums(reporter: Reporter) -> Iterator[tuple[str, str, float]]:
         yield "clipseg_stage_seconds", stage, seconds
 
 
-def _levels(reporter: Reporter) -> Iterator[tuple[str, str, float]]:
-    """(name, its own tag's value, level now)."""
+def _levels(reporter: Reporter) -> Iterator[tuple[str, str, float | None]]:
+    """(name, its own tag's value, level now or None: unknown)."""
     found = reporter.snapshot()
     yield "clipseg_chunks_done", "", found["chunks_done"]
     yield "clipseg_chunks_planned", "", found["chunks_total"]
     yield "clipseg_queue", "", found["queue"]
     yield "clipseg_actors", "running", found["actors"]
     yield "clipseg_actors", "pending", found["actors_pending"]
-    if found["eta_s"] is not None:
-        yield "clipseg_eta_seconds", "", found["eta_s"]
+    yield "clipseg_eta_seconds", "", found["eta_s"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from clipseg_ray.cluster import ray_internals
 from clipseg_ray.cluster.connection import last_line
 from clipseg_ray.pipeline.progress import Reporter
 
@@ -30,17 +31,17 @@ class NodeWatch:
         self._reporter = reporter
         self._needs = needs
         self._nodes = Nodes()
-        self._waiting = 0
+        self._waiting: int | None = None
         self._some_since = self._all_since = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._looks, daemon=True)
         self._thread.start()
 
-    def actors(self, running: int, waiting: int) -> None:
-        """How many actors are ready and how many are not, now."""
+    def actors(self, running: int | None, waiting: int | None) -> None:
+        """How many actors are ready and how many are not, now; nothing is said of them where Ray does not tell."""
         self._waiting = waiting
         now = time.monotonic()
-        if running:
+        if running is None or running:
             self._some_since = now
         if not waiting:
             self._all_since = now
@@ -62,6 +63,8 @@ class NodeWatch:
 
     def _note(self) -> str:
         now = time.monotonic()
+        if self._waiting is None:
+            return ""
         if now - self._some_since > _PATIENCE_S:
             who = f"no actor ready for {now - self._some_since:.0f} s"
         elif now - self._all_since > _PATIENCE_S:
@@ -130,16 +133,9 @@ def there_and_free() -> str:
 
 def launching() -> str:
     """What the autoscaler does about actors that wait, in words; empty where there is none or it does nothing."""
-    from ray.autoscaler.v2.sdk import get_cluster_status
-
-    status = get_cluster_status(ray.get_runtime_context().gcs_address)
-    counts: dict[str, int] = {}
-    for launch in status.pending_launches:
-        counts[launch.ray_node_type_name] = counts.get(launch.ray_node_type_name, 0) + launch.count
-    for node in status.pending_nodes:
-        counts[node.ray_node_type_name] = counts.get(node.ray_node_type_name, 0) + 1
-    parts = [f"launching {count} {name}" for name, count in counts.items()]
-    if status.failed_launches:
-        last = status.failed_launches[-1]
-        parts.append(f"launch of {last.ray_node_type_name} failed: {' '.join(str(last.details).split())[:160]}")
+    launches = ray_internals.launches()
+    parts = [f"launching {count} {name}" for name, count in (launches.pending or {}).items()]
+    if launches.failed:
+        name, reason = launches.failed
+        parts.append(f"launch of {name} failed: {reason[:160]}")
     return ", ".join(parts)

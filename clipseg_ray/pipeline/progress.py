@@ -69,9 +69,10 @@ class Reporter:
     def __init__(self, run_id: str, work: Work, stream: Any = None) -> None:
         self.run_id = run_id
         self.totals = Totals()
-        self.actors = self.actors_pending = 0
-        self.queue = 0
-        """Chunks that are read and wait for an actor."""
+        self.actors: int | None = 0
+        self.actors_pending: int | None = 0
+        self.queue: int | None = 0
+        """Chunks that are read and wait for an actor. These three are None while Ray does not tell."""
         self.doing = "starting"
         self.note = ""
         """What the run waits for."""

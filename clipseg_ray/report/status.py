@@ -24,7 +24,7 @@ def line(values: Mapping[str, Any]) -> str:
         f"chunks {values['chunks_done']}/{_total(values)}",
         f"images/s {values['images_per_s']:.1f} (whole run {values['images_per_s_lifetime']:.1f})",
         f"masks/s {values['masks_per_s']:.0f}",
-        f"actors {values['actors']}",
+        f"actors {_number(values['actors'])}",
         f"failed {values['failed_chunks']}",
         f"ETA {duration(values['eta_s'])}",
     ]
@@ -86,8 +86,9 @@ def _progress(run: Run, values: Mapping[str, Any]) -> Iterator[str]:
             f"masks/s {values['masks_per_s']:.0f} (whole run {values['masks_per_s_lifetime']:.0f})"
         )
         yield f"  left      {duration(values['eta_s'])}; the last chunk came {duration(values['last_chunk_s'])} before"
+        ready, queue = _number(values["actors"]), _number(values["queue"])
         pending = f", {values['actors_pending']} starting or waited for" if values["actors_pending"] else ""
-        yield f"  actors    {values['actors']} ready{pending}; {values['queue']} chunk(s) read and waiting"
+        yield f"  actors    {ready} ready{pending}; {queue} chunk(s) read and waiting"
         if values["waits_for"]:
             yield f"  waits     {values['waits_for']}"
     else:
@@ -129,6 +130,10 @@ def _failures(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _total(values: Mapping[str, Any]) -> str:
     return f"{'~' if values['chunks_total_is_estimate'] else ''}{values['chunks_total']}"
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else str(value)
 
 
 def _lag_lines(lag: Lag) -> Iterator[str]:

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.func import functional_call
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clipseg_ray.training.batches import Batch
 from clipseg_ray.training.config import OptimiserConfig
@@ -125,7 +126,7 @@ class Optimiser:
         if self._config.average is None:
             return
         decay = min(self._config.average, (step + 1) / (step + 10))  # early means forget faster
-        torch._foreach_lerp_(list(self._mean.values()), [p.detach() for p in self._trained.values()], 1 - decay)
+        get_ema_multi_avg_fn(decay)(list(self._mean.values()), [p.detach() for p in self._trained.values()], step)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

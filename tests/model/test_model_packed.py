@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from clipseg_ray.model import packed
 from clipseg_ray.model.layers import Linear
 from clipseg_ray.model.packed import PackedLinear, pack
 
@@ -28,3 +29,19 @@ def test_every_layer_of_a_module_is_replaced_and_nothing_else():
     pack(module)
     assert [type(part) for part in (inner[0], inner[1], module[1])] == [PackedLinear, nn.LayerNorm, PackedLinear]
     torch.testing.assert_close(module(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("fault", [AttributeError("gone"), TypeError("an argument more"), lambda x, *_: x])
+def test_layers_stay_as_they_are_where_the_operators_are_others(fault, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+
+    def product(*arguments):
+        if isinstance(fault, Exception):
+            raise fault
+        return fault(*arguments)
+
+    assert packed._work.__wrapped__()
+    monkeypatch.setattr(packed.torch.ops.mkldnn, "_linear_pointwise", product)
+    packed._work.cache_clear()
+    assert not packed.pays()
+    packed._work.cache_clear()

@@ -1,15 +1,20 @@
 """What Prometheus is told: the dashboard's names are the code's, and a real scrape has a run's own numbers."""
 
+import io
 import json
 import re
 import time
 import urllib.request
+from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
 
 from clipseg_ray.pipeline import metrics
+from clipseg_ray.pipeline.progress import Reporter
+from clipseg_ray.pipeline.work import Work
 from clipseg_ray.results import status
 from clipseg_ray.storage import Store
 from tests.pipeline import world
@@ -41,6 +46,19 @@ def test_the_docs_name_every_metric() -> None:
     documented = (ROOT / "docs" / "watching.md").read_text()
     for name in metrics.exported():
         assert f"`{name}`" in documented, name
+
+
+def test_what_nobody_knows_is_not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: dict[str, list[float]] = defaultdict(list)
+    gauges = {
+        name: SimpleNamespace(set=lambda value, tags, name=name: sent[name].append(value)) for name in metrics.GAUGES
+    }
+    counters = {name: SimpleNamespace(inc=lambda value, tags: None) for name in metrics.COUNTERS}
+    monkeypatch.setattr(metrics, "_instruments", lambda: (counters, gauges))
+    reporter = Reporter("run", Work((), (), 1, 0, 4, 1, 0, 8, 1), io.StringIO())
+    reporter.actors, reporter.queue, reporter.actors_pending = None, None, 2
+    metrics.Metrics("output", "run").emit(reporter)
+    assert sent == {"clipseg_chunks_done": [1], "clipseg_chunks_planned": [4], "clipseg_actors": [2]}
 
 
 def scraped(node: dict) -> dict[str, dict[frozenset, float]]:

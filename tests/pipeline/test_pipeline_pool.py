@@ -1,6 +1,8 @@
 """How large a pool a cluster and the work that is left justify, and what a run says of nodes that come and go."""
 
+import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +11,7 @@ from clipseg_ray.config import InputConfig, PoolConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import nodes
 from clipseg_ray.pipeline.pool import chunks_at_most, pool_of
+from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.sources.base import Member, Shard
 
@@ -110,6 +113,22 @@ def node(name: str, alive: bool = True, reason: str = "", gpus: int = 1) -> dict
         "Resources": resources,
         "DeathReasonMessage": reason,
     }
+
+
+@pytest.mark.parametrize(("told", "note"), [((0, 2), "no actor"), ((1, 2), "2 actor(s) not"), ((None, None), "")])
+def test_what_actors_wait_for_is_said_where_ray_tells(told: tuple, note: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes.ray, "nodes", list)
+    monkeypatch.setattr(nodes, "there_and_free", lambda: "")
+    monkeypatch.setattr(nodes, "launching", lambda: "")
+    clock = [0.0]
+    monkeypatch.setattr(nodes, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    watch = nodes.NodeWatch(Reporter("run", Work((), (), 0, 0, 0, 0, 0, 0, 0), io.StringIO()), "1 GPU")
+    clock[0] = 60.0
+    assert watch._note() == ""  # nobody has told anything yet
+    watch.actors(*told)
+    found = watch._note()
+    watch.stop()
+    assert found == (note and f"{note} ready{' for 60 s' if told[0] == 0 else ''}: each needs 1 GPU")
 
 
 def test_nodes_that_come_and_go_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

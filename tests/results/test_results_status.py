@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from clipseg_ray.cli import app
 from clipseg_ray.errors import UserError
+from clipseg_ray.report import status as words
 from clipseg_ray.report.watch import EXIT_CODES
 from clipseg_ray.results import layout, record, runs, status
 from clipseg_ray.storage import Store
@@ -101,6 +102,12 @@ def test_a_running_run_is_shown_with_all_it_tells(store: Store) -> None:
 def test_what_a_run_waits_for_is_said(store: Store) -> None:
     put(store, waits_for="no actor ready for 40 s: each needs 1 GPU")
     assert "waits     no actor ready for 40 s: each needs 1 GPU" in shown(store)
+
+
+def test_numbers_ray_does_not_tell_are_unknown(store: Store) -> None:
+    put(store, actors=None, actors_pending=None, queue=None)
+    assert "actors    ? ready; ? chunk(s) read and waiting" in shown(store)
+    assert "· actors ? · failed 3 ·" in words.line(values(actors=None))
 
 
 @pytest.mark.parametrize(("age", "state"), [(1, "running"), (44, "running"), (46, "stale"), (-30, "running")])

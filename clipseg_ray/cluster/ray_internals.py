@@ -1,0 +1,141 @@
+"""What is asked of Ray under names that are not public, each of which any release may change without a word.
+
+All such names are here, and nothing rests on one: a getter whose name has gone answers None, or does nothing, and a
+number nobody knows is left out of what is said. None ends a run. Ray itself is imported on the first question.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _none_if_renamed(ask: Callable[P, T]) -> Callable[P, T | None]:
+    """``ask``, or None where a name in it is not there any more, or is another thing now."""
+
+    @functools.wraps(ask)
+    def asked(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return ask(*args, **kwargs)
+        except (AttributeError, ImportError, LookupError, TypeError):
+            return None
+
+    return asked
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """Ray Data's pool of actors: how many are ready, how many are not yet, how many blocks wait for one.
+
+    None is what this Ray does not tell.
+    """
+
+    running: int | None = None
+    pending: int | None = None
+    queue: int | None = None
+
+
+@dataclass(frozen=True)
+class Launches:
+    """What an autoscaler does: nodes on their way by type, and the last launch that failed (type, why).
+
+    None where there is no such launch, and where this Ray does not tell.
+    """
+
+    pending: Mapping[str, int] | None
+    failed: tuple[str, str] | None
+
+
+@_none_if_renamed
+def execution_callback() -> type:
+    """The base class of what Ray Data calls at each step of its scheduling loop."""
+    from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+    return ExecutionCallback
+
+
+def pool_state(executor: Any) -> PoolState:
+    """The pool of actors at the end of the job that ``executor`` (Ray Data's, of its callbacks) carries out."""
+    *_, (operator, state) = _operators(executor).items() or [(None, None)]
+    return PoolState(_running(operator), _pending(operator), _queue(state))
+
+
+def forget_block_statistics(executor: Any) -> None:
+    """Throw away all but the last of the statistics of every block that Ray Data keeps until a job's end."""
+    for operator in _operators(executor):
+        _forget(operator)
+
+
+def _operators(executor: Any) -> Mapping[Any, Any]:
+    """Ray Data's operators, each with its state, from the first to the last; none before the job has begun."""
+    return getattr(executor, "_topology", None) or {}
+
+
+@_none_if_renamed
+def _running(operator: Any) -> int:
+    return int(operator.get_actor_info().running)
+
+
+@_none_if_renamed
+def _pending(operator: Any) -> int:
+    actors = operator.get_actor_info()
+    return int(actors.pending + actors.restarting)
+
+
+@_none_if_renamed
+def _queue(state: Any) -> int:
+    return int(state.total_enqueued_input_blocks())
+
+
+@_none_if_renamed
+def _forget(operator: Any) -> None:
+    del operator._output_blocks_stats[:-1]
+
+
+@_none_if_renamed
+def most_resources() -> Mapping[str, float] | None:
+    """The most the connected cluster can have of each resource; None where it does not tell."""
+    from ray._private.state import state
+
+    found: Mapping[str, float] | None = state.get_max_resources_from_cluster_config()
+    return found
+
+
+def launches() -> Launches:
+    """What the connected cluster's autoscaler does."""
+    status = _autoscaler_status()
+    return Launches(_on_their_way(status), _last_failed(status))
+
+
+@_none_if_renamed
+def _autoscaler_status() -> Any:
+    import ray
+    from ray.autoscaler.v2.sdk import get_cluster_status
+
+    return get_cluster_status(ray.get_runtime_context().gcs_address)
+
+
+@_none_if_renamed
+def _on_their_way(status: Any) -> Mapping[str, int]:
+    counts: Counter[str] = Counter()
+    for launch in status.pending_launches:
+        counts[launch.ray_node_type_name] += launch.count
+    counts.update(node.ray_node_type_name for node in status.pending_nodes)
+    return counts
+
+
+@_none_if_renamed
+def _last_failed(status: Any) -> tuple[str, str]:
+    last = status.failed_launches[-1]
+    return last.ray_node_type_name, " ".join(str(last.details).split())
+
+
+def is_head(resources: Mapping[str, float]) -> bool:
+    """Whether a node with these resources is the cluster's head; no node is where Ray marks it in another way."""
+    return "node:__internal_head__" in resources
