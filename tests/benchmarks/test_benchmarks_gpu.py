@@ -99,7 +99,7 @@ def test_any_failure_is_a_failure_of_the_whole(entry, agrees, tmp_path, capsys):
 
 def small_form(python, out):
     """The command from the tree as it is, in a Python that cannot import what the GPU's image lacks."""
-    environment = {**os.environ, "PYTHONPATH": "."}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((".", "jobs"))}
     arguments = ["gpu", "--small", "--device", "cpu", "--out", str(out)]
     ended = subprocess.run(
         [str(python), "-c", ABSENT + RUN, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
