@@ -109,10 +109,17 @@ class Place:
 class Source(ABC):
     """One input format. Built from the run's input settings; pickled to the workers; holds no open file.
 
-    ``root`` is the input root: member paths are relative to it.
+    ``root`` is the input root: member paths are relative to it. ``formats.SOURCES`` is the table of all formats.
     """
 
     name: ClassVar[str]
+    """What ``input.format`` calls it."""
+    endings: ClassVar[tuple[str, ...]]
+    """Of the names (lower case) by which the format is known when none is set."""
+    further_endings: ClassVar[tuple[str, ...]] = ()
+    """Of names that are read too once the format is set."""
+    one_object: ClassVar[bool] = False
+    """Whether only a single name tells the format: several such files are likely to be something else."""
     slices: ClassVar[bool] = False
     """Whether the listing names single images, to be cut into slices, rather than shards."""
 

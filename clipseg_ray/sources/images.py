@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 from clipseg_ray.sources.base import FAILED, Member, Place, Sample, Shard, Source
 from clipseg_ray.storage import StaleObject, get_many, protocol_of
@@ -28,6 +29,9 @@ class Images(Source):
     """The images a slice names, fetched a few at a time; an image's path is its key and its ``image_id``."""
 
     name = "images"
+    endings: ClassVar[tuple[str, ...]] = (
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff",
+    )  # fmt: skip
     slices = True
 
     def members(self, objects: Sequence[Member]) -> Sequence[Member]:

@@ -13,10 +13,8 @@ from braceexpand import braceexpand
 from fsspec.utils import glob_translate
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.sources.images import Images
 from clipseg_ray.storage import Entry, Store, absolute, plain_errors, protocol_of
-
-PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-"""Endings of image files."""
 
 _HEAD_THREADS = 16
 
@@ -133,7 +131,7 @@ def _is_hidden(path: str) -> bool:
     *folders, name = path.split("/")
     if any(part.startswith((".", "_")) for part in folders) or name.startswith("."):
         return True
-    return name.startswith("_") and PurePosixPath(name).suffix.lower() not in PICTURES
+    return name.startswith("_") and PurePosixPath(name).suffix.lower() not in Images.endings
 
 
 def _size_and_etag(store: Store, path: str) -> tuple[int, str]:

@@ -29,6 +29,7 @@ class Parquet(Source):
     """
 
     name = "parquet"
+    endings = (".parquet", ".pq")
 
     def members(self, objects: Sequence[Member]) -> Sequence[Member]:
         """The shards themselves."""

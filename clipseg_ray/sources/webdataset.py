@@ -64,6 +64,7 @@ class WebDataset(Source):
     """
 
     name = "webdataset"
+    endings = (".tar", ".tgz", ".tar.gz")
 
     def __init__(self, root: str, *, image_field: str | None = None, id_field: str | None = None) -> None:
         super().__init__(root, image_field=image_field, id_field=id_field)

@@ -7,7 +7,7 @@ import pytest
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Member, Shard
-from clipseg_ray.sources.formats import source_of
+from clipseg_ray.sources.formats import SOURCES, source_of
 from clipseg_ray.sources.listing import Listing, append_shards, discover, from_parquet, to_parquet
 
 
@@ -122,6 +122,24 @@ def test_formats(flaky):
         discover(["flaky://o"], None)
     with pytest.raises(UserError, match=r"there is no 'tfrecord'; choose one of webdataset, parquet, images, manifest"):
         source_of("tfrecord", "flaky://o")
+
+
+@pytest.mark.parametrize("kind", SOURCES.values())
+def test_a_format_is_known_by_what_its_source_says_of_itself(flaky, kind):
+    assert SOURCES[kind.name] is kind
+    for ending in kind.endings:
+        flaky.files.clear()
+        flaky.files[f"b/a{ending.upper()}"] = b""
+        assert discover(["flaky://b"], None).format == kind.name
+    flaky.files[f"b/b{kind.endings[0]}"] = b""
+    if kind.one_object:
+        with pytest.raises(UserError, match=f"no single format; .*{', '.join(SOURCES)}"):
+            discover(["flaky://b"], None)
+    else:
+        assert len(discover(["flaky://b"], None).objects) == 2
+    for ending in kind.further_endings:
+        flaky.files[f"b/c{ending}"] = b""
+        assert f"c{ending}" in [member.path for member in discover(["flaky://b"], kind.name).objects]
 
 
 def test_storage_errors_are_one_line(flaky, monkeypatch):
