@@ -18,6 +18,7 @@ from clipseg_ray.sources.chunks import ShardRecord
 from clipseg_ray.storage import Store
 from tests.pipeline import world
 from tests.report import world as report_world
+from tests.tars import tar_of
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_repeated_ids_are_told_each_time(tmp_path: Path, checkpoint_dir: Path, t
     files: dict[str, bytes] = {}
     for i, name in enumerate(("one", "two", "one")):
         files |= {f"{i}.jpg": world.jpeg(i), f"{i}.json": json.dumps({"name": name}).encode()}
-    Store.of(str(tmp_path / "in")).put("a.tar", world.tar_of(files))
+    Store.of(str(tmp_path / "in")).put("a.tar", tar_of(files))
     values = world.settings(
         str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, table, input={"id_field": "name"}
     )
@@ -71,7 +72,7 @@ def test_a_field_that_holds_no_phrase_fails_its_chunk_only(tmp_path: Path, check
     files: dict[str, bytes] = {}
     for i, phrase in enumerate(["a cup", "a dog", 7, "a cat", "a hat", "a car"]):
         files |= {f"{i}.jpg": world.jpeg(i), f"{i}.json": json.dumps({"said": phrase}).encode()}
-    Store.of(str(tmp_path / "in")).put("a.tar", world.tar_of(files))
+    Store.of(str(tmp_path / "in")).put("a.tar", tar_of(files))
     values = world.settings(str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, "unused")
     values["queries"] = {"from": "said"}
     outcome = world.run(values)

@@ -24,7 +24,7 @@ from clipseg_ray.results import shards as shard_records
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.chunks import ChunkRecord, ShardRecord
 from clipseg_ray.storage import Store
-from tests.pipeline.world import tar_of
+from tests.tars import tar_of
 
 GRID = 48
 

@@ -9,6 +9,7 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.formats import SOURCES, source_of
 from clipseg_ray.sources.listing import Listing, append_shards, discover, from_parquet, to_parquet
+from tests.tars import tar_of
 
 
 @pytest.fixture
@@ -201,10 +202,10 @@ def test_limit_and_sample_of_images():
         append_shards([], listing, source, 4, limit=1, sample=1)
 
 
-def test_limit_and_sample_of_shards(flaky, make_tar):
+def test_limit_and_sample_of_shards(flaky):
     counts = [3, 8, 2, 9, 1]
     for index, count in enumerate(counts):
-        flaky.files[f"b/{index}.tar"] = make_tar([(f"{i}.jpg", b"x") for i in range(count)])
+        flaky.files[f"b/{index}.tar"] = tar_of([(f"{i}.jpg", b"x") for i in range(count)])
     listing = discover(["flaky://b"], None)
     source = source_of(listing.format, listing.root)
     for limit, expected in ((2, [2]), (3, [None]), (5, [None, 2]), (13, [None] * 3), (99, [None] * 5)):
