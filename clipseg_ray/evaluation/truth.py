@@ -108,7 +108,7 @@ class TruthSet:
         with plain_errors(urls[0]):
             listing = discover(urls, WebDataset.name, root)
             source = WebDataset(listing.root, id_field=id_field)
-            return cls(source, tuple(append_shards([], listing, source, 1)))
+            return cls(source, tuple(append_shards([], listing, source, slice_images=1)))
 
     def scenes(self, shard: Shard) -> Iterator[list[Scene]]:
         """A shard's scenes in order, SCENES_AT_ONCE at a time. Raises UserError for a sample that is none."""

@@ -84,8 +84,8 @@ def append_shards(
     frozen: Sequence[Shard],
     listing: Listing,
     source: Source,
-    slice_images: int,
     *,
+    slice_images: int,
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -116,7 +116,7 @@ def append_shards(
     if limit is not None:
         return _first(new, source, limit)
     if sample is not None:
-        return _drawn(new, source, sample, seed)
+        return _drawn(new, source, sample=sample, seed=seed)
     return [Shard.of_object(member) for member in new]
 
 
@@ -224,7 +224,7 @@ def _count(source: Source, member: Member, at_most: int) -> int:
         return source.count(Shard.of_object(member), at_most)
 
 
-def _drawn(members: Sequence[Member], source: Source, sample: int, seed: int) -> list[Shard]:
+def _drawn(members: Sequence[Member], source: Source, *, sample: int, seed: int) -> list[Shard]:
     order = random.Random(seed).sample(range(len(members)), len(members))
     share = min(SAMPLED_SHARDS, len(members), sample)
     taken: dict[int, int] = {}

@@ -67,11 +67,7 @@ class Manifest(Images):
 
     def identity(self, member: Member) -> str:
         """The row's id where ``id_field`` gives one, else its path."""
-        if self.id_field is not None and member.fields is not None:
-            value = json.loads(member.fields).get(self.id_field)
-            if value is not None:
-                return str(value)
-        return member.path
+        return self.id_of(json.loads(member.fields or "{}") if self.id_field else {}, member.path)
 
     def _member(self, manifest: Member, row: dict[str, Any], column: str, number: int) -> Member:
         url = row.pop(column, None)

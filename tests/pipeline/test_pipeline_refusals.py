@@ -44,7 +44,10 @@ def test_repeated_ids_are_told_each_time(tmp_path: Path, checkpoint_dir: Path, t
 def test_ids_that_repeat_in_a_shard_are_told_from_the_names_of_records(tmp_path: Path) -> None:
     output = Store.of(report_world.write(tmp_path, [report_world.query("dog")], report_world.scattered(1, 2, ["dog"])))
     assert check_ids(output) is None
-    shards.put(output, ShardRecord("0123456789abcdef", "a.tar", 3, (), ("a.tar/x", "a.tar/b")))
+    shards.put(
+        output,
+        ShardRecord(shard_id="0123456789abcdef", path="a.tar", samples=3, chunks=(), repeated=("a.tar/x", "a.tar/b")),
+    )
     said = check_ids(output)
     assert said is not None
     assert "occur more than once: a.tar/b, a.tar/x;" in said

@@ -1,5 +1,6 @@
 import gzip
 import io
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,8 +40,8 @@ def store_images(flaky, kind, sizes, cut):
 def source_and_shard(url, take=None):
     listing = discover([url], None)
     source = source_of(listing.format, listing.root)
-    shard = append_shards([], listing, source, 4096)[0]
-    return source, Shard(shard.shard_id, shard.path, shard.size, shard.etag, shard.members, take)
+    shard = append_shards([], listing, source, slice_images=4096)[0]
+    return source, replace(shard, take=take)
 
 
 def test_ids_that_repeat_in_a_shard_are_in_its_record(flaky):
@@ -130,13 +131,13 @@ class Failing:
     def samples(self, shard, position=None):
         self.opened += 1
         for i in range(position or 0, min(self.opened, self.progress)):
-            yield Sample(str(i), str(i), "", b"x", i)
+            yield Sample(image_id=str(i), key=str(i), source_url="", image=b"x", position=i)
         if self.error is not None:
             raise self.error
 
 
 def test_attempts_are_counted_without_progress():
-    shard = Shard("id", "p", 0, "")
+    shard = Shard(shard_id="id", path="p", size=0, etag="")
     source = Failing(TimeoutError("slow"), progress=9)
     with pytest.raises(TimeoutError):
         list(read_chunks(source, shard, Chunking(3), lambda _: True))
@@ -159,7 +160,7 @@ def test_unwanted_samples_are_not_held():
     class Endless:
         def samples(self, shard, position=None):
             for i in range(50):
-                sample = Sample(str(i), str(i), "", Bytes(b"x"), i)
+                sample = Sample(image_id=str(i), key=str(i), source_url="", image=Bytes(b"x"), position=i)
                 ref = Marker()
                 sample.fields["marker"] = ref
                 alive.add(ref)
@@ -170,5 +171,5 @@ def test_unwanted_samples_are_not_held():
     class Marker:
         pass
 
-    out = list(read_chunks(Endless(), Shard("id", "p", 0, ""), Chunking(10), {0}))
+    out = list(read_chunks(Endless(), Shard(shard_id="id", path="p", size=0, etag=""), Chunking(10), {0}))
     assert [type(item) for item in out] == [Chunk, ShardRecord]

@@ -121,18 +121,18 @@ def written(url: str, kind: Kind, pictures: int) -> Input:
     assert listing.format == kind.format
     assert discover(asked, kind.format) == discover(asked, None, url) == listing
     source = source_of(listing.format, listing.root)
-    shards = append_shards([], listing, source, half - 1)
-    assert append_shards([], listing, source, half - 1) == from_parquet(to_parquet(shards)) == shards
-    assert append_shards(shards, listing, source, 3) == []
+    shards = append_shards([], listing, source, slice_images=half - 1)
+    assert append_shards([], listing, source, slice_images=half - 1) == from_parquet(to_parquet(shards)) == shards
+    assert append_shards(shards, listing, source, slice_images=3) == []
     assert len({shard.shard_id for shard in shards}) == len(shards) == (3 if source.slices else 2)
     for limit in (1, half, half + 1, pictures, pictures + 1):
-        first = append_shards([], listing, source, half - 1, limit=limit)
+        first = append_shards([], listing, source, slice_images=half - 1, limit=limit)
         assert sum(min(source.count(shard), shard.take or pictures) for shard in first) == min(limit, pictures)
         assert [shard.path for shard in first] == [shard.path for shard in shards][: len(first)]
     for sample in (1, half + 1, pictures + 1):
-        drawn = append_shards([], listing, source, half - 1, sample=sample, seed=1)
+        drawn = append_shards([], listing, source, slice_images=half - 1, sample=sample, seed=1)
         assert sum(min(source.count(shard), shard.take or pictures) for shard in drawn) == min(sample, pictures)
-        assert append_shards([], listing, source, half - 1, sample=sample, seed=1) == drawn
+        assert append_shards([], listing, source, slice_images=half - 1, sample=sample, seed=1) == drawn
     if kind.format == "images":  # a folder lists no picture that is not there
         store.delete(f"a/{ABSENT:03d}.jpg")
     return Input(kind, pictures, source, shards)

@@ -41,7 +41,7 @@ def read(folder, format):
     """The source, its samples, and what the images table would say of them."""
     listing = discover([str(folder)], format)
     source = source_of(format, listing.root)
-    shards = append_shards([], listing, source, 4096)
+    shards = append_shards([], listing, source, slice_images=4096)
     samples = [sample for shard in shards for sample in source.samples(shard)]
     columns = {
         name: [getattr(sample, name) for sample in samples] for name in ("source_url", "key", "offset", "length")

@@ -19,7 +19,7 @@ from clipseg_ray.storage import StaleObject
 def shards_of(url, format=None, slice_images=100, **settings):
     listing = discover([str(url)], format)
     source = source_of(listing.format, listing.root, **settings)
-    return source, append_shards([], listing, source, slice_images)
+    return source, append_shards([], listing, source, slice_images=slice_images)
 
 
 def test_a_folder_of_images(tmp_path):
@@ -122,7 +122,7 @@ def test_manifest_paths_follow_a_root_recorded_higher_up(tmp_path):
     for root, path in ((str(tmp_path), "a.jpg"), (None, f"{tmp_path}/a.jpg")):
         listing = discover([str(tmp_path / "lists" / "list.csv")], None, root)
         source = source_of("manifest", listing.root)
-        (shard,) = append_shards([], listing, source, 10)
+        (shard,) = append_shards([], listing, source, slice_images=10)
         assert [(s.key, s.image) for s in source.samples(shard)] == [(path, b"a")]
 
 
