@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from clipseg_ray import storage
 from clipseg_ray.settings import ByteCount, OneOrSeveral, Section, Settings, checkpoint_path, credential_faults
@@ -17,13 +17,20 @@ from clipseg_ray.settings import ByteCount, OneOrSeveral, Section, Settings, che
 DEFAULT_TABLE = "builtin:affordances"
 
 
+def _known_format(name: str) -> str:
+    # Loaded here and not above: no command has to wait for Arrow in order to say what it does.
+    from clipseg_ray.sources import formats
+
+    return formats.known(name)
+
+
 class InputConfig(Section):
     """Which images are read, and how they are cut."""
 
     url: Annotated[OneOrSeveral, Field(min_length=1)]
     """URLs, folders or globs, one or several: ``s3://bucket/train-{0000..0099}.tar``, ``photos/``, ``*.parquet``."""
-    format: Literal["webdataset", "parquet", "images", "manifest"] | None = None
-    """Found from the names when not given."""
+    format: Annotated[str, AfterValidator(_known_format)] | None = None
+    """``webdataset``, ``parquet``, ``images`` or ``manifest``. Found from the names when not given."""
     image_field: str | None = None
     """The tar member extension, Parquet column or manifest column that holds the image (or its URL)."""
     id_field: str | None = None

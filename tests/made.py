@@ -15,6 +15,7 @@ from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
 from clipseg_ray.pipeline.settle import settle
 from clipseg_ray.storage import Store
 from tests.pipeline import world
+from tests.tars import tar_of
 
 
 def make(values: Mapping[str, Any]) -> None:
@@ -33,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, checkpoint_dir: Path) -> str:
     folder = tmp_path_factory.mktemp("made")
     world.write_tars(str(folder / "in"), shards=2, images=5)
     broken = {"broken.jpg": b"no picture", "last.jpg": world.jpeg(77)}
-    Store.of(str(folder / "in")).put("s-002.tar", world.tar_of(broken))
+    Store.of(str(folder / "in")).put("s-002.tar", tar_of(broken))
     table = world.write_table(folder / "queries.jsonl")
     settings = world.settings(f"{folder}/in/*.tar", f"{folder}/out", checkpoint_dir, table, masks={"heat": 24})
     make(settings)

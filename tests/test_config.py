@@ -1,11 +1,13 @@
 """The run configuration: what it accepts, what it makes of it, and how it says no."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 
 from clipseg_ray import config
 from clipseg_ray.errors import UserError
+from clipseg_ray.sources.formats import SOURCES
 
 MINIMAL = {"input": {"url": "photos/"}, "output": {"url": "masks/"}}
 
@@ -68,6 +70,11 @@ def test_every_fault_is_told_at_once_with_its_path() -> None:
         ({"pool": {"min": 2, "initial": 1, "max": 4}}, "pool.initial: 1 is not between pool.min and pool.max"),
         ({"input": {"url": "s3://key:secret@bucket/a"}}, "input.url: s3://… holds credentials"),
         ({"threshold": 0.5}, "threshold: unknown key; did you mean masks.threshold?"),
+        (
+            {"input": {"url": "a", "format": "parqet"}},
+            "input.format: there is no 'parqet'; did you mean parquet? Choose one of webdataset, parquet, images, "
+            "manifest (got 'parqet')",
+        ),
         ({"zebra": 1}, "zebra: unknown key; the sections are input, output, model, queries, masks, pool"),
     ],
 )
@@ -75,6 +82,12 @@ def test_faults_across_keys(change: dict, message: str) -> None:
     with pytest.raises(UserError) as caught:
         config.parse({**MINIMAL, **change})
     assert message in str(caught.value)
+
+
+def test_every_format_is_accepted_and_described() -> None:
+    for name in SOURCES:
+        assert config.parse({**MINIMAL, "input": {"url": "a", "format": name}}).input.format == name
+        assert f"``{name}``" in inspect.getsource(config.InputConfig)
 
 
 def test_a_secret_in_a_url_is_not_repeated() -> None:

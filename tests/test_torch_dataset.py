@@ -10,6 +10,7 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.storage import Store
 from tests.made import make
 from tests.pipeline import world
+from tests.tars import tar_of
 
 
 def test_items_join_pictures_and_masks(made):
@@ -40,7 +41,7 @@ def test_batches_in_loader_processes(made):
 def test_refusals(made, checkpoint_dir, tmp_path):
     with clipseg_ray.open(made) as masks, pytest.raises(UserError, match="no query 'square'"):
         masks.torch(["square"], size=32)
-    Store.of(str(tmp_path)).put("in/s.tar.gz", gzip.compress(world.tar_of({"a.jpg": world.jpeg(1)})))
+    Store.of(str(tmp_path)).put("in/s.tar.gz", gzip.compress(tar_of({"a.jpg": world.jpeg(1)})))
     table = world.write_table(tmp_path / "queries.jsonl")
     make(world.settings(f"{tmp_path}/in", f"{tmp_path}/out", checkpoint_dir, table))
     with clipseg_ray.open(f"{tmp_path}/out") as masks, pytest.raises(UserError, match="compressed tars"):

@@ -75,7 +75,13 @@ def _texts(job: Job, things: tuple[Thing, ...], checkpoint: Checkpoint) -> tuple
     wordings = [asking.wordings(thing) for thing in things]
     rows_rc = embed(
         [
-            Query(thing.query_id, thing.kind, (text,), asking.templates or ("{}",), 0.5)
+            Query(
+                query_id=thing.query_id,
+                kind=thing.kind,
+                texts=(text,),
+                templates=asking.templates or ("{}",),
+                threshold=0.5,
+            )
             for thing, texts in zip(things, wordings, strict=True)
             for text in texts
         ],

@@ -64,7 +64,9 @@ def candidates(
     }
     mode = parse_mode(settings.mode)
     queries = [
-        Query(query_id, "", (), (), 0.5, (support,), mode) for query_id, found in chosen.items() for support in found
+        Query(query_id=query_id, kind="", texts=(), templates=(), threshold=0.5, supports=(support,), mode=mode)
+        for query_id, found in chosen.items()
+        for support in found
     ]
     vectors = iter(embed(queries, checkpoint))
     return {

@@ -20,8 +20,8 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.masks.rle import decode
 from clipseg_ray.sources.base import Sample, Shard, Source
 from clipseg_ray.sources.chunks import Chunk, Chunking, read_chunks
-from clipseg_ray.sources.formats import source_of
 from clipseg_ray.sources.listing import append_shards, discover
+from clipseg_ray.sources.webdataset import WebDataset
 from clipseg_ray.storage import plain_errors
 
 SCENES_AT_ONCE = 16
@@ -106,9 +106,9 @@ class TruthSet:
         Raises UserError for URLs that name nothing.
         """
         with plain_errors(urls[0]):
-            listing = discover(urls, "webdataset", root)
-            source = source_of(listing.format, listing.root, id_field=id_field)
-            return cls(source, tuple(append_shards([], listing, source, 1)))
+            listing = discover(urls, WebDataset.name, root)
+            source = WebDataset(listing.root, id_field=id_field)
+            return cls(source, tuple(append_shards([], listing, source, slice_images=1)))
 
     def scenes(self, shard: Shard) -> Iterator[list[Scene]]:
         """A shard's scenes in order, SCENES_AT_ONCE at a time. Raises UserError for a sample that is none."""

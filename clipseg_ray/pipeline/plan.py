@@ -168,7 +168,7 @@ def unseen(config: RunConfig, listing: Listing, source: Source) -> Any:
             frozen,
             listing,
             source,
-            settings.slice_images,
+            slice_images=settings.slice_images,
             limit=settings.limit,
             sample=settings.sample,
             seed=settings.seed,

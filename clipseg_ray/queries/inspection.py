@@ -25,13 +25,15 @@ CLIP_TOKENS = 77
 NEAR = 0.98
 """Cosine of two conditionals from which their queries are called near-duplicates."""
 
-RELEASED = Preprocessing(352, BILINEAR, 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+RELEASED = Preprocessing(
+    size=352, resample=BILINEAR, rescale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)
 """What the released checkpoints' ``preprocessor_config.json`` asks for, to render pictures without a checkpoint."""
 
 _NEAR_SHOWN = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Described:
     """What a query becomes.
 

@@ -1,24 +1,42 @@
-"""Composition modes: the names and parameters of the ways to make one picture out of a support picture and mask."""
+"""Composition modes: the table of the ways to make one picture out of a support picture and mask."""
+
+from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-MODES: dict[str, dict[str, float]] = {
-    "overlay": {"background": 0.0, "sigma": 0.0},
-    "highlight": {"background": 0.15, "sigma": 0.0},
-    "blur_highlight": {"background": 0.5, "sigma": 1.0},
-    "blur3_highlight": {"background": 0.5, "sigma": 3.0},
-    "blur3_highlight01": {"background": 0.1, "sigma": 3.0},
-    "crop": {"background": 1.0, "sigma": 1.0, "context": 0.1},
-    "crop_blur_highlight": {"background": 0.1, "sigma": 3.0, "context": 0.1},
-    "outline_red": {"width": 5.0},
-    "box_red": {"width": 5.0, "context": 0.1},
-    "colourised": {"background": 1.0},
-    "greyscale": {"background": 1.0},
-    "whole": {},
+if TYPE_CHECKING:  # a table of queries is checked without waiting for torch
+    from torch import Tensor
+
+    from clipseg_ray.queries.canvas import Canvas
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way to compose: the canvas's method, which takes the parameters by name, and their defaults."""
+
+    method: Callable[[Canvas], Callable[..., Tensor]]
+    defaults: dict[str, float]
+    needs_mask: bool = True
+
+
+MODES = {
+    "overlay": Entry(lambda canvas: canvas.blended, {"background": 0.0, "sigma": 0.0}),
+    "highlight": Entry(lambda canvas: canvas.blended, {"background": 0.15, "sigma": 0.0}),
+    "blur_highlight": Entry(lambda canvas: canvas.blended, {"background": 0.5, "sigma": 1.0}),
+    "blur3_highlight": Entry(lambda canvas: canvas.blended, {"background": 0.5, "sigma": 3.0}),
+    "blur3_highlight01": Entry(lambda canvas: canvas.blended, {"background": 0.1, "sigma": 3.0}),
+    "crop": Entry(lambda canvas: canvas.cropped, {"background": 1.0, "sigma": 1.0, "context": 0.1}),
+    "crop_blur_highlight": Entry(lambda canvas: canvas.cropped, {"background": 0.1, "sigma": 3.0, "context": 0.1}),
+    "outline_red": Entry(lambda canvas: canvas.outlined, {"width": 5.0}),
+    "box_red": Entry(lambda canvas: canvas.boxed, {"width": 5.0, "context": 0.1}),
+    "colourised": Entry(lambda canvas: canvas.colourised, {"background": 1.0}),
+    "greyscale": Entry(lambda canvas: canvas.greyscale, {"background": 1.0}),
+    "whole": Entry(lambda canvas: canvas.whole, {}, needs_mask=False),
 }
-"""Every mode with its parameters' defaults; what they mean stands in `composition.compose`."""
 
 DEFAULT_MODE = "crop_blur_highlight"
 
@@ -33,20 +51,18 @@ class Mode:
     name: str
     parameters: tuple[tuple[str, float], ...]
 
-    def __getitem__(self, parameter: str) -> float:
-        return dict(self.parameters)[parameter]
-
-    def __contains__(self, parameter: str) -> bool:
-        return parameter in dict(self.parameters)
-
     def __str__(self) -> str:
         inner = ", ".join(f"{name}={value!r}" for name, value in self.parameters)
         return f"{self.name}({inner})" if inner else self.name
 
     @property
     def needs_mask(self) -> bool:
-        """Whether the mode is about a part of the picture; only ``whole`` is not."""
-        return self.name != "whole"
+        """Whether the mode is about a part of the picture."""
+        return MODES[self.name].needs_mask
+
+    def compose(self, canvas: Canvas) -> Tensor:
+        """What the canvas makes of the mode: float32 [3, S, S]."""
+        return MODES[self.name].method(canvas)(**dict(self.parameters))
 
 
 def parse_mode(text: str) -> Mode:
@@ -58,7 +74,7 @@ def parse_mode(text: str) -> Mode:
     name = match[1] if match else text
     if match is None or name not in MODES:
         raise ValueError(f"{name!r} is no mode{_nearest(name, MODES)}")
-    parameters = dict(MODES[name])
+    parameters = dict(MODES[name].defaults)
     for assignment in filter(None, re.split(r"\s*,\s*", (match[2] or "").strip())):
         parameter, _, value = (part.strip() for part in assignment.partition("="))
         if parameter not in parameters:
@@ -75,6 +91,7 @@ def parse_mode(text: str) -> Mode:
     return Mode(name, tuple(sorted(parameters.items())))
 
 
-def _nearest(name: str, names: dict[str, float] | dict[str, dict[str, float]]) -> str:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names) or 'none'}"
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? There" if near else "there"
+    return f"; {hint} are {', '.join(names) or 'none'}"

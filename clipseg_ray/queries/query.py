@@ -9,7 +9,7 @@ from clipseg_ray.queries.modes import Mode
 from clipseg_ray.queries.supports import Support
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Query:
     """One row of the query table, every default resolved.
 

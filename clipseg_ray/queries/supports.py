@@ -20,7 +20,7 @@ MaskCell = str | dict[str, Any] | list[float]
 _FAR = 1e9  # no picture is so large; NaN and infinity fail the comparison too
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Support:
     """One support picture of a query.
 
@@ -71,7 +71,8 @@ def make_support(url: str, picture: bytes, mask: MaskCell | None, mask_file: byt
         if not mask_hw.any():
             raise ValueError(f"mask {_shown(mask)} is empty: it marks nothing in picture {url}")
         counts = coco_mask.encode(np.asfortranarray(mask_hw, np.uint8))["counts"].decode()
-    return Support(url, hashlib.sha256(picture).hexdigest(), height, width, counts, picture)
+    digest = hashlib.sha256(picture).hexdigest()
+    return Support(url=url, picture_sha256=digest, height=height, width=width, counts=counts, picture=picture)
 
 
 def decode_picture(data: bytes) -> np.ndarray:

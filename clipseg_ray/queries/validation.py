@@ -44,7 +44,7 @@ class Fault:
         return f"{place}: {self.message}" if place else self.message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Draft:
     """One row, checked and resolved but for its pictures.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ class Member:
     fields: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shard:
     """The unit of listing and reading: one object, or a slice of a folder or manifest.
 
@@ -45,7 +45,8 @@ class Shard:
     @classmethod
     def of_object(cls, member: Member, take: int | None = None) -> Shard:
         """The shard that is one input object."""
-        return cls(_hash([member], take), member.path, member.size, member.etag, None, take)
+        shard_id = _hash([member], take)
+        return cls(shard_id=shard_id, path=member.path, size=member.size, etag=member.etag, take=take)
 
     @classmethod
     def at(cls, url: str) -> Shard:
@@ -58,7 +59,8 @@ class Shard:
     def of_slice(cls, members: Sequence[Member]) -> Shard:
         """The shard that is a slice: its path is its first member's."""
         size = sum(member.size for member in members)
-        return cls(_hash(members, None), members[0].path, size, "", tuple(members), None)
+        path, held = members[0].path, tuple(members)
+        return cls(shard_id=_hash(members, None), path=path, size=size, etag="", members=held)
 
 
 def _hash(members: Sequence[Member], take: int | None) -> str:
@@ -73,7 +75,7 @@ def _hash(members: Sequence[Member], take: int | None) -> str:
 FAILED = "failed"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Sample:
     """One image of a shard as it was read, before decoding.
 
@@ -87,8 +89,8 @@ class Sample:
     image_id: str
     key: str
     source_url: str
-    image: bytes | None
-    position: int | None
+    image: bytes | None = None
+    position: int | None = None
     offset: int | None = None
     length: int | None = None
     fields: dict[str, Any] = field(default_factory=dict)
@@ -109,10 +111,17 @@ class Place:
 class Source(ABC):
     """One input format. Built from the run's input settings; pickled to the workers; holds no open file.
 
-    ``root`` is the input root: member paths are relative to it.
+    ``root`` is the input root: member paths are relative to it. ``formats.SOURCES`` is the table of all formats.
     """
 
     name: ClassVar[str]
+    """What ``input.format`` calls it."""
+    endings: ClassVar[tuple[str, ...]]
+    """Of the names (lower case) by which the format is known when none is set."""
+    further_endings: ClassVar[tuple[str, ...]] = ()
+    """Of names that are read too once the format is set."""
+    one_object: ClassVar[bool] = False
+    """Whether only a single name tells the format: several such files are likely to be something else."""
     slices: ClassVar[bool] = False
     """Whether the listing names single images, to be cut into slices, rather than shards."""
 
@@ -125,13 +134,18 @@ class Source(ABC):
         """The full URL of a member path."""
         return path if protocol_of(path) != "file" or path.startswith("/") else Store(self.root).url_of(path)
 
-    @abstractmethod
     def members(self, objects: Sequence[Member]) -> Sequence[Member]:
         """The members a listing of objects stands for: themselves, or the images a manifest names."""
+        return objects
 
     def identity(self, member: Member) -> str:
         """What makes a member one and the same between listings: its path, unless the format knows better."""
         return member.path
+
+    def id_of(self, fields: Mapping[str, Any], default: str) -> str:
+        """The ``image_id`` of a sample or member with these fields: what ``id_field`` has, else ``default``."""
+        value = None if self.id_field is None else fields.get(self.id_field)
+        return default if value is None else str(value)
 
     @abstractmethod
     def count(self, shard: Shard, at_most: int | None = None) -> int:

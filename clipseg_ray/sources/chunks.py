@@ -54,7 +54,7 @@ class ChunkRecord:
     bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShardRecord:
     """What ``_shards/`` holds of a shard: a pure function of the shard's bytes and the chunking.
 
@@ -137,7 +137,13 @@ def _whole(
         if keep:
             yield Chunk(len(records) - 1, kept)
     samples = sum(chunk.samples for chunk in records)
-    yield ShardRecord(shard.shard_id, shard.path, samples, tuple(records), tuple(repeated))
+    yield ShardRecord(
+        shard_id=shard.shard_id,
+        path=shard.path,
+        samples=samples,
+        chunks=tuple(records),
+        repeated=tuple(repeated),
+    )
 
 
 def _known(source: Source, shard: Shard, record: ShardRecord, is_wanted: Callable[[int], bool]) -> Iterator[Chunk]:

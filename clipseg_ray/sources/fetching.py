@@ -22,7 +22,9 @@ def fetch(source: Source, images: pa.Table) -> Iterator[bytes | Exception]:
     rows in the order of the images table, or every few rows cost a pass.
     """
     rows = images.select(["source_url", "key", "offset", "length"]).to_pylist()
-    places = [Place(row["source_url"], row["key"], row["offset"], row["length"] or 0) for row in rows]
+    places = [
+        Place(url=row["source_url"], key=row["key"], offset=row["offset"], length=row["length"] or 0) for row in rows
+    ]
     passes = _Pass(source)
     for window in _windows(places):
         asked = [index for index, place in enumerate(window) if place.length]

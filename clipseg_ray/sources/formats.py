@@ -1,6 +1,8 @@
-"""Format names and the sources that read them."""
+"""The table of input formats; each says of itself what it is called and which names it is known by."""
 
 from __future__ import annotations
+
+import difflib
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Source
@@ -12,11 +14,22 @@ from clipseg_ray.sources.webdataset import WebDataset
 SOURCES: dict[str, type[Source]] = {kind.name: kind for kind in (WebDataset, Parquet, Images, Manifest)}
 
 
+def known(name: str) -> str:
+    """``name``, if there is such a format. Raises ValueError, worded for a person."""
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name, SOURCES, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}? Choose" if near else "choose"
+        raise ValueError(f"there is no '{name}'; {hint} one of {', '.join(SOURCES)}")
+    return name
+
+
 def source_of(name: str, root: str, *, image_field: str | None = None, id_field: str | None = None) -> Source:
     """The source that reads format ``name`` under ``root``. Raises UserError for a name or a field it cannot use."""
-    if name not in SOURCES:
-        raise UserError(f"input.format: there is no '{name}'; choose one of {', '.join(SOURCES)}")
-    if name == Images.name and (image_field or id_field):
+    try:
+        kind = SOURCES[known(name)]
+    except ValueError as error:
+        raise UserError(f"input.format: {error}") from error
+    if kind is Images and (image_field or id_field):
         given = "input.image_field" if image_field else "input.id_field"
-        raise UserError(f"{given}: image files have no fields; leave it out, or set input.format: manifest")
-    return SOURCES[name](root, image_field=image_field, id_field=id_field)
+        raise UserError(f"{given}: image files have no fields; leave it out, or set input.format: {Manifest.name}")
+    return kind(root, image_field=image_field, id_field=id_field)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 from clipseg_ray.sources.base import FAILED, Member, Place, Sample, Shard, Source
 from clipseg_ray.storage import StaleObject, get_many, protocol_of
@@ -28,11 +29,10 @@ class Images(Source):
     """The images a slice names, fetched a few at a time; an image's path is its key and its ``image_id``."""
 
     name = "images"
+    endings: ClassVar[tuple[str, ...]] = (
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff",
+    )  # fmt: skip
     slices = True
-
-    def members(self, objects: Sequence[Member]) -> Sequence[Member]:
-        """The images themselves."""
-        return objects
 
     def count(self, shard: Shard, at_most: int | None = None) -> int:
         """Members of the slice."""
@@ -73,16 +73,17 @@ class Images(Source):
     def _sample(self, member: Member, index: int, image: bytes | Exception) -> Sample:
         url = self.url_of(member.path)
         fields = json.loads(member.fields) if member.fields else {}
-        image_id = member.path
-        if self.id_field is not None and fields.get(self.id_field) is not None:
-            image_id = str(fields[self.id_field])
+        image_id = self.id_of(fields, member.path)
+        sample = Sample(image_id=image_id, key=member.path, source_url=url, position=index, fields=fields)
         if isinstance(image, Exception):
             verdict = _verdict(image)
-            status, why = ("missing", verdict) if verdict else (FAILED, f"{type(image).__name__}: {image}")
-            return Sample(image_id, member.path, url, None, index, None, None, fields, status, f"{url}: {why}")
+            sample.status, why = ("missing", verdict) if verdict else (FAILED, f"{type(image).__name__}: {image}")
+            sample.error = f"{url}: {why}"
+            return sample
         if member.size and len(image) != member.size:
             raise StaleObject(f"{url} changed since it was listed ({member.size} bytes, now {len(image)})")
-        return Sample(image_id, member.path, url, image, index, 0, len(image), fields)
+        sample.image, sample.offset, sample.length = image, 0, len(image)
+        return sample
 
 
 def _cuts(members: Sequence[Member], start: int) -> Iterator[int]:

@@ -12,16 +12,9 @@ import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Member, Shard, Source
-from clipseg_ray.sources.matching import PICTURES, match
+from clipseg_ray.sources.formats import SOURCES
+from clipseg_ray.sources.matching import match
 from clipseg_ray.storage import absolute, plain_errors
-
-EXTENSIONS = {
-    "webdataset": (".tar", ".tgz", ".tar.gz"),
-    "parquet": (".parquet", ".pq"),
-    "images": PICTURES,
-    "manifest": (".csv", ".tsv", ".jsonl", ".ndjson"),
-}
-"""Names (lower case) by which a format is known when none is set."""
 
 SAMPLED_SHARDS = 32
 """Among how many shards ``input.sample`` spreads, as long as they hold enough."""
@@ -77,7 +70,7 @@ def discover(urls: Sequence[str], format: str | None, root: str | None = None) -
     kept = sorted(objects)
     chosen = format or _told_by(kept, urls)
     named = {_relative(url, base) for each in found if each.named for url, _ in each.objects}
-    endings = EXTENSIONS[chosen] + (EXTENSIONS["parquet"] if chosen == "manifest" else ())
+    endings = SOURCES[chosen].endings + SOURCES[chosen].further_endings
     kept = [path for path in kept if path in named or path.lower().endswith(endings)]
     if not kept:
         raise UserError(
@@ -91,8 +84,8 @@ def append_shards(
     frozen: Sequence[Shard],
     listing: Listing,
     source: Source,
-    slice_images: int,
     *,
+    slice_images: int,
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -123,7 +116,7 @@ def append_shards(
     if limit is not None:
         return _first(new, source, limit)
     if sample is not None:
-        return _drawn(new, source, sample, seed)
+        return _drawn(new, source, sample=sample, seed=seed)
     return [Shard.of_object(member) for member in new]
 
 
@@ -170,11 +163,11 @@ def _relative(url: str, root: str) -> str:
 
 
 def _told_by(paths: Sequence[str], urls: Sequence[str]) -> str:
-    kinds = {name: sum(path.lower().endswith(endings) for path in paths) for name, endings in EXTENSIONS.items()}
-    present = [name for name, count in kinds.items() if count]
-    if len(present) == 1 and (present != ["manifest"] or kinds["manifest"] == 1):
-        return present[0]
-    hint = f"set input.format to one of {', '.join(EXTENSIONS)}"
+    counts = {kind: sum(path.lower().endswith(kind.endings) for path in paths) for kind in SOURCES.values()}
+    present = [kind for kind, count in counts.items() if count]
+    if len(present) == 1 and not (present[0].one_object and counts[present[0]] > 1):
+        return present[0].name
+    hint = f"set input.format to one of {', '.join(SOURCES)}"
     if not present:
         raise UserError(f"{_all(urls)}: no name there tells a format; found {_endings(paths)}; {hint}")
     raise UserError(f"{_all(urls)}: the names tell no single format; found {_endings(paths)}; {hint}")
@@ -231,7 +224,7 @@ def _count(source: Source, member: Member, at_most: int) -> int:
         return source.count(Shard.of_object(member), at_most)
 
 
-def _drawn(members: Sequence[Member], source: Source, sample: int, seed: int) -> list[Shard]:
+def _drawn(members: Sequence[Member], source: Source, *, sample: int, seed: int) -> list[Shard]:
     order = random.Random(seed).sample(range(len(members)), len(members))
     share = min(SAMPLED_SHARDS, len(members), sample)
     taken: dict[int, int] = {}

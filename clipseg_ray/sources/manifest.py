@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Member
 from clipseg_ray.sources.images import Images
+from clipseg_ray.sources.parquet import Parquet
 from clipseg_ray.storage import Store, get_many, plain_errors, protocol_of
 
 URL_COLUMNS = ("image", "image_url", "url", "image_path", "path", "file_name", "filename", "file", "img", "uri")
+_JSON_LINES = (".jsonl", ".ndjson")
 
 
 class Manifest(Images):
@@ -29,6 +31,9 @@ class Manifest(Images):
     """
 
     name = "manifest"
+    endings = (".csv", ".tsv", *_JSON_LINES)
+    further_endings = Parquet.endings
+    one_object = True
 
     def members(self, objects: Sequence[Member]) -> Sequence[Member]:
         """One member per row, in the order of the rows.
@@ -62,11 +67,7 @@ class Manifest(Images):
 
     def identity(self, member: Member) -> str:
         """The row's id where ``id_field`` gives one, else its path."""
-        if self.id_field is not None and member.fields is not None:
-            value = json.loads(member.fields).get(self.id_field)
-            if value is not None:
-                return str(value)
-        return member.path
+        return self.id_of(json.loads(member.fields or "{}") if self.id_field else {}, member.path)
 
     def _member(self, manifest: Member, row: dict[str, Any], column: str, number: int) -> Member:
         url = row.pop(column, None)
@@ -94,11 +95,11 @@ class Manifest(Images):
             if isinstance(data, Exception):
                 raise data
         name = manifest.path.lower()
-        if name.endswith((".jsonl", ".ndjson")):
+        if name.endswith(_JSON_LINES):
             yield from _json_lines(data, manifest.path)
             return
         try:
-            table = pq.read_table(io.BytesIO(data)) if name.endswith(".parquet") else _csv(data, name)
+            table = pq.read_table(io.BytesIO(data)) if name.endswith(Parquet.endings) else _csv(data, name)
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{manifest.path}: cannot be read as a table ({' '.join(str(error).split())})") from error
         kept = [field.name for field in table.schema if not _is_binary(field.type)]

@@ -13,10 +13,8 @@ from braceexpand import braceexpand
 from fsspec.utils import glob_translate
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.sources.images import Images
 from clipseg_ray.storage import Entry, Store, absolute, plain_errors, protocol_of
-
-PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-"""Endings of image files."""
 
 _HEAD_THREADS = 16
 
@@ -31,7 +29,7 @@ class Found:
     url: str
     root: str
     objects: tuple[tuple[str, Entry], ...]
-    named: bool
+    named: bool = False
     """Whether the URL names one object as it stands, rather than a folder or pattern."""
 
 
@@ -65,14 +63,14 @@ def _object_or_folder(url: str) -> Found:
         # A bare bucket or host is a folder.
         if folder and not folder.endswith(":/"):
             try:
-                return Found(url, folder, ((url, Store(folder).entry(name)),), True)
+                return Found(url, folder, ((url, Store(folder).entry(name)),), named=True)
             except (FileNotFoundError, IsADirectoryError):
                 pass
     store = Store(url)
     objects = tuple(_listed(store))
     if not objects:
         raise _nothing(url, url.rstrip("/"))
-    return Found(url, store.url, objects, False)
+    return Found(url, store.url, objects)
 
 
 def _pattern(url: str, first: int) -> Found:
@@ -91,10 +89,10 @@ def _pattern(url: str, first: int) -> Found:
             continue
         objects.append((full, entry))
     if names and (objects or not globs):
-        raise _absent(url, names, len(expanded), store)
+        raise _absent(url, names, total=len(expanded), store=store)
     if not objects:
         raise _nothing(url, url[:first].rstrip("/") if url[first - 1] != "/" else folder)
-    return Found(url, store.url, tuple(objects), False)
+    return Found(url, store.url, tuple(objects))
 
 
 def _over_http(url: str) -> Found:
@@ -114,8 +112,8 @@ def _over_http(url: str) -> Found:
     objects = tuple((name, found) for name, found in zip(urls, entries, strict=True) if found is not None)
     root = url[: url.index("{")].rpartition("/")[0]
     if len(objects) < len(urls):
-        raise _absent(url, set(urls) - {name for name, _ in objects}, len(urls), None)
-    return Found(url, root, objects, False)
+        raise _absent(url, set(urls) - {name for name, _ in objects}, total=len(urls))
+    return Found(url, root, objects)
 
 
 def _listed(store: Store, hidden: set[str] | frozenset[str] = frozenset()) -> Iterator[tuple[str, Entry]]:
@@ -133,7 +131,7 @@ def _is_hidden(path: str) -> bool:
     *folders, name = path.split("/")
     if any(part.startswith((".", "_")) for part in folders) or name.startswith("."):
         return True
-    return name.startswith("_") and PurePosixPath(name).suffix.lower() not in PICTURES
+    return name.startswith("_") and PurePosixPath(name).suffix.lower() not in Images.endings
 
 
 def _size_and_etag(store: Store, path: str) -> tuple[int, str]:
@@ -155,7 +153,7 @@ def _regex(url: str, pattern: str) -> re.Pattern[str]:
         raise UserError(f"{url}: ** must stand alone between slashes, as in photos/**/*.jpg") from error
 
 
-def _absent(url: str, names: set[str], total: int, store: Store | None) -> UserError:
+def _absent(url: str, names: set[str], *, total: int, store: Store | None = None) -> UserError:
     shown = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
     hint = "" if store is None or len(names) < total else _nearest(store.url_of(min(names)))
     return UserError(f"{url}: {len(names)} of the {total} names it spells out are not there: {shown}{hint}")

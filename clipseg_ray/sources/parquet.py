@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.sources.base import Member, Place, Sample, Shard, Source
+from clipseg_ray.sources.base import Place, Sample, Shard, Source
 from clipseg_ray.sources.delivery import Delivery, deliver
 from clipseg_ray.storage import StaleObject, get_many, protocol_of
 
@@ -29,10 +29,7 @@ class Parquet(Source):
     """
 
     name = "parquet"
-
-    def members(self, objects: Sequence[Member]) -> Sequence[Member]:
-        """The shards themselves."""
-        return objects
+    endings = (".parquet", ".pq")
 
     def count(self, shard: Shard, at_most: int | None = None) -> int:
         """Rows as the file's footer states them; 1, an error row, for a file that cannot be read."""
@@ -87,7 +84,8 @@ class Parquet(Source):
             except _Unreadable as error:
                 status = "truncated" if _is_cut(delivery) else "undecodable"
                 message = f"{shard.path}: cannot be read from row {row} on ({error}); nothing behind it was read"
-                yield self._error(shard, row, status, message)
+                image_id, key = f"{shard.path}/@{row}", f"@{row}"
+                yield Sample(image_id=image_id, key=key, source_url=url, position=row, status=status, error=message)
 
     def _rows(self, shard: Shard, delivery: Delivery, start: int) -> Iterator[Sample]:
         # Without pre-buffering and with a read buffer, Arrow streams a column instead of loading its whole chunk.
@@ -119,7 +117,7 @@ class Parquet(Source):
                     paths = [(line.pop(column, None) or {}).get("path") if has_path else None for line in lines]
                     encoded = self._fetched(shard, batch[skip:], paths)
                     for index, (image, line, path) in enumerate(zip(encoded, lines, paths, strict=True)):
-                        yield self._sample(shard, first + done + skip + index, image, line, path)
+                        yield self._sample(shard, first + done + skip + index, image, fields=line, path=path)
                     done += len(batch)
             first += rows
 
@@ -150,22 +148,23 @@ class Parquet(Source):
         return f"{self.url_of(shard.path).rpartition('/')[0]}/{path}"
 
     def _sample(
-        self, shard: Shard, row: int, image: bytes | FileNotFoundError | None, fields: dict[str, Any], path: str | None
+        self,
+        shard: Shard,
+        row: int,
+        image: bytes | FileNotFoundError | None,
+        *,
+        fields: dict[str, Any],
+        path: str | None,
     ) -> Sample:
-        image_id = f"{shard.path}/{row}"
-        if self.id_field is not None and fields.get(self.id_field) is not None:
-            image_id = str(fields[self.id_field])
-        url = self.url_of(shard.path)
+        image_id, url = self.id_of(fields, f"{shard.path}/{row}"), self.url_of(shard.path)
+        sample = Sample(image_id=image_id, key=str(row), source_url=url, position=row, offset=row, fields=fields)
         if isinstance(image, bytes):
-            return Sample(image_id, str(row), url, image, row, row, len(image), fields)
-        message = f"{shard.path}: row {row} holds no image"
+            sample.image, sample.length = image, len(image)
+            return sample
+        sample.status, sample.error = "missing", f"{shard.path}: row {row} holds no image"
         if image is not None:
-            message = f"{shard.path}: row {row} names {self._beside(shard, str(path))}: not found"
-        return Sample(image_id, str(row), url, None, row, row, None, fields, "missing", message)
-
-    def _error(self, shard: Shard, row: int, status: str, message: str) -> Sample:
-        url = self.url_of(shard.path)
-        return Sample(f"{shard.path}/@{row}", f"@{row}", url, None, row, None, None, {}, status, message)
+            sample.error = f"{shard.path}: row {row} names {self._beside(shard, str(path))}: not found"
+        return sample
 
     def _image_column(self, schema: pa.Schema, shard: Shard) -> str:
         names = (self.image_field,) if self.image_field else IMAGE_COLUMNS

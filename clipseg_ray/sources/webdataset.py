@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, Any, cast
 
-from clipseg_ray.sources.base import Member, Place, Sample, Shard, Source
+from clipseg_ray.sources.base import Place, Sample, Shard, Source
 from clipseg_ray.sources.delivery import Delivery, deliver
 from clipseg_ray.storage import get_ranges
 
@@ -41,7 +41,7 @@ class _Entry:
     extension: str
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Open:
     """The sample whose members are being read; ``rank`` is its image's place in the extension list."""
 
@@ -64,15 +64,12 @@ class WebDataset(Source):
     """
 
     name = "webdataset"
+    endings = (".tar", ".tgz", ".tar.gz")
 
     def __init__(self, root: str, *, image_field: str | None = None, id_field: str | None = None) -> None:
         super().__init__(root, image_field=image_field, id_field=id_field)
         given = [name.strip().lstrip(".").lower() for name in (image_field or "").split(",")]
         self.extensions = tuple(name for name in given if name) or IMAGE_EXTENSIONS
-
-    def members(self, objects: Sequence[Member]) -> Sequence[Member]:
-        """The shards themselves."""
-        return objects
 
     def count(self, shard: Shard, at_most: int | None = None) -> int:
         """Samples in the shard, by reading it: a tar has no index."""
@@ -90,10 +87,11 @@ class WebDataset(Source):
         with deliver(self.url_of(shard.path), shard.size, shard.etag) as delivery:
             if shard.path.lower().endswith((".tgz", ".gz")):
                 unpacked = cast(IO[bytes], gzip.GzipFile(fileobj=cast(IO[bytes], delivery)))
-                yield from self._samples(shard, delivery, unpacked, None, 0, seekable=False)
+                yield from self._samples(shard, delivery, unpacked, size=None, position=0, seekable=False)
             else:
                 stream = cast(IO[bytes], delivery)
-                yield from self._samples(shard, delivery, stream, delivery.size, position or 0, seekable=True)
+                size = delivery.size
+                yield from self._samples(shard, delivery, stream, size=size, position=position or 0, seekable=True)
 
     def fetch(self, places: Sequence[Place]) -> list[bytes | Exception | None]:
         """See ``Source.fetch``: one ranged read each; None for those of compressed tars and for sparse members."""
@@ -107,7 +105,7 @@ class WebDataset(Source):
         return found
 
     def _samples(
-        self, shard: Shard, delivery: Delivery, stream: IO[bytes], size: int | None, position: int, *, seekable: bool
+        self, shard: Shard, delivery: Delivery, stream: IO[bytes], *, size: int | None, position: int, seekable: bool
     ) -> Iterator[Sample]:
         archive = _Archive(stream, position, size)
         sample: _Open | None = None
@@ -119,7 +117,7 @@ class WebDataset(Source):
                     yield self._sample(shard, sample, seekable)
                     sample = None
                 if sample is None:
-                    sample = _Open(entry.key, entry.start)
+                    sample = _Open(key=entry.key, position=entry.start)
                 self._take(archive, entry, sample)
         except (*_BAD_CONTENT, Cut, OSError) as error:
             # What storage raises is transient and passes; the rest is the content's own fault. gzip.BadGzipFile is
@@ -141,7 +139,14 @@ class WebDataset(Source):
             yield self._sample(shard, sample, seekable)
         unit = "byte" if seekable else "byte of the uncompressed archive:"
         message = f"{shard.path}: the archive breaks off at {unit} {break_at} ({broken}); nothing behind it was read"
-        yield self._error(shard, key, start if seekable else None, "truncated", message)
+        yield Sample(
+            image_id=f"{shard.path}/{key}",
+            key=key,
+            source_url=self.url_of(shard.path),
+            position=start if seekable else None,
+            status="truncated",
+            error=message,
+        )
 
     def _take(self, archive: _Archive, entry: _Entry, sample: _Open) -> None:
         info, extension = entry.info, entry.extension
@@ -162,25 +167,26 @@ class WebDataset(Source):
                 sample.fields[extension] = _json_value(text) if kind == "json" else text
 
     def _sample(self, shard: Shard, found: _Open, seekable: bool) -> Sample:
-        position = found.position if seekable else None
-        image_id = f"{shard.path}/{found.key}"
-        if self.id_field is not None and found.fields.get(self.id_field) is not None:
-            image_id = str(found.fields[self.id_field])
-        url = self.url_of(shard.path)
+        sample = Sample(
+            image_id=self.id_of(found.fields, f"{shard.path}/{found.key}"),
+            key=found.key,
+            source_url=self.url_of(shard.path),
+            position=found.position if seekable else None,
+            fields=found.fields,
+        )
         if found.image is not None:
-            offset = found.offset if seekable else None
-            return Sample(image_id, found.key, url, found.image, position, offset, len(found.image), found.fields)
+            sample.image, sample.length = found.image, len(found.image)
+            sample.offset = found.offset if seekable else None
+            return sample
+        sample.status = "missing"
         if found.links:
-            message = f"{shard.path}: {found.links[0]} is a link; links are not followed"
+            sample.error = f"{shard.path}: {found.links[0]} is a link; links are not followed"
         else:
             has = ", ".join(dict.fromkeys(found.extensions))
-            message = f"{shard.path}: {found.key} has {has}, none of {', '.join(self.extensions)} (input.image_field)"
-        return Sample(image_id, found.key, url, None, position, None, None, found.fields, "missing", message)
-
-    def _error(self, shard: Shard, key: str, position: int | None, status: str, message: str) -> Sample:
-        image_id = f"{shard.path}/{key}"
-        url = self.url_of(shard.path)
-        return Sample(image_id, key, url, None, position, None, None, {}, status, message)
+            sample.error = (
+                f"{shard.path}: {found.key} has {has}, none of {', '.join(self.extensions)} (input.image_field)"
+            )
+        return sample
 
 
 class _Archive:

@@ -30,7 +30,7 @@ class TruthShards(Collection):
 
         Raises UserError naming the sample where a sidecar is not as it should be.
         """
-        listing = discover(urls, "webdataset")
+        listing = discover(urls, WebDataset.name)
         source = WebDataset(listing.root)
         builder = TruthBuilder()
         self._places: list[tuple[str, int, int]] = []

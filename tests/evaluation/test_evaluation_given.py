@@ -26,8 +26,8 @@ from tests.evaluation.world import SIDE, box, entry, noise, write, write_masks, 
 
 DOG, CAT = box(10, 20, 40, 60), box(0, 0, 30, 30)
 QUERIES = [
-    Query("dog", "animal", ("dog",), ("{}",), 0.5),
-    Query("pet", "trait", ("pet",), ("{}",), 0.5, concept=("cat",)),
+    Query(query_id="dog", kind="animal", texts=("dog",), templates=("{}",), threshold=0.5),
+    Query(query_id="pet", kind="trait", texts=("pet",), templates=("{}",), threshold=0.5, concept=("cat",)),
 ]
 
 
@@ -148,7 +148,10 @@ def test_a_model_and_the_masks_it_gave_get_the_same_scores(
     job = Job("test", Asking("text", "first", ("{}",)), tuple(vocabulary.values()), True)
     (metrics,) = Scorer(engine, checkpoint.preprocessing).score(truth, shard, [prepare(job, checkpoint, {})])
 
-    queries = [Query(thing.query_id, thing.kind, thing.texts[:1], ("{}",), threshold) for thing in job.things]
+    queries = [
+        Query(query_id=thing.query_id, kind=thing.kind, texts=thing.texts[:1], templates=("{}",), threshold=threshold)
+        for thing in job.things
+    ]
     scenes = next(truth.scenes(shard))
     pixels_bhwc = np.stack([decode(scene.image, checkpoint.preprocessing).pixels_hwc for scene in scenes])
     logit = np.full(len(queries), np.log(threshold / (1 - threshold)), np.float32)

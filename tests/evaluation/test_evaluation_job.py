@@ -25,7 +25,7 @@ ROWS = [
 ]
 
 
-CHAIR = Query("chair", "object", ("chair",), ("{}",), 0.5)
+CHAIR = Query(query_id="chair", kind="object", texts=("chair",), templates=("{}",), threshold=0.5)
 
 
 @pytest.fixture(scope="module")

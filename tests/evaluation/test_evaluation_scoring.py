@@ -143,7 +143,13 @@ def test_wordings(tmp_path: Path, checkpoint: Checkpoint, scorer: Scorer) -> Non
     assert [thing.query_id for thing in paper.things(things)] == ["seat"]
     every = ask(truth, checkpoint, Asking("text", "all", ("{}",)))
     assert pictures_of(scored(scorer, truth, every), "affordance", "seat") == (0, 2)
-    both = embed([Query("", "", (text,), ("{}",), 0.5) for text in ("something to sit on", "sit on")], checkpoint)
+    both = embed(
+        [
+            Query(query_id="", kind="", texts=(text,), templates=("{}",), threshold=0.5)
+            for text in ("something to sit on", "sit on")
+        ],
+        checkpoint,
+    )
     (place,) = [i for i, thing in enumerate(every.things) if thing.query_id == "seat"]
     assert np.allclose(every.conditionals(place, ""), both, atol=1e-6)
     assert np.allclose(ask(truth, checkpoint, paper).conditionals(0, ""), both[1:], atol=1e-6)
@@ -224,7 +230,16 @@ class TestPictures:
             (Asking("picture"), (), None),
             (Asking("hybrid", "first", ("{}",), 0.3), ("dog",), 0.3),
         ):
-            query = Query("dog", "object", texts, ("{}",) if texts else (), 0.5, (support,), mode, alpha)
+            query = Query(
+                query_id="dog",
+                kind="object",
+                texts=texts,
+                templates=("{}",) if texts else (),
+                threshold=0.5,
+                supports=(support,),
+                mode=mode,
+                alpha=alpha,
+            )
             questions = ask(truth, checkpoint, asking, pictures)
             assert np.allclose(questions.conditionals(0, first.sha256), embed([query], checkpoint), atol=1e-5)
 

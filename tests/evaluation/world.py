@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.queries.query import Query
 from clipseg_ray.results import layout, parts, record, schema
 from clipseg_ray.storage import Store
+from tests.tars import tar_of
 
 SIDE = 96
 
@@ -52,14 +52,12 @@ def box(top: int, left: int, height: int, width: int, shape: tuple[int, int] = (
 
 def write(url: str, samples: Sequence[tuple[str, bytes, dict[str, Any]]], name: str = "s-000.tar") -> str:
     """One truth shard of (key, JPEG, JSON)."""
-    sink = io.BytesIO()
-    with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, picture, truth in samples:
-            for extension, data in (("jpg", picture), ("json", json.dumps(truth).encode())):
-                info = tarfile.TarInfo(f"{key}.{extension}")
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-    Store.of(url).put(name, sink.getvalue())
+    members = [
+        (f"{key}.{extension}", data)
+        for key, picture, truth in samples
+        for extension, data in (("jpg", picture), ("json", json.dumps(truth).encode()))
+    ]
+    Store.of(url).put(name, tar_of(members))
     return url
 
 

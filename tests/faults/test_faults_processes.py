@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from clipseg_ray.results import backlog as lag
 from clipseg_ray.results import status
 from clipseg_ray.storage import Store
 from tests.pipeline import world
+from tests.tars import tar_of, write_tar
 
 pytestmark = pytest.mark.slow
 
@@ -280,7 +280,7 @@ def test_memory_stays_flat_from_the_5th_to_the_50th_shard(tmp_path: Path, checkp
     source = Store.of(str(tmp_path / "in"))
     pictures = [world.jpeg(i, 640, 480) for i in range(8)]
     for shard in range(50):
-        source.put(f"s-{shard:03d}.tar", world.tar_of({f"{shard}-{i}.jpg": pictures[i % 8] for i in range(64)}))
+        source.put(f"s-{shard:03d}.tar", tar_of({f"{shard}-{i}.jpg": pictures[i % 8] for i in range(64)}))
     process = start(write_config(tmp_path, checkpoint_dir, input={"chunk_images": 64}), 2)
     seen = anonymous_memory(process, lambda: len(list((tmp_path / "out").glob("masks/*/*.parquet"))))
     code, text = finish(process)
@@ -292,14 +292,11 @@ def test_memory_stays_flat_over_a_two_gigabyte_tar(tmp_path: Path, checkpoint_di
     noise = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), np.uint8)
     sink = io.BytesIO()
     Image.fromarray(noise).save(sink, "JPEG", quality=92)
-    picture, images = sink.getvalue(), 0
+    picture = sink.getvalue()
+    images = -(-2 * 2**30 // len(picture))
     (tmp_path / "in").mkdir()
-    with tarfile.open(tmp_path / "in" / "large.tar", "w") as tar:
-        while images * len(picture) < 2 * 2**30:
-            info = tarfile.TarInfo(f"{images:05d}.jpg")
-            info.size = len(picture)
-            tar.addfile(info, io.BytesIO(picture))
-            images += 1
+    with open(tmp_path / "in" / "large.tar", "wb") as file:
+        write_tar(file, ((f"{number:05d}.jpg", picture) for number in range(images)))
     process = start(write_config(tmp_path, checkpoint_dir, input={"chunk_images": 16}), 2)
     chunks = -(-images // 16)
     seen = anonymous_memory(process, lambda: len(list((tmp_path / "out").glob("images/*.parquet"))) / chunks)

@@ -41,7 +41,10 @@ def work(*shards: ShardWork) -> Work:
 
 def shard(number: int, images: int, **fields: Any) -> ShardWork:
     """One that states nothing: a thousand bytes an image."""
-    return ShardWork(Shard(f"{number:016x}", f"{number}.tar", 1000 * images, "e", **fields), {"images": 0, "masks": 0})
+    return ShardWork(
+        Shard(shard_id=f"{number:016x}", path=f"{number}.tar", size=1000 * images, etag="e", **fields),
+        {"images": 0, "masks": 0},
+    )
 
 
 def predicted(found: Measurement, todo: Work, new: bool = True, **sections: Any) -> Prediction:
@@ -95,9 +98,15 @@ def test_one_large_shard_is_read_by_one_reader() -> None:
 
 
 def test_what_is_left_is_counted_where_it_is_known() -> None:
-    known = ShardWork(Shard("0" * 16, "0.tar", 10**9, "e"), {"images": 0b111, "masks": 0b010}, Counts(3, 240, 0))
+    known = ShardWork(
+        Shard(shard_id="0" * 16, path="0.tar", size=10**9, etag="e"),
+        {"images": 0b111, "masks": 0b010},
+        Counts(3, 240, 0),
+    )
     members = tuple(Member(f"{i}.jpg", 5) for i in range(120))
-    sliced = ShardWork(Shard("1" * 16, "0.jpg", 600, "", members), {"images": 0, "masks": 0})
+    sliced = ShardWork(
+        Shard(shard_id="1" * 16, path="0.jpg", size=600, etag="", members=members), {"images": 0, "masks": 0}
+    )
     limited = shard(2, 5000, take=30)
     begun = replace(shard(3, 400), done={"images": 0b11, "masks": 0b11})
     found = measured(costs(model=10.0), [HEAD, GPU_NODE], 1)

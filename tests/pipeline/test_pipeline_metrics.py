@@ -18,6 +18,7 @@ from clipseg_ray.pipeline.work import Work
 from clipseg_ray.results import status
 from clipseg_ray.storage import Store
 from tests.pipeline import world
+from tests.tars import tar_of
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "configs" / "grafana" / "clipseg-ray.json"
@@ -77,7 +78,7 @@ def scraped(node: dict) -> dict[str, dict[frozenset, float]]:
 def test_a_run_is_scraped_with_its_own_numbers(tmp_path: Path, checkpoint_dir: Path) -> None:
     source, output = str(tmp_path / "in"), str(tmp_path / "out")
     world.write_tars(source, shards=1, images=3)
-    Store.of(source).put("t.tar", world.tar_of({"good.jpg": world.jpeg(1), "bad.jpg": b"no picture"}))
+    Store.of(source).put("t.tar", tar_of({"good.jpg": world.jpeg(1), "bad.jpg": b"no picture"}))
     table = world.write_table(tmp_path / "queries.jsonl")
     outcome = world.run(world.settings(source, output, checkpoint_dir, table))
     assert outcome.code == 0, outcome.message

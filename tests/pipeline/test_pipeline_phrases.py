@@ -15,6 +15,7 @@ from clipseg_ray.queries.phrase_set import PhraseSet, phrase_id, phrases_of
 from clipseg_ray.queries.phrases import PhraseEmbedder
 from clipseg_ray.storage import Store
 from tests.pipeline import world
+from tests.tars import tar_of
 
 PHRASES = {
     "a": ["the red circle", "a square on the left", "the red circle"],
@@ -31,7 +32,7 @@ def source(tmp_path: Path) -> str:
     for number, (key, phrases) in enumerate(PHRASES.items()):
         files[f"{key}.jpg"] = world.jpeg(number)
         files[f"{key}.json"] = json.dumps({"phrases": phrases} if phrases is not None else {}).encode()
-    Store.of(str(tmp_path / "in")).put("s.tar", world.tar_of(files))
+    Store.of(str(tmp_path / "in")).put("s.tar", tar_of(files))
     return str(tmp_path / "in")
 
 

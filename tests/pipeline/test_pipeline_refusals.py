@@ -18,6 +18,7 @@ from clipseg_ray.sources.chunks import ShardRecord
 from clipseg_ray.storage import Store
 from tests.pipeline import world
 from tests.report import world as report_world
+from tests.tars import tar_of
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_repeated_ids_are_told_each_time(tmp_path: Path, checkpoint_dir: Path, t
     files: dict[str, bytes] = {}
     for i, name in enumerate(("one", "two", "one")):
         files |= {f"{i}.jpg": world.jpeg(i), f"{i}.json": json.dumps({"name": name}).encode()}
-    Store.of(str(tmp_path / "in")).put("a.tar", world.tar_of(files))
+    Store.of(str(tmp_path / "in")).put("a.tar", tar_of(files))
     values = world.settings(
         str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, table, input={"id_field": "name"}
     )
@@ -43,7 +44,10 @@ def test_repeated_ids_are_told_each_time(tmp_path: Path, checkpoint_dir: Path, t
 def test_ids_that_repeat_in_a_shard_are_told_from_the_names_of_records(tmp_path: Path) -> None:
     output = Store.of(report_world.write(tmp_path, [report_world.query("dog")], report_world.scattered(1, 2, ["dog"])))
     assert check_ids(output) is None
-    shards.put(output, ShardRecord("0123456789abcdef", "a.tar", 3, (), ("a.tar/x", "a.tar/b")))
+    shards.put(
+        output,
+        ShardRecord(shard_id="0123456789abcdef", path="a.tar", samples=3, chunks=(), repeated=("a.tar/x", "a.tar/b")),
+    )
     said = check_ids(output)
     assert said is not None
     assert "occur more than once: a.tar/b, a.tar/x;" in said
@@ -71,7 +75,7 @@ def test_a_field_that_holds_no_phrase_fails_its_chunk_only(tmp_path: Path, check
     files: dict[str, bytes] = {}
     for i, phrase in enumerate(["a cup", "a dog", 7, "a cat", "a hat", "a car"]):
         files |= {f"{i}.jpg": world.jpeg(i), f"{i}.json": json.dumps({"said": phrase}).encode()}
-    Store.of(str(tmp_path / "in")).put("a.tar", world.tar_of(files))
+    Store.of(str(tmp_path / "in")).put("a.tar", tar_of(files))
     values = world.settings(str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, "unused")
     values["queries"] = {"from": "said"}
     outcome = world.run(values)

@@ -21,6 +21,7 @@ from clipseg_ray.results import layout, retrying, runs, sets, status
 from clipseg_ray.storage import Store
 from clipseg_ray.upkeep import verification
 from tests.pipeline import world
+from tests.tars import tar_of
 
 GONE = 1
 """Index of the image that is not there at first: in the first chunk of two images."""
@@ -236,7 +237,7 @@ def test_phrases_must_be_asked_for_with_the_rest(job: Job) -> None:
 
 def test_tars_have_nothing_that_can_come_back(tmp_path: Path, checkpoint_dir: Path) -> None:
     source = str(tmp_path / "in")
-    Store.of(source).put("a.tar", world.tar_of({"a.jpg": world.jpeg(1), "b.json": b"{}"}))
+    Store.of(source).put("a.tar", tar_of({"a.jpg": world.jpeg(1), "b.json": b"{}"}))
     table = world.write_table(tmp_path / "q.jsonl")
     job = Job.__new__(Job)
     job.output = str(tmp_path / "out")

@@ -25,6 +25,7 @@ from clipseg_ray.results import backlog as lag
 from clipseg_ray.results import reading, summary
 from clipseg_ray.storage import Store
 from tests.pipeline import world
+from tests.tars import tar_of
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -108,8 +109,8 @@ def test_bad_input_becomes_rows_and_good_input_keeps_its_masks(
         "good-2.jpg": world.jpeg(3),
     }
     store = Store.of(str(tmp_path / "in"))
-    store.put("a.tar", world.tar_of(files))
-    whole = world.tar_of({f"t{i}.jpg": world.jpeg(10 + i) for i in range(4)})
+    store.put("a.tar", tar_of(files))
+    whole = tar_of({f"t{i}.jpg": world.jpeg(10 + i) for i in range(4)})
     store.put("b.tar", whole[: len(whole) // 2])
     output = str(tmp_path / "out")
     outcome = world.run(world.settings(str(tmp_path / "in"), output, checkpoint_dir, table))

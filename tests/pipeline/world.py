@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import struct
-import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from clipseg_ray.demo.pictures import draw
 from clipseg_ray.pipeline import driver
 from clipseg_ray.pipeline.outcome import Outcome
 from clipseg_ray.storage import Store
+from tests.tars import tar_of
 
 QUERIES = [("circle", "a red circle"), ("sit", "something to sit on"), ("wheels", "has wheels")]
 
@@ -39,17 +39,6 @@ def bomb() -> bytes:
 
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + piece(b"IHDR", header) + piece(b"IDAT", zlib.compress(b"\0")) + piece(b"IEND", b"")
-
-
-def tar_of(files: Mapping[str, bytes]) -> bytes:
-    """A plain tar with these members in this order."""
-    sink = io.BytesIO()
-    with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return sink.getvalue()
 
 
 def write_tars(url: str, shards: int = 2, images: int = 5, first: int = 0) -> None:

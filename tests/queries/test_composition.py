@@ -1,10 +1,14 @@
 """Composition against a reference in plain numpy, written from the definitions and nothing else."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from clipseg_ray.pixels.preprocessing import Preprocessing
-from clipseg_ray.queries.composition import compose, widened_box
+from clipseg_ray.queries.canvas import widened_box
+from clipseg_ray.queries.composition import compose
 from clipseg_ray.queries.modes import MODES, parse_mode
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -202,4 +206,28 @@ def test_whole_pictures_are_what_transformers_makes_of_them():
 def test_a_mode_reads_what_it_writes():
     for name in MODES:
         assert parse_mode(str(parse_mode(name))) == parse_mode(name)
-    assert parse_mode("crop( context = 0.2 )")["context"] == 0.2
+    assert dict(parse_mode("crop( context = 0.2 )").parameters)["context"] == 0.2
+
+
+def test_an_unknown_mode_is_told_the_nearest_and_all():
+    with pytest.raises(ValueError, match=rf"^'crp' is no mode; did you mean 'crop'\? There are {', '.join(MODES)}$"):
+        parse_mode("crp")
+    with pytest.raises(ValueError, match=rf"^'startswith' is no mode; there are {', '.join(MODES)}$"):
+        parse_mode("startswith")
+
+
+def test_a_mode_that_needs_a_mask_says_so():
+    picture_hwc = random_picture(SIZE, SIZE)
+    for name, entry in MODES.items():
+        if entry.needs_mask:
+            with pytest.raises(ValueError, match=f"mode {name} needs a mask"):
+                composed(picture_hwc, None, name)
+        else:
+            np.testing.assert_array_equal(
+                composed(picture_hwc, None, name), composed(picture_hwc, random_mask(SIZE, SIZE), name)
+            )
+
+
+def test_modes_are_read_without_torch():
+    code = "import sys, clipseg_ray.queries.table; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -24,14 +24,16 @@ from clipseg_ray.results import shards as shard_records
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.chunks import ChunkRecord, ShardRecord
 from clipseg_ray.storage import Store
-from tests.pipeline.world import tar_of
+from tests.tars import tar_of
 
 GRID = 48
 
 
 def query(query_id: str, text: str = "", kind: str = "object", threshold: float = 0.5, **more: Any) -> Query:
     """A text query."""
-    return Query(query_id, kind, (text or f"a {query_id}",), ("{}",), threshold, **more)
+    return Query(
+        query_id=query_id, kind=kind, texts=(text or f"a {query_id}",), templates=("{}",), threshold=threshold, **more
+    )
 
 
 @dataclass
@@ -117,7 +119,8 @@ def write(
                 output.put(f"{layout.masks_folder(phrases.name)}/{name}", parts.masks_bytes(masks, facts))
         sizes = [len(pictures[start : start + chunk_images]) for start in range(0, len(pictures), chunk_images)]
         chunks = [ChunkRecord(size, None, f"{i * chunk_images:04d}", 0) for i, size in enumerate(sizes)]
-        shard_records.put(output, ShardRecord(shard.shard_id, shard.path, len(pictures), tuple(chunks)))
+        held = {"shard_id": shard.shard_id, "path": shard.path, "samples": len(pictures), "chunks": tuple(chunks)}
+        shard_records.put(output, ShardRecord(**held))
     versions = {"clipseg-ray": "0.1.0", "torch": "2", "transformers": "5"}
     runs.write_record(
         output,

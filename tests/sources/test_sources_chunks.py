@@ -1,5 +1,6 @@
 import gzip
 import io
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,9 +15,10 @@ from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
 from clipseg_ray.sources.formats import source_of
 from clipseg_ray.sources.listing import append_shards, discover
 from clipseg_ray.storage import StaleObject
+from tests.tars import tar_of
 
 
-def store_images(flaky, make_tar, kind, sizes, cut):
+def store_images(flaky, kind, sizes, cut):
     images = [bytes([65 + i % 26]) * size for i, size in enumerate(sizes)]
     flaky.files.clear()
     if kind == "images":
@@ -28,7 +30,7 @@ def store_images(flaky, make_tar, kind, sizes, cut):
         pq.write_table(pa.table({"image": pa.array(images, pa.binary())}), sink, row_group_size=3)
         flaky.files["b/s.parquet"] = sink.getvalue()
         return "flaky://b/s.parquet"
-    data = make_tar([(f"{i:03}.jpg", image) for i, image in enumerate(images)])
+    data = tar_of([(f"{i:03}.jpg", image) for i, image in enumerate(images)])
     if cut:
         data = data[: len(data) - 10240 - cut]
     flaky.files["b/s.tar" if kind == "tar" else "b/s.tgz"] = data if kind == "tar" else gzip.compress(data)
@@ -38,14 +40,14 @@ def store_images(flaky, make_tar, kind, sizes, cut):
 def source_and_shard(url, take=None):
     listing = discover([url], None)
     source = source_of(listing.format, listing.root)
-    shard = append_shards([], listing, source, 4096)[0]
-    return source, Shard(shard.shard_id, shard.path, shard.size, shard.etag, shard.members, take)
+    shard = append_shards([], listing, source, slice_images=4096)[0]
+    return source, replace(shard, take=take)
 
 
-def test_ids_that_repeat_in_a_shard_are_in_its_record(flaky, make_tar):
+def test_ids_that_repeat_in_a_shard_are_in_its_record(flaky):
     flaky.files.clear()
     flaky.plan.clear()
-    flaky.files["b/s.tar"] = make_tar([(f"{key}.jpg", b"x") for key in "abacbd"])
+    flaky.files["b/s.tar"] = tar_of([(f"{key}.jpg", b"x") for key in "abacbd"])
     source, shard = source_and_shard("flaky://b/s.tar")
     *_, record = read_chunks(source, shard, Chunking(2), lambda _: False)
     assert record.repeated == ("s.tar/a", "s.tar/b")
@@ -68,9 +70,9 @@ FAULT = st.one_of(st.none(), st.none(), st.just("raise"), st.integers(0, 3000))
     cut=st.integers(0, 700),
 )
 def test_chunks_are_a_function_of_bytes_and_chunking(
-    flaky, make_tar, kind, sizes, images, size, take, wanted, plan, with_record, cut
+    flaky, kind, sizes, images, size, take, wanted, plan, with_record, cut
 ):
-    source, shard = source_and_shard(store_images(flaky, make_tar, kind, sizes, cut), take)
+    source, shard = source_and_shard(store_images(flaky, kind, sizes, cut), take)
     chunking = Chunking(images, size)
     flaky.plan.clear()
     *reference, record = read_chunks(source, shard, chunking, lambda _: True)
@@ -92,8 +94,8 @@ def test_chunks_are_a_function_of_bytes_and_chunking(
     assert found == [chunk for chunk in reference if chunk.index in wanted]
 
 
-def test_a_record_lets_reading_enter_midway(flaky, make_tar):
-    source, shard = source_and_shard(store_images(flaky, make_tar, "tar", [800] * 12, 0))
+def test_a_record_lets_reading_enter_midway(flaky):
+    source, shard = source_and_shard(store_images(flaky, "tar", [800] * 12, 0))
     *reference, record = read_chunks(source, shard, Chunking(2), lambda _: True)
     flaky.requests.clear()
     assert list(read_chunks(source, shard, Chunking(2), {2, 3, 5}, record)) == [reference[i] for i in (2, 3, 5)]
@@ -103,8 +105,8 @@ def test_a_record_lets_reading_enter_midway(flaky, make_tar):
     assert flaky.requests == []
 
 
-def test_without_positions_one_pass_serves_all_gaps(flaky, make_tar):
-    source, shard = source_and_shard(store_images(flaky, make_tar, "tgz", [800] * 12, 0))
+def test_without_positions_one_pass_serves_all_gaps(flaky):
+    source, shard = source_and_shard(store_images(flaky, "tgz", [800] * 12, 0))
     *reference, record = read_chunks(source, shard, Chunking(2), lambda _: True)
     assert [chunk.position for chunk in record.chunks] == [None] * 6
     flaky.requests.clear()
@@ -112,10 +114,10 @@ def test_without_positions_one_pass_serves_all_gaps(flaky, make_tar):
     assert len(flaky.requests) == 1
 
 
-def test_a_record_of_other_content_is_refused(flaky, make_tar):
-    source, shard = source_and_shard(store_images(flaky, make_tar, "tgz", [8] * 4, 0))
+def test_a_record_of_other_content_is_refused(flaky):
+    source, shard = source_and_shard(store_images(flaky, "tgz", [8] * 4, 0))
     *_, record = read_chunks(source, shard, Chunking(3), lambda _: True)
-    source, shard = source_and_shard(store_images(flaky, make_tar, "tgz", [8] * 3, 0))
+    source, shard = source_and_shard(store_images(flaky, "tgz", [8] * 3, 0))
     with pytest.raises(StaleObject, match="chunk 1 is not what was read from it before"):
         list(read_chunks(source, shard, Chunking(3), {1}, record))
 
@@ -129,13 +131,13 @@ class Failing:
     def samples(self, shard, position=None):
         self.opened += 1
         for i in range(position or 0, min(self.opened, self.progress)):
-            yield Sample(str(i), str(i), "", b"x", i)
+            yield Sample(image_id=str(i), key=str(i), source_url="", image=b"x", position=i)
         if self.error is not None:
             raise self.error
 
 
 def test_attempts_are_counted_without_progress():
-    shard = Shard("id", "p", 0, "")
+    shard = Shard(shard_id="id", path="p", size=0, etag="")
     source = Failing(TimeoutError("slow"), progress=9)
     with pytest.raises(TimeoutError):
         list(read_chunks(source, shard, Chunking(3), lambda _: True))
@@ -158,7 +160,7 @@ def test_unwanted_samples_are_not_held():
     class Endless:
         def samples(self, shard, position=None):
             for i in range(50):
-                sample = Sample(str(i), str(i), "", Bytes(b"x"), i)
+                sample = Sample(image_id=str(i), key=str(i), source_url="", image=Bytes(b"x"), position=i)
                 ref = Marker()
                 sample.fields["marker"] = ref
                 alive.add(ref)
@@ -169,5 +171,5 @@ def test_unwanted_samples_are_not_held():
     class Marker:
         pass
 
-    out = list(read_chunks(Endless(), Shard("id", "p", 0, ""), Chunking(10), {0}))
+    out = list(read_chunks(Endless(), Shard(shard_id="id", path="p", size=0, etag=""), Chunking(10), {0}))
     assert [type(item) for item in out] == [Chunk, ShardRecord]

@@ -8,6 +8,7 @@ from clipseg_ray.sources.fetching import fetch
 from clipseg_ray.sources.formats import source_of
 from clipseg_ray.sources.listing import append_shards, discover
 from clipseg_ray.storage import StaleObject
+from tests.tars import tar_of
 
 
 @pytest.fixture(autouse=True)
@@ -20,40 +21,27 @@ def picture(number: int) -> bytes:
     return f"picture {number} ".encode() * (number + 1)
 
 
-def tar(make_tar, mode="w") -> bytes:
-    return make_tar([(f"{n:03d}.jpg", picture(n)) for n in range(100)], mode)
+def tar(mode="w") -> bytes:
+    return tar_of([(f"{n:03d}.jpg", picture(n)) for n in range(100)], mode)
 
 
-def write_input(folder, name, make_tar):
-    if name == "webdataset":
-        (folder / "s.tar").write_bytes(tar(make_tar))
-    elif name == "webdataset.gz":
-        (folder / "s.tar.gz").write_bytes(tar(make_tar, "w:gz"))
-        (folder / "t.tar.gz").write_bytes(tar(make_tar, "w:gz"))
+def write_input(folder, name):
+    if name == "webdataset.gz":
+        (folder / "s.tar.gz").write_bytes(tar("w:gz"))
+        (folder / "t.tar.gz").write_bytes(tar("w:gz"))
     elif name == "parquet":
         rows = pa.array([picture(n) if n % 10 else None for n in range(100)], pa.binary())
         pq.write_table(pa.table({"image": rows, "n": range(100)}), folder / "s.parquet", row_group_size=30)
-    elif name == "parquet.struct":
-        (folder / "beside.jpg").write_bytes(picture(200))
-        rows = [
-            {"bytes": picture(n), "path": None} if n % 9 else {"bytes": None, "path": "beside.jpg"} for n in range(50)
-        ]
-        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        pq.write_table(pa.table({"image": pa.array(rows, kind)}), folder / "s.parquet", row_group_size=7)
-    elif name == "images":
-        for n in range(70):
-            (folder / f"{n}.jpg").write_bytes(picture(n))
     else:
         for n in range(70):
             (folder / f"{n}.jpg").write_bytes(picture(n))
-        (folder / "list.csv").write_text("image\n" + "\n".join(f"{n}.jpg" for n in range(70)))
 
 
 def read(folder, format):
     """The source, its samples, and what the images table would say of them."""
-    listing = discover([f"{folder}/*.csv" if format == "manifest" else str(folder)], format)
+    listing = discover([str(folder)], format)
     source = source_of(format, listing.root)
-    shards = append_shards([], listing, source, 4096)
+    shards = append_shards([], listing, source, slice_images=4096)
     samples = [sample for shard in shards for sample in source.samples(shard)]
     columns = {
         name: [getattr(sample, name) for sample in samples] for name in ("source_url", "key", "offset", "length")
@@ -61,22 +49,8 @@ def read(folder, format):
     return source, samples, pa.table(columns)
 
 
-@pytest.mark.parametrize("name", ["webdataset", "webdataset.gz", "parquet", "parquet.struct", "images", "manifest"])
-def test_gives_again_what_the_run_read(tmp_path, make_tar, name):
-    write_input(tmp_path, name, make_tar)
-    source, samples, table = read(tmp_path, name.partition(".")[0])
-    order = [n for n in [*range(len(samples)), 3, 3, 60, 41, 8] if n < len(samples)]
-    found = list(fetch(source, table.take(order)))
-    assert sum(isinstance(image, bytes) for image in found) > 40, found[:3]
-    for n, image in zip(order, found, strict=True):
-        if samples[n].image is None:
-            assert isinstance(image, FileNotFoundError), image
-        else:
-            assert image == samples[n].image
-
-
-def test_a_plain_tar_is_read_where_the_pictures_lie(flaky, make_tar):
-    flaky.files["in/s.tar"] = tar(make_tar)
+def test_a_plain_tar_is_read_where_the_pictures_lie(flaky):
+    flaky.files["in/s.tar"] = tar()
     source = source_of("webdataset", "flaky://in")
     samples = list(source.samples(Shard.of_object(discover(["flaky://in/s.tar"], None).objects[0])))
     flaky.requests.clear()
@@ -97,8 +71,8 @@ def test_a_plain_tar_is_read_where_the_pictures_lie(flaky, make_tar):
     assert sorted(asked) == [(samples[n].offset, samples[n].offset + samples[n].length) for n in (50, 99)]
 
 
-def test_a_compressed_tar_is_passed_once_for_rows_in_order(tmp_path, make_tar, monkeypatch):
-    write_input(tmp_path, "webdataset.gz", make_tar)
+def test_a_compressed_tar_is_passed_once_for_rows_in_order(tmp_path, monkeypatch):
+    write_input(tmp_path, "webdataset.gz")
     source, samples, table = read(tmp_path, "webdataset")
     passes = []
     plain = source.samples
@@ -108,7 +82,7 @@ def test_a_compressed_tar_is_passed_once_for_rows_in_order(tmp_path, make_tar, m
 
 
 def test_what_is_gone_or_changed_stands_for_itself(tmp_path):
-    write_input(tmp_path, "images", None)
+    write_input(tmp_path, "images")
     source, samples, table = read(tmp_path, "images")
     (tmp_path / "1.jpg").write_bytes(b"another")
     (tmp_path / "10.jpg").unlink()
@@ -119,13 +93,13 @@ def test_what_is_gone_or_changed_stands_for_itself(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["webdataset.gz", "parquet"])
-def test_a_shard_rewritten_shorter_is_named(tmp_path, make_tar, name):
-    write_input(tmp_path, name, make_tar)
+def test_a_shard_rewritten_shorter_is_named(tmp_path, name):
+    write_input(tmp_path, name)
     source, _, table = read(tmp_path, name.partition(".")[0])
     if name == "parquet":
         pq.write_table(pa.table({"image": [picture(n) for n in range(20)]}), tmp_path / "s.parquet")
     else:
-        (tmp_path / "s.tar.gz").write_bytes(make_tar([("000.jpg", picture(0))], "w:gz"))
+        (tmp_path / "s.tar.gz").write_bytes(tar_of([("000.jpg", picture(0))], "w:gz"))
     found = list(fetch(source, table.slice(1, 60)))
     assert isinstance(found[0], bytes) or name != "parquet"
     assert isinstance(found[45], StaleObject)

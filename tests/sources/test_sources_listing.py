@@ -7,8 +7,9 @@ import pytest
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Member, Shard
-from clipseg_ray.sources.formats import source_of
+from clipseg_ray.sources.formats import SOURCES, source_of
 from clipseg_ray.sources.listing import Listing, append_shards, discover, from_parquet, to_parquet
+from tests.tars import tar_of
 
 
 @pytest.fixture
@@ -124,6 +125,24 @@ def test_formats(flaky):
         source_of("tfrecord", "flaky://o")
 
 
+@pytest.mark.parametrize("kind", SOURCES.values())
+def test_a_format_is_known_by_what_its_source_says_of_itself(flaky, kind):
+    assert SOURCES[kind.name] is kind
+    for ending in kind.endings:
+        flaky.files.clear()
+        flaky.files[f"b/a{ending.upper()}"] = b""
+        assert discover(["flaky://b"], None).format == kind.name
+    flaky.files[f"b/b{kind.endings[0]}"] = b""
+    if kind.one_object:
+        with pytest.raises(UserError, match=f"no single format; .*{', '.join(SOURCES)}"):
+            discover(["flaky://b"], None)
+    else:
+        assert len(discover(["flaky://b"], None).objects) == 2
+    for ending in kind.further_endings:
+        flaky.files[f"b/c{ending}"] = b""
+        assert f"c{ending}" in [member.path for member in discover(["flaky://b"], kind.name).objects]
+
+
 def test_storage_errors_are_one_line(flaky, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError("Access Denied")
@@ -139,24 +158,24 @@ def listing_of(*names, format="images", size=5):
 
 def test_shards_are_appended_and_never_cut_again():
     source = source_of("images", "flaky://b")
-    first = append_shards([], listing_of("b", "d", "f"), source, 2)
+    first = append_shards([], listing_of("b", "d", "f"), source, slice_images=2)
     assert [[m.path for m in shard.members] for shard in first] == [["b", "d"], ["f"]]
-    assert append_shards(first, listing_of("b", "d", "f"), source, 2) == []
-    more = append_shards(first, listing_of("a", "b", "c", "d", "e"), source, 2)
+    assert append_shards(first, listing_of("b", "d", "f"), source, slice_images=2) == []
+    more = append_shards(first, listing_of("a", "b", "c", "d", "e"), source, slice_images=2)
     assert [[m.path for m in shard.members] for shard in more] == [["a", "c"], ["e"]]
     source = source_of("webdataset", "flaky://b")
-    first = append_shards([], listing_of("b", "d"), source, 2)
+    first = append_shards([], listing_of("b", "d"), source, slice_images=2)
     assert first == [Shard.of_object(m) for m in listing_of("b", "d").objects]
-    assert [s.path for s in append_shards(first, listing_of("a", "b"), source, 2)] == ["a"]
+    assert [s.path for s in append_shards(first, listing_of("a", "b"), source, slice_images=2)] == ["a"]
 
 
 @pytest.mark.parametrize("format", ["images", "webdataset"])
 def test_changed_objects_are_refused(format):
     source = source_of(format, "flaky://b")
     names = [f"{i}" for i in range(8)]
-    frozen = append_shards([], listing_of(*names), source, 3)
+    frozen = append_shards([], listing_of(*names), source, slice_images=3)
     with pytest.raises(UserError) as caught:
-        append_shards(frozen, listing_of(*names, "new", size=6), source, 3)
+        append_shards(frozen, listing_of(*names, "new", size=6), source, slice_images=3)
     message = str(caught.value)
     assert "8 objects: 0: was 5 bytes, etag e-0, now 6 bytes, etag e-0; 1: was" in message
     assert message.count("was 5 bytes") == 5
@@ -166,34 +185,34 @@ def test_changed_objects_are_refused(format):
 def test_limit_and_sample_of_images():
     source = source_of("images", "flaky://b")
     listing = listing_of(*(f"{i:03}" for i in range(100)))
-    limited = append_shards([], listing, source, 4, limit=10)
+    limited = append_shards([], listing, source, slice_images=4, limit=10)
     assert [[m.path for m in s.members] for s in limited] == [
         ["000", "001", "002", "003"],
         ["004", "005", "006", "007"],
         ["008", "009"],
     ]
-    drawn = append_shards([], listing, source, 50, sample=30, seed=3)
+    drawn = append_shards([], listing, source, slice_images=50, sample=30, seed=3)
     names = [m.path for s in drawn for m in s.members]
     assert len(set(names)) == 30
     assert names == sorted(names) != [f"{i:03}" for i in range(30)]
-    assert drawn == append_shards([], listing, source, 50, sample=30, seed=3)
-    assert drawn != append_shards([], listing, source, 50, sample=30, seed=4)
-    assert append_shards(limited, listing, source, 4, limit=20) == []
+    assert drawn == append_shards([], listing, source, slice_images=50, sample=30, seed=3)
+    assert drawn != append_shards([], listing, source, slice_images=50, sample=30, seed=4)
+    assert append_shards(limited, listing, source, slice_images=4, limit=20) == []
     with pytest.raises(UserError, match="give one of them"):
-        append_shards([], listing, source, 4, limit=1, sample=1)
+        append_shards([], listing, source, slice_images=4, limit=1, sample=1)
 
 
-def test_limit_and_sample_of_shards(flaky, make_tar):
+def test_limit_and_sample_of_shards(flaky):
     counts = [3, 8, 2, 9, 1]
     for index, count in enumerate(counts):
-        flaky.files[f"b/{index}.tar"] = make_tar([(f"{i}.jpg", b"x") for i in range(count)])
+        flaky.files[f"b/{index}.tar"] = tar_of([(f"{i}.jpg", b"x") for i in range(count)])
     listing = discover(["flaky://b"], None)
     source = source_of(listing.format, listing.root)
     for limit, expected in ((2, [2]), (3, [None]), (5, [None, 2]), (13, [None] * 3), (99, [None] * 5)):
-        assert [s.take for s in append_shards([], listing, source, 9, limit=limit)] == expected
+        assert [s.take for s in append_shards([], listing, source, slice_images=9, limit=limit)] == expected
     for sample in (1, 4, 12, 20, 23, 50):
         for seed in range(4):
-            shards = append_shards([], listing, source, 9, sample=sample, seed=seed)
+            shards = append_shards([], listing, source, slice_images=9, sample=sample, seed=seed)
             assert sum(s.take for s in shards) == min(sample, sum(counts))
             assert [s.path for s in shards] == sorted(s.path for s in shards)
             assert all(s.take <= counts[int(s.path[0])] for s in shards)

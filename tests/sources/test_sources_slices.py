@@ -19,7 +19,7 @@ from clipseg_ray.storage import StaleObject
 def shards_of(url, format=None, slice_images=100, **settings):
     listing = discover([str(url)], format)
     source = source_of(listing.format, listing.root, **settings)
-    return source, append_shards([], listing, source, slice_images)
+    return source, append_shards([], listing, source, slice_images=slice_images)
 
 
 def test_a_folder_of_images(tmp_path):
@@ -82,7 +82,7 @@ def test_camera_names_are_not_hidden(tmp_path):
     assert [member.path for member in found.objects] == ["_MG_1234.JPG", "a.jpg", "sub/_DSC1.jpg"]
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "pq"])
 def test_manifest_formats(tmp_path, kind):
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "sub").mkdir()
@@ -95,7 +95,7 @@ def test_manifest_formats(tmp_path, kind):
         {"file_name": f"file://{elsewhere}", "id": "9", "caption": "x, y"},
     ]
     table = tmp_path / "lists" / f"list.{kind}"
-    if kind == "parquet":
+    if kind in ("parquet", "pq"):
         pq.write_table(pa.Table.from_pylist(rows), table)
     elif kind == "jsonl":
         table.write_text("\n".join(map(json.dumps, rows)) + "\n")
@@ -103,7 +103,7 @@ def test_manifest_formats(tmp_path, kind):
         separator = "," if kind == "csv" else "\t"
         lines = [separator.join(f'"{value}"' for value in row.values()) for row in rows]
         table.write_text("\n".join([separator.join(rows[0]), *lines]) + "\n")
-    source, (shard,) = shards_of(table, "manifest" if kind == "parquet" else None)
+    source, (shard,) = shards_of(table, "manifest" if kind in ("parquet", "pq") else None)
     samples = list(source.samples(shard))
     assert [(s.image_id, s.key, s.image) for s in samples] == [
         ("a.jpg", "a.jpg", b"a"),
@@ -122,7 +122,7 @@ def test_manifest_paths_follow_a_root_recorded_higher_up(tmp_path):
     for root, path in ((str(tmp_path), "a.jpg"), (None, f"{tmp_path}/a.jpg")):
         listing = discover([str(tmp_path / "lists" / "list.csv")], None, root)
         source = source_of("manifest", listing.root)
-        (shard,) = append_shards([], listing, source, 10)
+        (shard,) = append_shards([], listing, source, slice_images=10)
         assert [(s.key, s.image) for s in source.samples(shard)] == [(path, b"a")]
 
 

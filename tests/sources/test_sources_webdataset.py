@@ -1,5 +1,4 @@
 import gzip
-import io
 import os
 import tarfile
 import tracemalloc
@@ -10,6 +9,7 @@ from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.listing import discover
 from clipseg_ray.sources.webdataset import WebDataset
 from clipseg_ray.storage import StaleObject
+from tests.tars import tar_of
 
 
 def read(folder, name, data=None, **settings):
@@ -21,8 +21,8 @@ def read(folder, name, data=None, **settings):
     return list(source.samples(shard)), source, shard
 
 
-def test_groups_members_by_key_and_keeps_sidecars(tmp_path, make_tar):
-    data = make_tar(
+def test_groups_members_by_key_and_keeps_sidecars(tmp_path):
+    data = tar_of(
         [
             ("./a/0.json", b'{"caption": "a cat", "n": 3}'),
             ("./a/0.JPG", b"zero"),
@@ -58,8 +58,8 @@ def test_groups_members_by_key_and_keeps_sidecars(tmp_path, make_tar):
     assert source.count(shard, 2) == 2
 
 
-def test_image_field_and_id_field(tmp_path, make_tar):
-    data = make_tar([("0.jpg", b"j"), ("0.seg.png", b"s"), ("0.png", b"p"), ("0.json", b'{"uid": 7}'), ("1.jpg", b"k")])
+def test_image_field_and_id_field(tmp_path):
+    data = tar_of([("0.jpg", b"j"), ("0.seg.png", b"s"), ("0.png", b"p"), ("0.json", b'{"uid": 7}'), ("1.jpg", b"k")])
     samples, _, _ = read(tmp_path, "s.tar", data, image_field="PNG,jpg", id_field="uid")
     assert [(s.image_id, s.image) for s in samples] == [("7", b"p"), ("s.tar/1", b"k")]
     samples, _, _ = read(tmp_path, "s.tar", image_field="seg.png")
@@ -67,33 +67,29 @@ def test_image_field_and_id_field(tmp_path, make_tar):
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_long_names_and_joined_archives(tmp_path, make_tar, form):
+def test_long_names_and_joined_archives(tmp_path, form):
     long = "ordner/" * 40 + "bild-ü"
-    one = make_tar([(f"{long}0.jpg", b"a" * 512), (f"{long}1.jpg", b"b")], format=form)
-    two = make_tar([("c.jpg", b"c")], format=form)
+    one = tar_of([(f"{long}0.jpg", b"a" * 512), (f"{long}1.jpg", b"b")], format=form)
+    two = tar_of([("c.jpg", b"c")], format=form)
     samples, source, shard = read(tmp_path, "s.tar", one + two)
     assert [(s.key, s.image) for s in samples] == [(f"{long}0", b"a" * 512), (f"{long}1", b"b"), ("c", b"c")]
     assert list(source.samples(shard, samples[1].position)) == samples[1:]
 
 
 def test_links_are_reported(tmp_path):
-    sink = io.BytesIO()
-    with tarfile.open(fileobj=sink, mode="w") as archive:
-        folder = tarfile.TarInfo("d.jpg")
-        folder.type = tarfile.DIRTYPE
-        archive.addfile(folder)
-        link = tarfile.TarInfo("b.jpg")
-        link.type, link.linkname = tarfile.LNKTYPE, "a.jpg"
-        archive.addfile(link)
-    samples, _, _ = read(tmp_path, "s.tar", sink.getvalue())
+    folder = tarfile.TarInfo("d.jpg")
+    folder.type = tarfile.DIRTYPE
+    link = tarfile.TarInfo("b.jpg")
+    link.type, link.linkname = tarfile.LNKTYPE, "a.jpg"
+    samples, _, _ = read(tmp_path, "s.tar", tar_of([(folder, b""), (link, b"")]))
     assert [(s.key, s.status, s.error) for s in samples] == [
         ("b", "missing", "s.tar: b.jpg is a link; links are not followed")
     ]
 
 
 @pytest.mark.parametrize("suffix", [".tar.gz", ".tgz"])
-def test_gzip(tmp_path, make_tar, suffix):
-    samples, _, _ = read(tmp_path, f"s{suffix}", gzip.compress(make_tar([("0.jpg", b"zero"), ("1.jpg", b"one")])))
+def test_gzip(tmp_path, suffix):
+    samples, _, _ = read(tmp_path, f"s{suffix}", gzip.compress(tar_of([("0.jpg", b"zero"), ("1.jpg", b"one")])))
     assert [(s.key, s.image, s.position, s.offset) for s in samples] == [
         ("0", b"zero", None, None),
         ("1", b"one", None, None),
@@ -101,8 +97,8 @@ def test_gzip(tmp_path, make_tar, suffix):
 
 
 @pytest.mark.parametrize("cut", range(0, 6 * 512 + 1, 256))
-def test_every_cut_gives_what_precedes_it_and_one_error(tmp_path, make_tar, cut):
-    whole = make_tar([("0.jpg", b"0" * 700), ("1.jpg", b"1" * 700)])
+def test_every_cut_gives_what_precedes_it_and_one_error(tmp_path, cut):
+    whole = tar_of([("0.jpg", b"0" * 700), ("1.jpg", b"1" * 700)])
     samples, source, shard = read(tmp_path, "s.tar", whole[:cut])
     good = [s for s in samples if s.status == "ok"]
     assert [s.image for s in good] == [b"0" * 700, b"1" * 700][: (cut >= 512 + 700) + (cut >= 3 * 512 + 512 + 700)]
@@ -115,8 +111,8 @@ def test_every_cut_gives_what_precedes_it_and_one_error(tmp_path, make_tar, cut)
         assert list(source.samples(shard, error.position)) == [error]
 
 
-def test_the_cut_image_is_named(tmp_path, make_tar):
-    whole = make_tar([("0.jpg", b"0" * 700), ("1.jpg", b"1" * 700)])
+def test_the_cut_image_is_named(tmp_path):
+    whole = tar_of([("0.jpg", b"0" * 700), ("1.jpg", b"1" * 700)])
     samples, _, _ = read(tmp_path, "s.tar", whole[: 4 * 512 + 100])
     assert samples[-1].image_id == "s.tar/1"
     assert samples[-1].error == (
@@ -124,8 +120,8 @@ def test_the_cut_image_is_named(tmp_path, make_tar):
     )
 
 
-def test_garbage_midway_and_text_named_tar(tmp_path, make_tar):
-    whole = bytearray(make_tar([("0.jpg", b"zero"), ("1.jpg", b"one")]))
+def test_garbage_midway_and_text_named_tar(tmp_path):
+    whole = bytearray(tar_of([("0.jpg", b"zero"), ("1.jpg", b"one")]))
     whole[1024:1100] = os.urandom(76)
     samples, _, _ = read(tmp_path, "s.tar", bytes(whole))
     assert [(s.image_id, s.status) for s in samples] == [("s.tar/0", "ok"), ("s.tar/@1024", "truncated")]
@@ -136,9 +132,9 @@ def test_garbage_midway_and_text_named_tar(tmp_path, make_tar):
     assert [s.status for s in samples] == ["truncated"]
 
 
-def test_broken_gzip(tmp_path, make_tar):
+def test_broken_gzip(tmp_path):
     images = [(f"{i}.jpg", os.urandom(3000)) for i in range(10)]
-    packed = gzip.compress(make_tar(images))
+    packed = gzip.compress(tar_of(images))
     damaged = bytearray(packed)
     damaged[-8:-4] = b"abcd"  # the checksum
     for data, least, most in ((packed[: len(packed) // 2], 3, 6), (bytes(damaged), 10, 10), (b"no gzip", 0, 0)):
@@ -150,8 +146,8 @@ def test_broken_gzip(tmp_path, make_tar):
         assert "of the uncompressed archive" in samples[-1].error
 
 
-def test_a_short_body_is_no_truncation(flaky, make_tar):
-    data = make_tar([("0.jpg", b"zero"), ("1.jpg", b"one" * 1000)])
+def test_a_short_body_is_no_truncation(flaky):
+    data = tar_of([("0.jpg", b"zero"), ("1.jpg", b"one" * 1000)])
     flaky.files["b/s.tar"] = data
     listing = discover(["flaky://b/s.tar"], None)
     source, shard = WebDataset(listing.root), Shard.of_object(listing.objects[0])
@@ -169,8 +165,8 @@ def test_a_short_body_is_no_truncation(flaky, make_tar):
         list(source.samples(shard))
 
 
-def test_a_short_gzip_body_is_no_truncation(flaky, make_tar):
-    flaky.files["b/s.tgz"] = gzip.compress(make_tar([("0.jpg", os.urandom(9000))]))
+def test_a_short_gzip_body_is_no_truncation(flaky):
+    flaky.files["b/s.tgz"] = gzip.compress(tar_of([("0.jpg", os.urandom(9000))]))
     listing = discover(["flaky://b/s.tgz"], None)
     source, shard = WebDataset(listing.root), Shard.of_object(listing.objects[0])
     for plan in ([4000, 0, 0], [4000, "raise"], ["raise"]):
@@ -179,10 +175,8 @@ def test_a_short_gzip_body_is_no_truncation(flaky, make_tar):
             list(source.samples(shard))
 
 
-def test_eight_megabytes_take_one_request(flaky, make_tar):
-    flaky.files["b/s.tar"] = make_tar(
-        [(f"{i:03}.{kind}", bytes(80_000)) for i in range(100) for kind in ("jpg", "npy")]
-    )
+def test_eight_megabytes_take_one_request(flaky):
+    flaky.files["b/s.tar"] = tar_of([(f"{i:03}.{kind}", bytes(80_000)) for i in range(100) for kind in ("jpg", "npy")])
     flaky.files["b/s.tar"] = flaky.files["b/s.tar"][: 8 * 2**20]
     listing = discover(["flaky://b/s.tar"], None)
     source, shard = WebDataset(listing.root), Shard.of_object(listing.objects[0])
@@ -190,13 +184,9 @@ def test_eight_megabytes_take_one_request(flaky, make_tar):
     assert len(flaky.requests) == 1
 
 
-def test_memory_does_not_grow_with_the_shard(tmp_path, make_tar):
+def test_memory_does_not_grow_with_the_shard(tmp_path):
     name = tmp_path / "s.tar"
-    with tarfile.open(name, "w") as archive:
-        for i in range(8_000):
-            info = tarfile.TarInfo(f"{i:05}.jpg")
-            info.size = 3
-            archive.addfile(info, io.BytesIO(b"jpg"))
+    name.write_bytes(tar_of([(f"{i:05}.jpg", b"jpg") for i in range(8_000)]))
     stat = name.stat()
     shard = Shard.of_object(Member("s.tar", stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}"))
     source = WebDataset(str(tmp_path))

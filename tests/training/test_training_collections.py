@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import tarfile
 
 import numpy as np
 import pytest
@@ -12,15 +11,14 @@ from PIL import Image
 from clipseg_ray.errors import UserError
 from clipseg_ray.training.shards import TruthShards
 from clipseg_ray.training.squashing import cover, squash_masks
+from tests.tars import tar_of
 from tests.training import world
 
 
 def write(folder, sidecar, size=(8, 6)):
     sink = io.BytesIO()
     Image.new("RGB", size, "red").save(sink, "JPEG")
-    with tarfile.open(folder / "a.tar", "w") as tar:
-        world._add(tar, "1.jpg", sink.getvalue())
-        world._add(tar, "1.json", json.dumps(sidecar).encode())
+    (folder / "a.tar").write_bytes(tar_of({"1.jpg": sink.getvalue(), "1.json": json.dumps(sidecar).encode()}))
     return str(folder)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
+
+from tests.tars import tar_of
 
 COLOURS = {"red": (210, 40, 40), "green": (40, 160, 60), "blue": (40, 90, 210), "yellow": (235, 200, 30)}
 SHAPES = ("circle", "square", "triangle")
@@ -60,20 +61,14 @@ def write_shards(folder: Path, *, shards: int, images: int, seed: int = 0, side:
     """``shards`` tars of ``images`` scenes."""
     folder.mkdir(parents=True, exist_ok=True)
     for shard in range(shards):
-        with tarfile.open(folder / f"scenes-{shard:03d}.tar", "w") as tar:
-            for index in range(images):
-                number = shard * images + index
-                pixels, truth = scene(seed + number, side)
-                sink = io.BytesIO()
-                Image.fromarray(pixels).save(sink, "JPEG", quality=92)
-                _add(tar, f"{number:06d}.jpg", sink.getvalue())
-                _add(tar, f"{number:06d}.json", json.dumps({"truth": truth, "height": side, "width": side}).encode())
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
+        members = {}
+        for number in range(shard * images, (shard + 1) * images):
+            pixels, truth = scene(seed + number, side)
+            sink = io.BytesIO()
+            Image.fromarray(pixels).save(sink, "JPEG", quality=92)
+            members[f"{number:06d}.jpg"] = sink.getvalue()
+            members[f"{number:06d}.json"] = json.dumps({"truth": truth, "height": side, "width": side}).encode()
+        (folder / f"scenes-{shard:03d}.tar").write_bytes(tar_of(members))
 
 
 TINY = {

@@ -20,6 +20,7 @@ from clipseg_ray.upkeep.rethreshold import rethreshold
 from clipseg_ray.upkeep.verification import verify
 from tests.made import make
 from tests.pipeline import world
+from tests.tars import tar_of
 
 
 def cell_means(maps: torch.Tensor, cells: int = 16) -> torch.Tensor:
@@ -156,7 +157,7 @@ def test_phrases_and_masks_at_image_size(checkpoint_dir, tmp_path):
     for number in range(3):
         files[f"{number}.jpg"] = world.jpeg(number, 100 + number, 80)
         files[f"{number}.json"] = json.dumps({"phrases": ["a red circle", f"thing {number}"]}).encode()
-    Store.of(str(tmp_path)).put("in/s.tar", world.tar_of(files))
+    Store.of(str(tmp_path)).put("in/s.tar", tar_of(files))
     settings = world.settings(
         f"{tmp_path}/in",
         f"{tmp_path}/out",

@@ -13,6 +13,7 @@ import pyarrow as pa
 from clipseg_ray import __version__
 from clipseg_ray.masks import algebra
 from clipseg_ray.report.export.walk import Category, Chunk, Walk
+from clipseg_ray.sources.formats import SOURCES
 from clipseg_ray.storage import Store, plain_errors
 
 ID_STRIDE = 10_000_000
@@ -71,7 +72,7 @@ def _append(file: IO[str], values: Iterator[dict[str, Any]], *, first: bool) -> 
 
 def _images(chunk: Chunk, listing_format: str) -> Iterator[dict[str, Any]]:
     # Where the images are files of their own, the key is their path below the input's root: a loader finds them.
-    file_name = "key" if listing_format in ("images", "manifest") else "image_id"
+    file_name = "key" if SOURCES[listing_format].slices else "image_id"
     for row in chunk.images.select(["number", "image_id", "key", "source_url", "width", "height"]).to_pylist():
         yield {
             "id": row["number"],
