@@ -3,23 +3,34 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CLIENTS := .venv-clients
 
-.PHONY: demo test test-slow lint format checkpoint clean
+.PHONY: demo test test-slow test-clients lint format docs checkpoint clean
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(READY)
+
+# Other people's tools (Spark, which wants Java), in an environment of their own: none of them may change what we run on.
+$(CLIENTS)/.ready: requirements.lock requirements-clients.lock pyproject.toml
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-clients.lock
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(CLIENTS)/.ready
 
 demo: $(READY)
 	$(BIN)/python -m clipseg_ray.demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not clients"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+test-clients: $(CLIENTS)/.ready
+	$(CLIENTS)/bin/python -m pytest -m clients tests/clients
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -29,6 +40,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# docs/configuration.md, from the docstrings of the configurations.
+docs: $(READY)
+	$(BIN)/python -m tests.configuration_page > docs/configuration.md
 
 # The small checkpoint inside the package, from nothing: an hour and a half on two cores. A stage that was interrupted goes on.
 SCENES := build/scenes
@@ -49,4 +64,4 @@ checkpoint: $(READY)
 	cp build/evaluation/evaluation.md docs/training/
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) $(CLIENTS) demo-output
