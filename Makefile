@@ -3,20 +3,28 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CLIENTS := .venv-clients
 
-.PHONY: demo test test-slow test-ray lint format checkpoint clean
+.PHONY: demo test test-slow test-ray test-clients lint format docs checkpoint clean
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(READY)
+
+# Other people's tools (Spark, which wants Java), in an environment of their own: none of them may change what we run on.
+$(CLIENTS)/.ready: requirements.lock requirements-clients.lock pyproject.toml
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-clients.lock
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(CLIENTS)/.ready
 
 demo: $(READY)
 	$(BIN)/python -m clipseg_ray.demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow and not clients"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -33,6 +41,9 @@ test-ray: $(READY)
 	$(NEWEST)/bin/python -c 'import ray; print("Ray", ray.__version__)'
 	$(NEWEST)/bin/python -m pytest tests/cluster/test_cluster_ray_internals.py tests/pipeline/test_pipeline_graph.py
 
+test-clients: $(CLIENTS)/.ready
+	$(CLIENTS)/bin/python -m pytest -m clients tests/clients
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,6 +53,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# docs/configuration.md, from the docstrings of the configurations.
+docs: $(READY)
+	$(BIN)/python -m tests.configuration_page > docs/configuration.md
 
 # The small checkpoint inside the package, from nothing: an hour and a half on two cores. A stage that was interrupted goes on.
 SCENES := build/scenes
@@ -62,4 +77,4 @@ checkpoint: $(READY)
 	cp build/evaluation/evaluation.md docs/training/
 
 clean:
-	rm -rf $(VENV) $(NEWEST) demo-output
+	rm -rf $(VENV) $(NEWEST) $(CLIENTS) demo-output

@@ -48,6 +48,7 @@ class InputConfig(Section):
     sample: Annotated[int, Field(ge=1)] | None = None
     """Only so many images drawn with ``seed``. Use an output of its own."""
     seed: int = 0
+    """Which images ``sample`` draws."""
     part: str | None = None
     """``i/n``: this driver takes the i-th (1-based) of n shares of the shards; several drivers may fill one output."""
 
@@ -68,7 +69,9 @@ class ModelConfig(Section):
     revision: str | None = None
     """Branch, tag or commit of a hub name; the run pins it to a commit."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """``auto``: bf16 on a GPU and on CPUs with AMX or AVX-512 BF16, else fp32; decided once per dataset."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: GPUs where the cluster has one when the run starts; give ``cuda`` where they come later."""
     compile: Literal["auto", "on", "off"] = "auto"
     """``torch.compile``: ``auto`` decides once per dataset, by whether the first run is long enough to repay it."""
     presence: bool = False
@@ -108,12 +111,14 @@ class OutputConfig(Section):
     """Where the dataset goes."""
 
     url: str
+    """The folder, at any URL; an output that exists is added to."""
 
 
 class PoolConfig(Section):
     """The actors that hold the model."""
 
     min: Annotated[int, Field(ge=1)] = 1
+    """Actors that stay while the readers cannot feed more."""
     max: Annotated[int, Field(ge=1)] | None = None
     """Default: every GPU of the cluster, or every CPU where there is none; never more than there are chunks.
 
@@ -141,6 +146,7 @@ class PricesConfig(Section):
     head_node_hour: Annotated[float, Field(ge=0)] = 0.0
     """The head, which is there all the while."""
     currency: str = "USD"
+    """What the prices are in, as ``plan --measure`` prints it."""
 
 
 class RunConfig(Settings):

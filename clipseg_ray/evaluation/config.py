@@ -26,7 +26,9 @@ class EvaluatedModel(Section):
     revision: str | None = None
     """Branch, tag or commit of a hub name."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """As in a run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """As in a run."""
 
 
 class EvaluatedMasks(Section):
@@ -54,17 +56,20 @@ class SupportsConfig(Section):
     mode: str = DEFAULT_MODE
     """How picture and mask become one picture."""
     seed: int = 0
+    """Of what is drawn."""
 
 
 class RowConfig(Section):
     """One row of the table: some queries, asked in one way, pooled."""
 
     name: str
+    """What the table calls it."""
     truth: str = "test"
     """The truth set, by its name under ``truth``."""
     protocol: Literal["text", "picture", "hybrid", "table"] = "text"
     """``table``: the queries of a query table that have a ``concept``; the truth is the union over its categories."""
     kinds: Annotated[OneOrSeveral, Field(min_length=1)] | None = None
+    """Only queries of these kinds. Default: all."""
     queries: Annotated[OneOrSeveral, AfterValidator(expanded), Field(min_length=1)] | None = None
     """Only these query_ids, or those of a published split (``pascal-5i/0``, see ``splits``); with ``tune``, thresholds
     are still those of all queries of their kinds."""
@@ -73,6 +78,7 @@ class RowConfig(Section):
     texts: Literal["first", "all", "paper"] = "first"
     """Wordings: each query's first; each of them, counted alike; those that are CLIPSeg's generalised queries."""
     template: OneOrSeveral = Field(default=["plain"], min_length=1)
+    """Template sets or templates that wordings are put into."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """The picture's share in a hybrid."""
     table: str | None = None
@@ -83,6 +89,7 @@ class OutputConfig(Section):
     """Where the tables go."""
 
     url: str
+    """The folder, at any URL."""
 
 
 class WorkersConfig(Section):

@@ -23,6 +23,7 @@ class DataConfig(Section):
     url: Annotated[OneOrSeveral, Field(min_length=1)]
     """Truth shards (URLs, folders or globs of tars), or the folder of a PhraseCut release (``VGPhraseCut_v0``)."""
     format: Literal["shards", "phrasecut"] = "shards"
+    """Truth shards, or PhraseCut's release."""
     split: str = "train"
     """PhraseCut: which of ``refer_<split>.json``."""
     pictures: str | None = None
@@ -70,7 +71,7 @@ class SamplingConfig(Section):
 
 
 class VisionConfig(Section):
-    """A vision tower from scratch."""
+    """A vision tower from scratch; keys and their meaning are transformers'."""
 
     hidden_size: Count = 128
     num_hidden_layers: Count = 6
@@ -80,7 +81,7 @@ class VisionConfig(Section):
 
 
 class TextConfig(Section):
-    """A text tower from scratch."""
+    """A text tower from scratch; keys and their meaning are transformers'."""
 
     hidden_size: Count = 64
     num_hidden_layers: Count = 2
@@ -96,14 +97,19 @@ class ModelConfig(Section):
     train: Literal["decoder", "everything"] | None = None
     """Default: the decoder over a ``checkpoint``, else everything."""
     image_size: Count = 352
+    """Side of the square that pictures are brought to, in pixels."""
     vision: VisionConfig = VisionConfig()
     text: TextConfig = TextConfig()
     projection_dim: Count = 128
     """From scratch only, as ``vision`` and ``text``."""
     reduce_dim: Count = 64
+    """Width of the decoder's tokens."""
     decoder_heads: Count = 4
+    """Attention heads of the decoder's blocks."""
     decoder_intermediate_size: Count = 2048
+    """Width of their hidden layers."""
     extract_layers: Annotated[tuple[int, ...], Field(min_length=1)] = (3, 6, 9)
+    """Blocks of the vision tower, from 0, whose outputs the decoder reads."""
     refined: bool = True
     """The head of two small transposed convolutions instead of one large one."""
 
@@ -112,16 +118,20 @@ class OptimiserConfig(Section):
     """AdamW from ``lr`` along a cosine to ``final_lr``, as published; Muon beside it where ``hidden_lr`` is given."""
 
     steps: Count = 20_000
+    """Updates of the weights."""
     batch_images: Count = 64
     """Pictures in a step, over all workers."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
+    """AdamW's rate after the warm-up."""
     final_lr: Annotated[float, Field(ge=0)] = 1e-4
+    """Its rate at the last step."""
     hidden_lr: Annotated[float, Field(gt=0)] | None = None
     """Rate of Muon (orthogonalised momentum, K. Jordan 2024) for the matrices inside transformer blocks, along the same
     curve: a tower from scratch learns faster with it. None: AdamW for all."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Steps in which the rate rises linearly from 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Of all weights, by AdamW and Muon alike."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Greatest norm of the gradient."""
     contrastive_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -139,6 +149,7 @@ class WorkersConfig(Section):
     """Who computes."""
 
     count: Count = 1
+    """Workers, which share each step's pictures."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
     """GPUs of each worker."""
     cpus: Annotated[float, Field(gt=0)] = 1.0
@@ -171,6 +182,7 @@ class TrainConfig(Settings):
     optimiser: OptimiserConfig = OptimiserConfig()
     workers: WorkersConfig = WorkersConfig()
     seed: int = 0
+    """Of everything that is drawn: initial weights, pictures, phrases, crops."""
 
     examples: ClassVar[Mapping[str, str]] = {"data": "data: {url: scenes/}", "output": "output: {url: trained/}"}
 

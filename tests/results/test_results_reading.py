@@ -1,4 +1,3 @@
-import shutil
 import subprocess
 import sys
 import threading
@@ -50,25 +49,6 @@ def test_every_tool_counts_the_same(made):
     groups = table.append_column("found", pa.array(np.asarray(table["area"]) > 0)).group_by("query_id")
     summed = groups.aggregate([("area", "count"), ("found", "sum"), ("area", "sum")]).sort_by("query_id")
     assert list(zip(*summed.to_pydict().values(), strict=True)) == expected
-
-
-def test_spark_counts_the_same(made):
-    """Not among the requirements: 400 MB, and it needs Java."""
-    pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed")
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java, and there is none")
-    local = {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-    builder = pyspark.sql.SparkSession.builder.master("local[1]")
-    for name, value in local.items():
-        builder = builder.config(name, value)
-    spark = builder.getOrCreate()
-    try:
-        spark.read.parquet(f"{made}/masks").createOrReplaceTempView("masks")
-        found = [tuple(row) for row in spark.sql(COUNTS).collect()]
-    finally:
-        spark.stop()
-    with clipseg_ray.open(made) as masks:
-        assert found == masks.sql(COUNTS).fetchall()
 
 
 def test_filters_and_columns(made):
