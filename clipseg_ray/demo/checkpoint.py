@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer
 
+from clipseg_ray.model.decoder import query_layers
 from clipseg_ray.model.saving import imagenet_preprocessing, save
 from clipseg_ray.model.tokenizer import make_tokenizer
 
@@ -101,7 +102,7 @@ def _config(tokenizer: CLIPTokenizer, architecture: Architecture, overrides: dic
 @torch.no_grad()
 def _liven(model: Any) -> None:
     """Make the random weights answer to picture and query, which transformers' initialisation hardly does."""
-    for linear in (model.decoder.film_mul, model.decoder.film_add):
+    for linear in query_layers(model):
         nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
         nn.init.normal_(linear.bias)
     for reduce in model.decoder.reduces:

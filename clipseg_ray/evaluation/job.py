@@ -59,7 +59,7 @@ class ModelWorker:
 
         from clipseg_ray.errors import UserError
         from clipseg_ray.evaluation.scoring import Scorer
-        from clipseg_ray.model import checkpoint
+        from clipseg_ray.model import checkpoint, factory
         from clipseg_ray.model.engine import Engine
         from clipseg_ray.model.precision import default_batching
 
@@ -69,16 +69,15 @@ class ModelWorker:
         if loaded.weights_sha256 != spec.weights_sha256:
             raise UserError(f"model.checkpoint: the weights at {spec.checkpoint} are not those the driver found there")
         batch, decode_chunk = default_batching(spec.device, spec.precision)
-        engine = Engine(
-            loaded.model,
-            preprocessing=loaded.preprocessing,
+        model = factory.make_model(
+            loaded,
             device=spec.device,
             precision=spec.precision,
             batch=batch,
             decode_chunk=decode_chunk,
         )
         self._spec = spec
-        self._scorer = Scorer(engine, loaded.preprocessing)
+        self._scorer = Scorer(Engine(model), loaded.preprocessing)
 
     def __call__(self, item: Item) -> list[Metrics]:
         """The metrics of each of the set's questions."""

@@ -13,8 +13,8 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.metrics import Metrics
 from clipseg_ray.evaluation.questions import Questions
 from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet
-from clipseg_ray.model.encoder import Features
 from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.protocol import Features
 from clipseg_ray.pixels.decode import PictureError, decode
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.sources.base import Shard
@@ -89,9 +89,9 @@ class Scorer:
     ) -> Iterator[tuple[_Pair, np.ndarray, float]]:
         """Each pair with its probability, float32 [width, height], and its score, in order."""
         images_p = np.array([pair.scene for pair in pairs])
-        film = self.engine.film(conditionals_pc)
+        prompts = self.engine.embed(conditionals_pc)
         start = 0
-        for logits_pwh in self.engine.decode_pairs(features, images_p, film, np.arange(len(pairs))):
+        for logits_pwh in self.engine.decode_pairs(features, images_p, prompts, np.arange(len(pairs))):
             chunk = pairs[start : start + len(logits_pwh)]
             start += len(chunk)
             probability_pwh = torch.sigmoid(logits_pwh)

@@ -9,7 +9,7 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pyarrow as pa
@@ -196,8 +196,7 @@ class _Piece:
 
     @property
     def nbytes(self) -> int:
-        arrays = (getattr(block, one.name) for _, blocks in self.made for block in blocks for one in fields(block))
-        return sum(getattr(array, "nbytes", 0) for array in arrays)
+        return sum(block.nbytes for _, blocks in self.made for block in blocks)
 
 
 class _Model:

@@ -12,7 +12,7 @@ from clipseg_ray.model.layers import DecoderBlock, Linear
 
 @dataclass
 class Film:
-    """All a mask takes from its query: FiLM's pair, 2·d numbers a query, float32 on the engine's device.
+    """All a mask takes from its query: FiLM's pair, 2·d numbers a query, float32 on the model's device.
 
     mul_qd, add_qd: state ← mul·state + add. direction_qc: the conditional at length 1, for presence.
     """
@@ -25,14 +25,17 @@ class Film:
         return len(self.mul_qd)
 
 
+def query_layers(model: Any) -> tuple[nn.Linear, nn.Linear]:
+    """Where a query enters transformers' CLIPSeg: conditional → factor of the decoder's state, and what is added."""
+    return model.decoder.film_mul, model.decoder.film_add
+
+
 class FilmLayers(nn.Module):
     """Conditionals [q, c] → Film. Stays in float32 whatever the decoder's precision: it is run once a query."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        source = model.decoder
-        self.mul = Linear(source.film_mul.weight, source.film_mul.bias)
-        self.add = Linear(source.film_add.weight, source.film_add.bias)
+        self.mul, self.add = (Linear(layer.weight, layer.bias) for layer in query_layers(model))
 
     def forward(self, conditionals_qc: torch.Tensor) -> Film:
         direction_qc = F.normalize(conditionals_qc, dim=-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,35 +13,38 @@ import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.columns import columns
-from clipseg_ray.masks.moving import heat_column
 from clipseg_ray.masks.resize import encode_at_size
 from clipseg_ray.masks.rle import Rles, area_of_bits, concatenate, encode_bits
+from clipseg_ray.model.block import Block
+from clipseg_ray.model.stage import FILLERS
 from clipseg_ray.queries.phrase_set import PhraseSet, phrase_id
 from clipseg_ray.queries.prompt_set import PromptSet
-from clipseg_ray.results import schema
+from clipseg_ray.results.optional_columns import masks_schema
 
 
 @dataclass(frozen=True)
-class Asked:
+class SetQuestions:
     """What one prompt set asks of the images of a chunk.
 
-    ``film``: the engine's own form of the conditionals. ``threshold_logits_q``: float32 [q]. ``query_texts``: the
+    ``prompts``: the model's own form of the conditionals. ``threshold_logits_q``: float32 [q]. ``query_texts``: the
     phrase where it came with the image, else null. ``pairs``: (image_index_p, query_index_p) where not every query
     is put to every image, else None.
     """
 
-    film: Any
+    prompts: Any
     threshold_logits_q: np.ndarray
     query_ids: pa.Array
     query_texts: pa.Array
     pairs: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
-    def of_queries(cls, prompt_set: PromptSet, film: Callable[[np.ndarray], Any]) -> Asked:
-        """Every query put to every image; ``film`` is ``Engine.film``."""
+    def of_queries(cls, prompt_set: PromptSet, to_prompts: Callable[[np.ndarray], Any]) -> SetQuestions:
+        """Every query put to every image; ``to_prompts`` is ``Engine.embed``."""
         ids = [query.query_id for query in prompt_set.queries]
         texts = pa.nulls(len(ids), pa.string())
-        return cls(film(prompt_set.conditionals_qc), prompt_set.threshold_logits_q, pa.array(ids, pa.string()), texts)
+        return cls(
+            to_prompts(prompt_set.conditionals_qc), prompt_set.threshold_logits_q, pa.array(ids, pa.string()), texts
+        )
 
     @classmethod
     def of_phrases(
@@ -49,13 +52,13 @@ class Asked:
         phrase_set: PhraseSet,
         phrases: Sequence[Sequence[str]],
         embed: Callable[[Sequence[str]], np.ndarray],
-        film: Callable[[np.ndarray], Any],
-    ) -> Asked:
+        to_prompts: Callable[[np.ndarray], Any],
+    ) -> SetQuestions:
         """Each image's own ``phrases`` put to it alone; equal phrases share a conditional."""
         texts = list(dict.fromkeys(text for own in phrases for text in own))
         place = {text: index for index, text in enumerate(texts)}
         return cls(
-            film(embed(texts)),
+            to_prompts(embed(texts)),
             np.full(len(texts), phrase_set.threshold_logit, np.float32),
             pa.array([phrase_id(text) for text in texts], pa.string()),
             pa.array(texts, pa.string()),
@@ -70,29 +73,29 @@ class MaskRows:
     """The rows of one chunk's masks for one prompt set.
 
     ``images``: rows of the images table with status ok, in the order the pixels were given to the engine.
+    ``optional``: the names of the dataset's optional columns.
     """
 
     def __init__(
         self,
         grid: tuple[int, int],
         images: pa.Table,
-        asked: Asked,
+        asked: SetQuestions,
         *,
         at_image_size: bool,
-        presence: bool,
-        heat: bool = False,
+        optional: Collection[str] = (),
     ) -> None:
         self._grid = grid
         self._asked = asked
         self._at_image_size = at_image_size
-        self._schema = schema.masks(presence, heat)
+        self._schema = masks_schema(optional)
         self._image_ids = images.column("image_id").combine_chunks()
         self._heights = images.column("height").to_numpy()
         self._widths = images.column("width").to_numpy()
         self._tables: list[pa.Table] = []
 
-    def add(self, block: Any) -> None:
-        """Encode one ``model.engine.Block``. Raises UserError naming the query whose logits are not finite."""
+    def add(self, block: Block) -> None:
+        """Encode one ``Block``. Raises UserError naming the query whose logits are not finite."""
         image_p, query_p = block.image_index_p, block.query_index_p
         finite_p = np.isfinite(block.max_logit_p)
         if not finite_p.all():
@@ -111,9 +114,6 @@ class MaskRows:
             rles = encode_bits(block.bits_pn, *self._grid, block.max_logit_p > threshold_p)
             size_p = (np.full(len(image_p), self._grid[0]), np.full(len(image_p), self._grid[1]))
             grid_area_p = None
-        optional = {} if block.presence_p is None else {"presence": pa.array(block.presence_p)}
-        if block.heat_phw is not None:
-            optional["heat"] = heat_column(block.heat_phw)
         table = pa.table(
             {
                 "image_id": self._image_ids.take(pa.array(image_p)),
@@ -124,7 +124,7 @@ class MaskRows:
                 "width": pa.array(size_p[1], pa.int32()),
                 "image_height": pa.array(heights, pa.int32()),
                 "image_width": pa.array(widths, pa.int32()),
-                **optional,
+                **{name: FILLERS[name].column(values) for name, values in block.optional.items()},
             }
         ).select(self._schema.names)
         self._tables.append(table)

@@ -20,7 +20,7 @@ from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.table import load_queries
 from clipseg_ray.queries.templates import resolve_templates
-from clipseg_ray.results import inputs, layout, record, sets
+from clipseg_ray.results import inputs, layout, optional_columns, record, sets
 from clipseg_ray.results import shards as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
@@ -194,13 +194,12 @@ def input_settings(config: RunConfig, listing_format: str, root: str) -> dict[st
 
 
 def mask_settings(config: RunConfig) -> dict[str, Any]:
-    """The ``masks`` section of the dataset record; what is off by default is only named where it is on."""
-    settings: dict[str, Any] = {
+    """The ``masks`` section of the dataset record."""
+    return {
         "size": config.masks.size,
         "keep_empty": config.masks.keep_empty,
-        "presence": config.model.presence,
+        **optional_columns.recorded(config),
     }
-    return settings | ({} if config.masks.heat is None else {"heat": config.masks.heat})
 
 
 def refuse_other_settings(config: RunConfig, store: Store, present: DatasetRecord, listing_format: str) -> None:

@@ -9,8 +9,8 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import torch
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.pipeline.mask_rows import Asked, MaskRows
+from clipseg_ray.pipeline.mask_rows import MaskRows, SetQuestions
 from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.phrase_set import PhraseSet
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from clipseg_ray.model.block import Block
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SegmenterSpec:
     """All an actor needs to start: the model to load, how to compute, what to ask, where to write.
 
-    ``compute`` is the dataset record's section; an actor that cannot honour it refuses. ``facts`` go into every part's
-    file metadata.
+    ``compute`` is the dataset record's section; an actor that cannot honour it refuses. ``optional``: the settings of
+    the optional columns, by name. ``facts`` go into every part's file metadata.
     """
 
     output: str
@@ -47,8 +47,7 @@ class SegmenterSpec:
     compute: dict[str, Any]
     mask_size: str
     keep_empty: bool
-    presence: bool
-    heat: int | None
+    optional: Mapping[str, Any]
     prompt_sets: tuple[PromptSet | PhraseSet, ...]
     facts: dict[str, Any]
 
@@ -83,13 +82,13 @@ class ChunkResult:
 
 
 class Segmenter:
-    """Holds one CLIPSeg; called with one chunk at a time, by two threads at once.
+    """Holds one model; called with one chunk at a time, by two threads at once.
 
     The model runs under a lock: while one call computes, the other sorts, compresses and writes its parts.
     """
 
     def __init__(self, spec: SegmenterSpec) -> None:
-        from clipseg_ray.model import checkpoint
+        from clipseg_ray.model import checkpoint, factory
         from clipseg_ray.model.engine import Engine
 
         # Pixels are views of Ray's object store, which cannot be written to; nothing here writes to them.
@@ -106,17 +105,16 @@ class Segmenter:
             )
         self.spec = spec
         self.store = Store.of(spec.output)
-        self.engine = Engine(
-            loaded.model,
-            preprocessing=spec.preprocessing,
+        model = factory.make_model(
+            replace(loaded, preprocessing=spec.preprocessing),
             device=spec.compute["device"],
             precision=spec.compute["precision"],
             compile=spec.compute["compile"],
             batch=spec.compute["batch"],
             decode_chunk=spec.compute["decode_chunk"],
-            presence=spec.presence,
-            heat=spec.heat,
+            columns=spec.optional,
         )
+        self.engine = Engine(model, spec.optional)
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._lock = threading.Lock()
         self._embedders = {
@@ -124,7 +122,7 @@ class Segmenter:
             for prompt_set in spec.prompt_sets
             if isinstance(prompt_set, PhraseSet)
         }
-        self._asked: dict[str, Asked] = {}
+        self._questions: dict[str, SetQuestions] = {}
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """One row in (see ``row.ChunkRow``), one row out: column ``result``, a ``ChunkResult`` as JSON."""
@@ -205,29 +203,22 @@ class Segmenter:
         if len(encoded) and (len(wanted) > 1 or isinstance(wanted[0], PhraseSet)):
             encoded = self.engine.encode(row.pixels_bhwc)
         for prompt_set in wanted:
-            asked = self._asked_for(prompt_set, row.phrases)
-            rows = MaskRows(
-                self.engine.grid,
-                images,
-                asked,
-                at_image_size=at_image_size,
-                presence=self.spec.presence,
-                heat=self.spec.heat is not None,
-            )
+            asked = self._questions_of(prompt_set, row.phrases)
             yield (
-                rows,
+                MaskRows(self.engine.grid, images, asked, at_image_size=at_image_size, optional=self.spec.optional),
                 self.engine.segment(
-                    encoded, asked.film, asked.threshold_logits_q, asked.pairs, want_logits=at_image_size
+                    encoded, asked.prompts, asked.threshold_logits_q, asked.pairs, want_logits=at_image_size
                 ),
             )
 
-    def _asked_for(self, prompt_set: PromptSet | PhraseSet, phrases: list[list[str]]) -> Asked:
+    def _questions_of(self, prompt_set: PromptSet | PhraseSet, phrases: list[list[str]]) -> SetQuestions:
         """What a set asks of these images; without phrases it is the same for every chunk, so it is kept."""
         if isinstance(prompt_set, PhraseSet):
-            return Asked.of_phrases(prompt_set, phrases, self._embedders[prompt_set.name].embed, self.engine.film)
-        if prompt_set.name not in self._asked:
-            self._asked[prompt_set.name] = Asked.of_queries(prompt_set, self.engine.film)
-        return self._asked[prompt_set.name]
+            embedder = self._embedders[prompt_set.name]
+            return SetQuestions.of_phrases(prompt_set, phrases, embedder.embed, self.engine.embed)
+        if prompt_set.name not in self._questions:
+            self._questions[prompt_set.name] = SetQuestions.of_queries(prompt_set, self.engine.embed)
+        return self._questions[prompt_set.name]
 
 
 def _leave_if_the_device_is_lost(error: Exception) -> None:

@@ -23,7 +23,7 @@ from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.prompt_set import PromptSet, embed
 from clipseg_ray.queries.query import Query
-from clipseg_ray.results import inputs, layout, record, sets
+from clipseg_ray.results import inputs, layout, optional_columns, record, sets
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.sources.chunks import Chunking
@@ -111,7 +111,6 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         prompt_sets += _others(store, prompt_sets, model)
     warned = warnings(plan.queries, count_tokens(plan.queries, model.loaded)) if model.is_loaded else []
     preprocessing = Preprocessing.from_json(settled_record.model["preprocessing"])
-    compute = settled_record.compute
     reader = Reader(
         plan.source,
         Chunking(settled_record.input["chunk_images"], settled_record.input["chunk_bytes"]),
@@ -122,18 +121,17 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         reader_threads,
     )
     spec = SegmenterSpec(
-        store.url,
-        config.model.checkpoint,
-        model.revision,
-        settled_record.model["weights_sha256"],
-        preprocessing,
-        compute,
-        settled_record.masks["size"],
-        settled_record.masks["keep_empty"],
-        settled_record.masks["presence"],
-        settled_record.masks.get("heat"),
-        prompt_sets,
-        {"fingerprint": settled_record.fingerprint},
+        output=store.url,
+        checkpoint=config.model.checkpoint,
+        revision=model.revision,
+        weights_sha256=settled_record.model["weights_sha256"],
+        preprocessing=preprocessing,
+        compute=settled_record.compute,
+        mask_size=settled_record.masks["size"],
+        keep_empty=settled_record.masks["keep_empty"],
+        optional=optional_columns.settings_of(settled_record.masks),
+        prompt_sets=prompt_sets,
+        facts={"fingerprint": settled_record.fingerprint},
     )
     return Settled(plan, settled_record, tuple(shards), prompt_sets, reader, spec, tuple(warned))
 
@@ -143,11 +141,10 @@ def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
 
     config = plan.config
     loaded = model.loaded
-    if config.masks.heat is not None and config.masks.heat > loaded.preprocessing.size:
-        raise UserError(
-            f"masks.heat: {config.masks.heat} is more than the model's grid of {loaded.preprocessing.size}; "
-            "a quarter of it is enough"
-        )
+    masks = planning.mask_settings(config)
+    for column in optional_columns.OPTIONAL:
+        if (setting := masks.get(column.name)) and (why := column.refuse(setting, loaded.preprocessing.size)):
+            raise UserError(f"{column.setting}: {why}")
     if plan.present is not None:
         compute = plan.present.compute
     else:
@@ -170,7 +167,7 @@ def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
             "weights_sha256": loaded.weights_sha256,
             "preprocessing": loaded.preprocessing.to_json(),
         },
-        masks=planning.mask_settings(config),
+        masks=masks,
         compute=compute,
     )
 

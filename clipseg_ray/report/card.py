@@ -16,6 +16,7 @@ from clipseg_ray.report import facts
 from clipseg_ray.report.asked import Asked
 from clipseg_ray.report.facts import Facts
 from clipseg_ray.results import layout
+from clipseg_ray.results.optional_columns import masks_schema, settings_of
 from clipseg_ray.storage import Store, plain_errors
 
 OURS = "<!-- clipseg-ray rewrites this file at the end of each run. Delete this line to keep it as it is. -->"
@@ -179,7 +180,14 @@ def _tables(found: Facts) -> str:
         ("`images/*.parquet`", "one row per input image; `status` says why one has no masks", f"{found.images:,}"),
         ("`queries/*.parquet`", "the queries with their thresholds and conditionals", f"{len(found.queries):,}"),
     ]
-    return table(("files", "", "rows"), rows) + "\n\nEvery column is described in the Parquet schemas themselves."
+    columns = [
+        (f"`{column.name}`", plain(str(column.type)), plain(column.metadata[b"description"].decode()))
+        for column in masks_schema(settings_of(found.record.masks))
+    ]
+    return (
+        f"{table(('files', '', 'rows'), rows)}\n\n`masks`:\n\n{table(('column', 'type', ''), columns)}\n\n"
+        "The columns of all tables are described in the Parquet schemas themselves."
+    )
 
 
 def queries(found: Facts, shown: Sequence[Asked]) -> str:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipseg_ray.results import layout, schema
+from clipseg_ray.results.optional_columns import masks_schema
 from clipseg_ray.storage import Store
 
 
@@ -34,7 +35,7 @@ def in_order(table: pa.Table) -> pa.Table:
     keys = table.select(["query_id", "image_id"])
     order = pc.sort_indices(keys, sort_keys=[("query_id", "ascending"), ("image_id", "ascending")])
     ordered = table if _is_in_order(order) else table.take(order)
-    return ordered.cast(schema.masks("presence" in table.column_names, "heat" in table.column_names))
+    return ordered.cast(masks_schema(table.column_names))
 
 
 def _is_in_order(order: pa.Array) -> bool:

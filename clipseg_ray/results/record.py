@@ -22,7 +22,7 @@ class DatasetRecord:
 
     ``input``: root, format, image_field, id_field, chunk_images, chunk_bytes, slice_images, decode, limit, sample,
     seed. ``model``: checkpoint, revision, files (a digest of the checkpoint's listing), weights_sha256, grid,
-    preprocessing. ``masks``: size, keep_empty, presence, and heat where it is kept. ``compute``: device, precision,
+    preprocessing. ``masks``: size, keep_empty, and see ``optional_columns``. ``compute``: device, precision,
     reason, compile, batch, decode_chunk.
     """
 

@@ -16,7 +16,8 @@ METADATA_KEY = b"clipseg-ray"
 """The file metadata key under which a part explains itself, as JSON (as GeoParquet does under ``geo``)."""
 
 
-def _field(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.Field:
+def field(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.Field:
+    """A field that says what it is."""
     return pa.field(name, kind, nullable=nullable, metadata={"description": doc})
 
 
@@ -26,56 +27,40 @@ BBOX = pa.struct(
 
 IMAGES = pa.schema(
     [
-        _field("image_id", pa.string(), "the image's name in every table: <shard path>/<key>, or input.id_field"),
-        _field("key", pa.string(), "the sample's key in its shard: tar key, row index, relative path or URL"),
-        _field("shard", pa.string(), "shard_id of the shard that holds the image"),
-        _field("chunk", pa.int32(), "index of the chunk in the shard"),
-        _field("source_url", pa.string(), "the object that holds the encoded image"),
-        _field("offset", pa.int64(), "where in it: byte offset in a tar, row index in a Parquet file", True),
-        _field("length", pa.int64(), "bytes of the encoded image", True),
-        _field("width", pa.int32(), "pixels, after EXIF orientation", True),
-        _field("height", pa.int32(), "pixels, after EXIF orientation", True),
-        _field("orientation", pa.int8(), "EXIF orientation as found, 1 to 8; 1 means none was applied", True),
-        _field(
+        field("image_id", pa.string(), "the image's name in every table: <shard path>/<key>, or input.id_field"),
+        field("key", pa.string(), "the sample's key in its shard: tar key, row index, relative path or URL"),
+        field("shard", pa.string(), "shard_id of the shard that holds the image"),
+        field("chunk", pa.int32(), "index of the chunk in the shard"),
+        field("source_url", pa.string(), "the object that holds the encoded image"),
+        field("offset", pa.int64(), "where in it: byte offset in a tar, row index in a Parquet file", True),
+        field("length", pa.int64(), "bytes of the encoded image", True),
+        field("width", pa.int32(), "pixels, after EXIF orientation", True),
+        field("height", pa.int32(), "pixels, after EXIF orientation", True),
+        field("orientation", pa.int8(), "EXIF orientation as found, 1 to 8; 1 means none was applied", True),
+        field(
             "status", pa.string(), "ok, or why there are no masks: empty, undecodable, too_large, missing, truncated"
         ),
-        _field("error", pa.string(), "the same for a person", True),
+        field("error", pa.string(), "the same for a person", True),
     ]
 )
 
 MASKS = pa.schema(
     [
-        _field("image_id", pa.string(), "see images"),
-        _field("query_id", pa.string(), "see queries"),
-        _field("query_text", pa.string(), "the phrase, where it came with the image; else null: see queries", True),
-        _field("score", pa.float32(), "greatest probability on the model's grid"),
-        _field("score_mean", pa.float32(), "mean probability inside the mask on the model's grid; null if empty", True),
-        _field("area", pa.int64(), "pixels of the mask"),
-        _field("coverage", pa.float32(), "area / (height * width)"),
-        _field("bbox", BBOX, "the mask's box in grid pixels: x, y, w, h as COCO; zeros if empty"),
-        _field("height", pa.int32(), "rows of the mask grid"),
-        _field("width", pa.int32(), "columns of the mask grid"),
-        _field("counts", pa.string(), "COCO compressed RLE, column-major"),
-        _field("image_height", pa.int32(), "rows of the image after EXIF orientation"),
-        _field("image_width", pa.int32(), "columns of the image after EXIF orientation"),
+        field("image_id", pa.string(), "see images"),
+        field("query_id", pa.string(), "see queries"),
+        field("query_text", pa.string(), "the phrase, where it came with the image; else null: see queries", True),
+        field("score", pa.float32(), "greatest probability on the model's grid"),
+        field("score_mean", pa.float32(), "mean probability inside the mask on the model's grid; null if empty", True),
+        field("area", pa.int64(), "pixels of the mask"),
+        field("coverage", pa.float32(), "area / (height * width)"),
+        field("bbox", BBOX, "the mask's box in grid pixels: x, y, w, h as COCO; zeros if empty"),
+        field("height", pa.int32(), "rows of the mask grid"),
+        field("width", pa.int32(), "columns of the mask grid"),
+        field("counts", pa.string(), "COCO compressed RLE, column-major"),
+        field("image_height", pa.int32(), "rows of the image after EXIF orientation"),
+        field("image_width", pa.int32(), "columns of the image after EXIF orientation"),
     ]
 )
-
-PRESENCE = _field("presence", pa.float32(), "CLIP's cosine of the whole image and the query (model.presence)")
-
-HEAT = _field(
-    "heat",
-    pa.large_binary(),
-    "probabilities on a square grid, masks.heat cells a side, one byte each, 255 for 1, row by row; null if all are 0",
-    True,
-)
-
-
-def masks(presence: bool, heat: bool = False) -> pa.Schema:
-    """``MASKS``, with the columns ``presence`` and ``heat`` where the dataset has them."""
-    schema = MASKS.append(PRESENCE) if presence else MASKS
-    return schema.append(HEAT) if heat else schema
-
 
 MASKS_DICTIONARY = ["image_id", "query_id", "query_text", "height", "width", "image_height", "image_width"]
 """Columns that repeat; ``counts`` never does, and a dictionary only costs it."""

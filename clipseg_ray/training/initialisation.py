@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 
+from clipseg_ray.model.decoder import query_layers
+
 FOREGROUND = 0.1
 """Share of pixels that a mask marks, about; the last layer starts with a bias that says so."""
 
@@ -34,10 +36,11 @@ def initialise_decoder(model: Any) -> None:
             # reset_parameters takes the output channels for the fan-in; where kernel equals stride it is the input's
             bound = math.sqrt(1 / module.in_channels)
             nn.init.uniform_(module.weight, -bound, bound)
-    for linear in (model.decoder.film_mul, model.decoder.film_add):
+    factor, summand = query_layers(model)
+    for linear in (factor, summand):
         nn.init.xavier_uniform_(linear.weight)
         nn.init.zeros_(linear.bias)
-    nn.init.ones_(model.decoder.film_mul.bias)  # the picture passes through before any query has been learned
+    nn.init.ones_(factor.bias)  # the picture passes through before any query has been learned
     head = model.decoder.transposed_convolution
     last: Any = head[-1] if isinstance(head, nn.Sequential) else head
     nn.init.constant_(last.bias, math.log(FOREGROUND / (1 - FOREGROUND)))

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clipseg_ray.model.decoder import query_layers
+
 Model = Any
 """transformers' CLIPSegForImageSegmentation, whose sub-modules type checkers cannot see."""
 
@@ -52,12 +54,13 @@ def embed_texts(model: Model, tokens_qt: Tensor) -> Tensor:
 def decode(model: Model, taps: Sequence[Tensor], conditionals_rc: Tensor) -> Tensor:
     """Logits in patch order (see `to_patches`) of R = B·K conditionals [R, c], K after K for the taps' B pictures."""
     decoder = model.decoder
+    factor, summand = query_layers(model)
     state: Tensor | None = None
     for number, (tap, layer, reduce) in enumerate(zip(taps[::-1], decoder.layers, decoder.reduces, strict=True)):
         reduced = reduce(tap)[:, None].expand(-1, len(conditionals_rc) // len(tap), -1, -1).flatten(0, 1)
         state = reduced if state is None else reduced + state
         if number == decoder.conditional_layer:
-            state = decoder.film_mul(conditionals_rc)[:, None] * state + decoder.film_add(conditionals_rc)[:, None]
+            state = factor(conditionals_rc)[:, None] * state + summand(conditionals_rc)[:, None]
         state = _post_norm(layer, state)
     assert state is not None
     return _upsample(decoder.transposed_convolution, state[:, 1:])

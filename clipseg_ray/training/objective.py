@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clipseg_ray.model.decoder import query_layers
 from clipseg_ray.training.batches import Batch
 from clipseg_ray.training.config import OptimiserConfig
 from clipseg_ray.training.network import Model, decode, embed_texts, encode, to_patches
@@ -34,7 +35,7 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its parts by name (detached)."""
-        dtype = self.model.decoder.film_mul.weight.dtype
+        dtype = query_layers(self.model)[0].weight.dtype
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
             pixels = torch.cat([self.normalise(batch.pixels), batch.prompts]).to(dtype)
             taps, prompts_mc = encode(self.model, pixels, len(batch.pixels))

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import algebra
 from clipseg_ray.results import schema
+from clipseg_ray.results.optional_columns import OPTIONAL, masks_schema, settings_of
 
 STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated")
 
@@ -26,14 +27,13 @@ class Expected:
     schema: pa.Schema
     at_image_size: bool
     keep_empty: bool
-    heat: int | None
+    optional: Mapping[str, Any]
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Expected:
         """From the record's section ``masks``."""
-        heat = settings.get("heat")
-        columns = schema.masks(bool(settings.get("presence")), heat is not None)
-        return cls(columns, settings["size"] == "image", settings["keep_empty"], heat)
+        optional = settings_of(settings)
+        return cls(masks_schema(optional), settings["size"] == "image", settings["keep_empty"], optional)
 
 
 def query_faults(body: bytes, digests: Mapping[str, str]) -> list[str]:
@@ -153,11 +153,9 @@ def _row_checks(table: pa.Table, expected: Expected) -> Iterator[tuple[str, Any]
             pc.not_equal(column("height"), column("image_height")), pc.not_equal(column("width"), column("image_width"))
         )
         yield "is not of its image's size", other
-    if expected.heat is not None:
-        yield (
-            f"heat is not {expected.heat}×{expected.heat}",
-            pc.fill_null(pc.not_equal(pc.binary_length(column("heat")), expected.heat**2), False),
-        )
+    for each in OPTIONAL:
+        if each.name in expected.optional:
+            yield each.check(column(each.name), expected.optional[each.name])
 
 
 def _runs(counts: pa.ChunkedArray) -> np.ndarray:

@@ -105,13 +105,13 @@ class _Bench:
         """Ours in fp32 against the documented way on one picture, decoded alike, then the price of our choices."""
         texts = everything[:_CHECKED_PROMPTS]
         exact = self.ours if self.precision == "fp32" else Ours(self.loaded, self.device, "fp32", False)
-        film = exact.engine.film(embed_texts(self.loaded, texts))
+        embedded = exact.engine.embed(embed_texts(self.loaded, texts))
         jpeg = self.jpegs[0]
         reference_phw = torch.cat(list(self.peer.documented_logits(jpeg, texts, self.at_once))).float()
         theirs = masks_of(reference_phw)
         pixels_bhwc = exact.pixels([jpeg], "exact")
-        logits_phw = exact.engine.decode(exact.engine.encode(pixels_bhwc), film)[0].transpose(1, 2).cpu().numpy()
-        rows = [exact.columns(block) for block in exact.blocks(pixels_bhwc, film)]
+        logits_phw = exact.engine.decode(exact.engine.encode(pixels_bhwc), embedded)[0].transpose(1, 2).cpu().numpy()
+        rows = [exact.columns(block) for block in exact.blocks(pixels_bhwc, embedded)]
         height, width = exact.engine.grid
         counts = [text for row in rows for text in row["counts"].to_pylist()]
         masks_phw = rle.decode(counts, height, width)
@@ -122,12 +122,12 @@ class _Bench:
         found["agreement"]["score_mean_difference"] = columns_differ(_joined(rows, "score_mean"), theirs.score_mean_p)
         found["agreement_text"] = str(agreement)
         few = self.jpegs[:4]
-        decoded_exactly_pn = exact.masks_pn(exact.pixels(few, "exact"), film)
-        decoded_fast_pn = exact.masks_pn(exact.pixels(few), film)
+        decoded_exactly_pn = exact.masks_pn(exact.pixels(few, "exact"), embedded)
+        decoded_fast_pn = exact.masks_pn(exact.pixels(few), embedded)
         found["fast_decode_error"] = precision_error(decoded_fast_pn, decoded_exactly_pn)
         if exact is not self.ours:
-            film = self.ours.engine.film(embed_texts(self.loaded, texts))
-            masks_pn = self.ours.masks_pn(self.ours.pixels(few, "exact"), film)
+            embedded = self.ours.engine.embed(embed_texts(self.loaded, texts))
+            masks_pn = self.ours.masks_pn(self.ours.pixels(few, "exact"), embedded)
             found["precision_error"] = precision_error(masks_pn, decoded_exactly_pn)
         return found
 
@@ -158,20 +158,20 @@ class _Bench:
 
     def _race(self, texts: Sequence[str], rounds: int) -> tuple[Race, dict[str, Any]]:
         ours, count = self.ours, len(texts)
-        film = ours.engine.film(embed_texts(self.loaded, texts))
+        embedded = ours.engine.embed(embed_texts(self.loaded, texts))
         conditionals_qc = self.peer.embed(texts)
         pixels_bhwc = ours.pixels(self.jpegs)
         share = {name: self.jpegs[: max(1, pairs // count)] for name, pairs in _PAIRS_A_ROUND[self.device].items()}
         decoder_call = 4 if self.device == "cpu" else 64
-        traffic = [(block_bytes(block), len(block.bits_pn)) for block in ours.blocks(pixels_bhwc, film)]
-        ours.rows(self.jpegs, film)
+        traffic = [(block_bytes(block), len(block.bits_pn)) for block in ours.blocks(pixels_bhwc, embedded)]
+        ours.rows(self.jpegs, embedded)
         ours.seconds.clear()
         found = race(
             f"{count} prompt(s) an image",
             "image",
             [
-                Contestant("ours", lambda: ours.rows(self.jpegs, film), len(self.jpegs), warm=False),
-                Contestant(_ALONE, lambda: ours.alone(pixels_bhwc, film), len(self.jpegs), warm=False),
+                Contestant("ours", lambda: ours.rows(self.jpegs, embedded), len(self.jpegs), warm=False),
+                Contestant(_ALONE, lambda: ours.alone(pixels_bhwc, embedded), len(self.jpegs), warm=False),
                 Contestant(
                     _FACTORED,
                     lambda: [self.peer.factored(j, conditionals_qc, decoder_call) for j in share[_FACTORED]],

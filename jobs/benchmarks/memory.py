@@ -73,13 +73,13 @@ def _actor(checkpoint: str, device: str, precision: str, compile: bool, prompts:
     rng = np.random.default_rng(0)
     side = ours.preprocessing.size
     pixels_bhwc = rng.integers(0, 256, (_IMAGES * ours.engine.batch, side, side, 3), np.uint8)
-    film = ours.engine.film(rng.normal(0, 0.5, (prompts, width)).astype(np.float32))
+    embedded = ours.engine.embed(rng.normal(0, 0.5, (prompts, width)).astype(np.float32))
     gc.collect()
     _forget_peak()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     ready = _status("VmRSS")
-    kept = [ours.columns(block) for block in ours.blocks(pixels_bhwc, film)]
+    kept = [ours.columns(block) for block in ours.blocks(pixels_bhwc, embedded)]
     highest = _status("VmHWM")
     entry = {
         "prompts": prompts,

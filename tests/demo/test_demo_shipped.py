@@ -14,6 +14,7 @@ from clipseg_ray.model import checkpoint
 from clipseg_ray.model.checkpoint import load
 from clipseg_ray.model.embedding import embed_texts
 from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.factory import make_model
 from clipseg_ray.pixels.decode import decode
 
 NAME = "builtin:scenes"
@@ -33,14 +34,14 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def engine(shipped):
-    return Engine(shipped.model, preprocessing=shipped.preprocessing, precision="fp32", batch=4, decode_chunk=8)
+    return Engine(make_model(shipped, batch=4, decode_chunk=8))
 
 
 def _logits(shipped, engine, scenes, texts):
     """[b, q, h, w]"""
     pixels = np.stack([decode(one.jpeg, shipped.preprocessing, "exact").pixels_hwc for one in scenes])
-    film = engine.film(embed_texts(shipped, texts))
-    return engine.decode(engine.encode(pixels), film).transpose(2, 3)
+    prompts = engine.embed(embed_texts(shipped, texts))
+    return engine.decode(engine.encode(pixels), prompts).transpose(2, 3)
 
 
 def test_it_is_small():

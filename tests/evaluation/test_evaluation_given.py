@@ -19,6 +19,7 @@ from clipseg_ray.evaluation.scoring import Scorer
 from clipseg_ray.evaluation.truth import TruthSet, survey
 from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.factory import make_model
 from clipseg_ray.pixels.decode import decode
 from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
@@ -144,7 +145,7 @@ def test_a_model_and_the_masks_it_gave_get_the_same_scores(
     (shard,) = truth.shards
     vocabulary = {name: thing for name, thing in survey(truth).vocabulary.items() if thing.kind in ("object", "part")}
     checkpoint = checkpoints.load(str(checkpoint_dir))
-    engine = Engine(checkpoint.model, preprocessing=checkpoint.preprocessing, batch=2, decode_chunk=4)
+    engine = Engine(make_model(checkpoint, batch=2, decode_chunk=4))
     job = Job("test", Asking("text", "first", ("{}",)), tuple(vocabulary.values()), True)
     (metrics,) = Scorer(engine, checkpoint.preprocessing).score(truth, shard, [prepare(job, checkpoint, {})])
 
@@ -156,7 +157,7 @@ def test_a_model_and_the_masks_it_gave_get_the_same_scores(
     pixels_bhwc = np.stack([decode(scene.image, checkpoint.preprocessing).pixels_hwc for scene in scenes])
     logit = np.full(len(queries), np.log(threshold / (1 - threshold)), np.float32)
     rows = []
-    for block in engine.segment(pixels_bhwc, engine.film(embed(queries, checkpoint)), logit):
+    for block in engine.segment(pixels_bhwc, engine.embed(embed(queries, checkpoint)), logit):
         masks_pn = np.unpackbits(block.bits_pn, axis=1, count=SIDE * SIDE, bitorder="little").astype(bool)
         for image, query, high, mask_n in zip(
             block.image_index_p, block.query_index_p, block.max_logit_p, masks_pn, strict=True

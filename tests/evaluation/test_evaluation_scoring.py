@@ -21,6 +21,7 @@ from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.embedding import normalise
 from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.factory import make_model
 from clipseg_ray.pixels.decode import decode
 from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.queries.prompt_set import embed
@@ -39,7 +40,7 @@ def checkpoint(checkpoint_dir: Path) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def scorer(checkpoint: Checkpoint) -> Scorer:
-    engine = Engine(checkpoint.model, preprocessing=checkpoint.preprocessing, batch=2, decode_chunk=3)
+    engine = Engine(make_model(checkpoint, batch=2, decode_chunk=3))
     return Scorer(engine, checkpoint.preprocessing)
 
 

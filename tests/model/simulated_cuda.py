@@ -1,7 +1,7 @@
 """CUDA devices that exist in this process only, so that code for GPUs runs, and goes wrong as there, on a CPU.
 
     with SimulatedCuda(monkeypatch) as cuda:
-        engine = Engine(model, device="cuda", ...)
+        engine = Engine(make_model(checkpoint, device="cuda", ...))
 
 Tensors are told to be on ``cuda:n`` and may not meet those of the host; their numbers are kept on the CPU. What makes a
 GPU treacherous is what is simulated:

@@ -12,6 +12,7 @@ from clipseg_ray.masks import packing_kernel
 from clipseg_ray.model import feedforward_kernel
 from clipseg_ray.model.checkpoint import load
 from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.headroom import is_short_of_memory
 from tests.model.simulated_cuda import SimulatedCuda
 
@@ -46,21 +47,20 @@ def conditionals():
     return np.random.default_rng(4).standard_normal((QUERIES, 64)).astype(np.float32)
 
 
-def _engine(small, device="cuda", batch=2, decode_chunk=8, **options):
-    return Engine(
-        small.model, preprocessing=small.preprocessing, device=device, batch=batch, decode_chunk=decode_chunk, **options
-    )
+def _engine(small, device="cuda", batch=2, decode_chunk=8, optional=(), **options):
+    settings = {"device": device, "batch": batch, "decode_chunk": decode_chunk, **options}
+    return Engine(make_model(small, columns=optional, **settings), dict.fromkeys(optional, True))
 
 
 def _rows(engine, images, conditionals, **options):
     """{(image, query): (bits, max, sum, presence, logits)}, each pair once."""
     rows = {}
     thresholds = np.linspace(-3, 0, len(conditionals))
-    for block in engine.segment(images, engine.film(conditionals), thresholds, **options):
+    for block in engine.segment(images, engine.embed(conditionals), thresholds, **options):
         logits = {} if block.logits_row_k is None else dict(zip(block.logits_row_k, block.logits_kwh, strict=True))
         for p, pair in enumerate(zip(block.image_index_p.tolist(), block.query_index_p.tolist(), strict=True)):
             assert pair not in rows
-            presence = None if block.presence_p is None else block.presence_p[p]
+            presence = block.optional["presence"][p] if block.optional else None
             rows[pair] = (
                 block.bits_pn[p].copy(),
                 block.max_logit_p[p],
@@ -98,14 +98,14 @@ LAGS = ["all", *((name,) for name in ("default", "stream 1", "stream 2", "stream
 
 @pytest.fixture(scope="module")
 def on_cpu(small, pixels, conditionals):
-    engine = _engine(small, "cpu", presence=True)
+    engine = _engine(small, "cpu", optional=["presence"])
     return _rows(engine, pixels, conditionals, want_logits=True)
 
 
 @pytest.fixture(scope="module")
 def in_order(small, pixels, conditionals):
     with pytest.MonkeyPatch.context() as patch, SimulatedCuda(patch):
-        return _rows(_engine(small, presence=True), pixels, conditionals, want_logits=True)
+        return _rows(_engine(small, optional=["presence"]), pixels, conditionals, want_logits=True)
 
 
 @pytest.mark.parametrize("lag", LAGS, ids=str)
@@ -113,7 +113,7 @@ def test_whatever_the_streams_do_the_masks_are_those_of_a_cpu(
     small, pixels, conditionals, on_cpu, in_order, monkeypatch, lag
 ):
     with SimulatedCuda(monkeypatch, lag) as cuda:
-        engine = _engine(small, presence=True)
+        engine = _engine(small, optional=["presence"])
         rows = _rows(engine, pixels, conditionals, want_logits=True)
         again = _rows(engine, engine.encode(pixels), conditionals, want_logits=True)
         # 14 rows of two images by 8, 7 of one by 8 and nothing smaller: encoder, decoder.
@@ -158,13 +158,13 @@ def test_few_rows_go_through_a_smaller_graph_and_only_scores_and_bits_cross(smal
 
 def test_logits_by_pairs(small, pixels, conditionals, monkeypatch):
     plain = _engine(small, "cpu")
-    expected = plain.decode(plain.encode(pixels), plain.film(conditionals))
+    expected = plain.decode(plain.encode(pixels), plain.embed(conditionals))
     with SimulatedCuda(monkeypatch, "all"):
         engine = _engine(small, decode_chunk=3)
-        features, film = engine.encode(pixels), engine.film(conditionals)
-        whole = engine.decode(features, film).cpu()
+        features, prompts = engine.encode(pixels), engine.embed(conditionals)
+        whole = engine.decode(features, prompts).cpu()
         images, queries = np.array([3, 0, 0, 4]), np.array([6, 1, 1, 0])
-        chunks = [chunk.cpu() for chunk in engine.decode_pairs(features, images, film, queries)]
+        chunks = [chunk.cpu() for chunk in engine.decode_pairs(features, images, prompts, queries)]
     torch.testing.assert_close(whole, expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(torch.cat(chunks), expected[images, queries], atol=1e-4, rtol=0)
 
@@ -172,7 +172,7 @@ def test_logits_by_pairs(small, pixels, conditionals, monkeypatch):
 def test_a_gpu_that_is_not_the_current_one(small, pixels, conditionals, on_cpu, monkeypatch):
     # The current device is each thread's own, so the one an engine was made under says nothing.
     with SimulatedCuda(monkeypatch, "all", devices=2) as cuda:
-        engine = _engine(small, "cuda:1", presence=True)
+        engine = _engine(small, "cuda:1", optional=["presence"])
         cuda.set_device(0)
         rows = _rows(engine, pixels, conditionals, want_logits=True)
         assert cuda.current_device() == 0
@@ -180,10 +180,10 @@ def test_a_gpu_that_is_not_the_current_one(small, pixels, conditionals, on_cpu, 
     _assert_same(rows, on_cpu)
 
 
-def test_a_film_given_up_on_leaves_a_working_engine(small, pixels, conditionals, on_cpu, monkeypatch):
+def test_prompts_given_up_on_leaves_a_working_engine(small, pixels, conditionals, on_cpu, monkeypatch):
     with SimulatedCuda(monkeypatch, "all"):
-        engine = _engine(small, presence=True)
-        blocks = engine.segment(pixels, engine.film(conditionals), np.zeros(QUERIES))
+        engine = _engine(small, optional=["presence"])
+        blocks = engine.segment(pixels, engine.embed(conditionals), np.zeros(QUERIES))
         next(blocks)
         blocks.close()
         rows = _rows(engine, pixels, conditionals, want_logits=True)
@@ -202,12 +202,12 @@ def test_whatever_a_gpu_holds_the_masks_are_the_same_or_it_is_said_to_be_too_sma
     small, pixels, conditionals, on_cpu, monkeypatch, caplog, share
 ):
     with monkeypatch.context() as patch, SimulatedCuda(patch) as cuda:
-        engine = _engine(small, batch=4, decode_chunk=16, presence=True)
+        engine = _engine(small, batch=4, decode_chunk=16, optional=["presence"])
         ready = cuda.used
         _rows(engine, pixels, conditionals, want_logits=True)
         needed = cuda.peak - ready
     with SimulatedCuda(monkeypatch, "all") as cuda, caplog.at_level(logging.WARNING):
-        engine = _engine(small, batch=4, decode_chunk=16, presence=True)
+        engine = _engine(small, batch=4, decode_chunk=16, optional=["presence"])
         cuda.capacity = ready + int(share * needed)
         rows = _rows(engine, pixels, conditionals, want_logits=True)
         assert cuda.peak <= cuda.capacity
@@ -232,7 +232,7 @@ def test_a_gpu_too_small_for_one_image_is_named(small, pixels, conditionals, mon
 @pytest.mark.parametrize("when", ["encode", "decode"])
 def test_memory_that_runs_short_in_a_capture(small, pixels, conditionals, on_cpu, monkeypatch, caplog, fault, when):
     with SimulatedCuda(monkeypatch, "all") as cuda, caplog.at_level(logging.WARNING):
-        engine = _engine(small, presence=True)
+        engine = _engine(small, optional=["presence"])
         images = pixels
         if when == "decode":
             images = engine.encode(pixels)
@@ -246,7 +246,7 @@ def test_memory_that_runs_short_in_a_capture(small, pixels, conditionals, on_cpu
 
 def test_fewer_images_at_a_time_lose_none_of_those_already_encoded(small, pixels, conditionals, on_cpu, monkeypatch):
     with SimulatedCuda(monkeypatch) as cuda:
-        engine = _engine(small, batch=4, decode_chunk=1, presence=True)
+        engine = _engine(small, batch=4, decode_chunk=1, optional=["presence"])
         features = engine.encode(pixels)
         cuda.refusals = 1  # at one row at a time it is images that there are too many of
         rows = _rows(engine, features, conditionals, want_logits=True)

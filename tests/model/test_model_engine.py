@@ -16,6 +16,7 @@ from clipseg_ray.model.checkpoint import load
 from clipseg_ray.model.embedding import normalise
 from clipseg_ray.model.encoding import Encoding
 from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.program import Program
 
 
@@ -44,14 +45,9 @@ def _reference(checkpoint, pixels_bhwc, conditionals_qc):
     return torch.stack(rows)
 
 
-def _engine(checkpoint, batch=2, decode_chunk=4, **options):
-    return Engine(
-        checkpoint.model,
-        preprocessing=checkpoint.preprocessing,
-        batch=batch,
-        decode_chunk=decode_chunk,
-        **options,
-    )
+def _engine(checkpoint, batch=2, decode_chunk=4, optional=(), **options):
+    model = make_model(checkpoint, batch=batch, decode_chunk=decode_chunk, columns=optional, **options)
+    return Engine(model, dict.fromkeys(optional, True))
 
 
 def _assert_exact(logits_bqwh, reference_bqhw):
@@ -94,7 +90,7 @@ def test_logits_equal_transformers_for_any_config(name, tmp_path):
     conditionals = _conditionals(3, checkpoint.model.config.projection_dim)
     reference = _reference(checkpoint, pixels, conditionals)
     engine = _engine(checkpoint)
-    logits = engine.decode(engine.encode(pixels), engine.film(conditionals))
+    logits = engine.decode(engine.encode(pixels), engine.embed(conditionals))
     assert engine.grid == tuple(reference.shape[2:])
     _assert_exact(logits, reference)
 
@@ -105,7 +101,7 @@ def test_logits_equal_transformers_for_the_released_architecture(refined, tmp_pa
     checkpoint = load(str(tmp_path))
     pixels, conditionals = _pixels(1, 352), _conditionals(2, 512)
     engine = _engine(checkpoint)
-    logits = engine.decode(engine.encode(pixels), engine.film(conditionals))
+    logits = engine.decode(engine.encode(pixels), engine.embed(conditionals))
     assert engine.grid == (352, 352)
     _assert_exact(logits, _reference(checkpoint, pixels, conditionals))
 
@@ -129,7 +125,7 @@ def test_segment_gives_every_product_row_in_chunks_with_its_own_threshold(demo, 
     pixels, conditionals = inputs
     engine = _engine(demo, decode_chunk=4)
     thresholds = np.linspace(-2, 2, 7)
-    blocks = list(engine.segment(pixels, engine.film(conditionals), thresholds))
+    blocks = list(engine.segment(pixels, engine.embed(conditionals), thresholds))
     assert max(len(block.image_index_p) for block in blocks) == 4
     rows = _collect(blocks)
     assert sorted(rows) == [(b, q) for b in range(5) for q in range(7)]
@@ -148,28 +144,28 @@ def test_segment_gives_every_product_row_in_chunks_with_its_own_threshold(demo, 
 def test_pairs_cost_and_give_their_own_rows_only(demo, inputs, monkeypatch):
     pixels, conditionals = inputs
     engine = _engine(demo)
-    film, thresholds = engine.film(conditionals), np.zeros(7)
-    everything = _collect(engine.segment(pixels, film, thresholds))
+    prompts, thresholds = engine.embed(conditionals), np.zeros(7)
+    everything = _collect(engine.segment(pixels, prompts, thresholds))
     encoded = []
     original = Encoding._encode
     monkeypatch.setattr(Encoding, "_encode", lambda self, up, count: encoded.append(count) or original(self, up, count))
     pairs = (np.array([4, 1, 4, 1, 1]), np.array([0, 6, 3, 2, 5]))
-    rows = _collect(engine.segment(pixels, film, thresholds, pairs=pairs))
+    rows = _collect(engine.segment(pixels, prompts, thresholds, pairs=pairs))
     assert sum(encoded) == 2
     assert list(rows) == [(1, 6), (1, 2), (1, 5), (4, 0), (4, 3)]
     for pair, (bits, max_logit, _) in rows.items():
         assert np.unpackbits(bits ^ everything[pair][0]).sum() <= 2
         assert max_logit == pytest.approx(everything[pair][1], abs=1e-4)
-    assert list(engine.segment(pixels, film, thresholds, pairs=(np.array([], int), np.array([], int)))) == []
+    assert list(engine.segment(pixels, prompts, thresholds, pairs=(np.array([], int), np.array([], int)))) == []
 
 
-def test_features_serve_several_films(demo, inputs):
+def test_features_serve_several_prompt_sets(demo, inputs):
     pixels, conditionals = inputs
     engine = _engine(demo)
     features = engine.encode(pixels)
-    for film in (engine.film(conditionals[:3]), engine.film(conditionals[3:])):
-        direct = _collect(engine.segment(pixels, film, np.zeros(len(film))))
-        cached = _collect(engine.segment(features, film, np.zeros(len(film))))
+    for prompts in (engine.embed(conditionals[:3]), engine.embed(conditionals[3:])):
+        direct = _collect(engine.segment(pixels, prompts, np.zeros(len(prompts))))
+        cached = _collect(engine.segment(features, prompts, np.zeros(len(prompts))))
         assert direct.keys() == cached.keys()
         assert all((direct[pair][0] == cached[pair][0]).all() for pair in direct)
 
@@ -177,10 +173,10 @@ def test_features_serve_several_films(demo, inputs):
 def test_decode_pairs_is_a_selection_of_decode(demo, inputs):
     pixels, conditionals = inputs
     engine = _engine(demo, decode_chunk=3)
-    features, film = engine.encode(pixels), engine.film(conditionals)
-    whole = engine.decode(features, film)
+    features, prompts = engine.encode(pixels), engine.embed(conditionals)
+    whole = engine.decode(features, prompts)
     images, queries = np.array([3, 0, 0, 4]), np.array([6, 1, 1, 0])
-    chunks = [chunk.clone() for chunk in engine.decode_pairs(features, images, film, queries)]
+    chunks = [chunk.clone() for chunk in engine.decode_pairs(features, images, prompts, queries)]
     assert [len(chunk) for chunk in chunks] == [3, 1]
     torch.testing.assert_close(torch.cat(chunks), whole[images, queries], atol=1e-4, rtol=0)
 
@@ -188,11 +184,11 @@ def test_decode_pairs_is_a_selection_of_decode(demo, inputs):
 def test_wanted_logits_come_for_rows_that_are_not_empty(demo, inputs):
     pixels, conditionals = inputs
     engine = _engine(demo)
-    film = engine.film(conditionals)
-    whole = engine.decode(engine.encode(pixels), film).numpy()
+    prompts = engine.embed(conditionals)
+    whole = engine.decode(engine.encode(pixels), prompts).numpy()
     thresholds = np.full(7, np.median(whole.max(axis=(2, 3))))
     kept = 0
-    for block in engine.segment(pixels, film, thresholds, want_logits=True):
+    for block in engine.segment(pixels, prompts, thresholds, want_logits=True):
         above = whole[block.image_index_p, block.query_index_p].max(axis=(1, 2)) > thresholds[0]
         assert block.logits_row_k.tolist() == np.flatnonzero(above).tolist()
         chosen = (block.image_index_p[above], block.query_index_p[above])
@@ -206,27 +202,28 @@ def test_logits_that_are_not_finite_show_in_the_maximum(demo, inputs):
     conditionals = conditionals.copy()
     conditionals[2] = np.nan
     engine = _engine(demo)
-    rows = _collect(engine.segment(pixels[:2], engine.film(conditionals), np.zeros(7)))
+    rows = _collect(engine.segment(pixels[:2], engine.embed(conditionals), np.zeros(7)))
     assert {pair for pair, row in rows.items() if not np.isfinite(row[1])} == {(0, 2), (1, 2)}
 
 
 def test_presence_is_clips_cosine(demo, inputs):
     pixels, conditionals = inputs
-    engine = _engine(demo, presence=True)
+    engine = _engine(demo, optional=["presence"])
     with torch.inference_mode():
         pixels_bchw = normalise(torch.from_numpy(pixels), demo.preprocessing)
         images_bc = demo.model.clip.get_image_features(pixels_bchw).pooler_output
     expected = torch.cosine_similarity(images_bc[:, None], torch.from_numpy(conditionals)[None], dim=-1).numpy()
     seen = 0
-    for block in engine.segment(pixels, engine.film(conditionals), np.zeros(7)):
-        np.testing.assert_allclose(block.presence_p, expected[block.image_index_p, block.query_index_p], atol=1e-5)
-        seen += len(block.presence_p)
+    for block in engine.segment(pixels, engine.embed(conditionals), np.zeros(7)):
+        presence_p = block.optional["presence"]
+        np.testing.assert_allclose(presence_p, expected[block.image_index_p, block.query_index_p], atol=1e-5)
+        seen += len(presence_p)
     assert seen == 35
     _assert_exact(
-        engine.decode(engine.encode(pixels), engine.film(conditionals)), _reference(demo, pixels, conditionals)
+        engine.decode(engine.encode(pixels), engine.embed(conditionals)), _reference(demo, pixels, conditionals)
     )
     plain = _engine(demo)
-    assert next(plain.segment(pixels, plain.film(conditionals), np.zeros(7))).presence_p is None
+    assert next(plain.segment(pixels, plain.embed(conditionals), np.zeros(7))).optional == {}
 
 
 def _iou(ours, theirs):
@@ -239,7 +236,7 @@ def test_bf16_masks_agree_with_fp32(demo, inputs):
     pixels, conditionals = inputs
     exact, rough = _engine(demo), _engine(demo, precision="bf16")
     assert rough.encode(pixels).taps_kbtd.dtype == torch.bfloat16
-    masks = [_collect(engine.segment(pixels, engine.film(conditionals), np.zeros(7))) for engine in (exact, rough)]
+    masks = [_collect(engine.segment(pixels, engine.embed(conditionals), np.zeros(7))) for engine in (exact, rough)]
     assert 0.95 < _iou(*masks) < 1  # 1 would mean that bf16 was not in use
 
 
@@ -248,26 +245,26 @@ def test_compiled_masks_agree_and_odd_sizes_do_not_recompile(demo, inputs, preci
     pixels, conditionals = inputs
     eager = _engine(demo, precision=precision)
     compiled = _engine(demo, precision=precision, compile=True)
-    film = compiled.film(conditionals)
+    prompts = compiled.embed(conditionals)
     torch._dynamo.utils.counters.clear()
-    first = _collect(compiled.segment(pixels, film, np.zeros(7)))  # 5 images by 2, 14 and 7 rows by 4
+    first = _collect(compiled.segment(pixels, prompts, np.zeros(7)))  # 5 images by 2, 14 and 7 rows by 4
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     assert graphs == 2  # encoder and decoder
-    assert _iou(first, _collect(eager.segment(pixels, eager.film(conditionals), np.zeros(7)))) > (
+    assert _iou(first, _collect(eager.segment(pixels, eager.embed(conditionals), np.zeros(7)))) > (
         0.999 if precision == "fp32" else 0.95
     )
-    again = _collect(compiled.segment(pixels[:3], compiled.film(conditionals[:1]), np.zeros(1)))
+    again = _collect(compiled.segment(pixels[:3], compiled.embed(conditionals[:1]), np.zeros(1)))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
     assert all(np.unpackbits(again[pair][0] ^ first[pair][0]).sum() <= 2 for pair in again)
     if precision == "fp32":
-        _assert_exact(compiled.decode(compiled.encode(pixels), film), _reference(demo, pixels, conditionals))
+        _assert_exact(compiled.decode(compiled.encode(pixels), prompts), _reference(demo, pixels, conditionals))
 
 
 def test_short_memory_halves_the_chunk_then_the_batch_once_per_size(demo, inputs, monkeypatch, caplog):
     pixels, conditionals = inputs
     engine = _engine(demo, batch=4, decode_chunk=8)
-    film = engine.film(conditionals)
-    expected = _collect(engine.segment(pixels, film, np.zeros(7)))
+    prompts = engine.embed(conditionals)
+    expected = _collect(engine.segment(pixels, prompts, np.zeros(7)))
     original = Program.__call__
 
     def starved(self, *arrays):
@@ -278,7 +275,7 @@ def test_short_memory_halves_the_chunk_then_the_batch_once_per_size(demo, inputs
 
     monkeypatch.setattr(Program, "__call__", starved)
     with caplog.at_level(logging.WARNING):
-        rows = _collect(engine.segment(pixels, film, np.zeros(7)))
+        rows = _collect(engine.segment(pixels, prompts, np.zeros(7)))
     assert (engine.batch, engine.decode_chunk) == (2, 2)
     assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
         "encoding 2 images at a time from now on",
@@ -291,10 +288,10 @@ def test_short_memory_halves_the_chunk_then_the_batch_once_per_size(demo, inputs
 
 def test_pixels_of_another_size_or_type_are_refused(demo, inputs):
     engine = _engine(demo)
-    film = engine.film(inputs[1])
+    prompts = engine.embed(inputs[1])
     for wrong in (np.zeros((1, 64, 64, 3), np.uint8), np.zeros((1, 96, 96, 3), np.float32)):
         with pytest.raises(ValueError, match="uint8"):
-            list(engine.segment(wrong, film, np.zeros(7)))
+            list(engine.segment(wrong, prompts, np.zeros(7)))
 
 
 _MEMORY = """
@@ -302,13 +299,14 @@ import resource, sys
 import numpy as np, torch
 from clipseg_ray.model.checkpoint import load
 from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.factory import make_model
 torch.set_num_threads(1)
 checkpoint = load(sys.argv[1])
-engine = Engine(checkpoint.model, preprocessing=checkpoint.preprocessing, batch=4, decode_chunk=8)
-film = engine.film(np.random.default_rng(0).standard_normal((int(sys.argv[2]), 64)).astype(np.float32))
+engine = Engine(make_model(checkpoint, batch=4, decode_chunk=8))
+prompts = engine.embed(np.random.default_rng(0).standard_normal((int(sys.argv[2]), 64)).astype(np.float32))
 pixels = np.zeros((1, 352, 352, 3), np.uint8)
-rows = sum(len(block.bits_pn) for block in engine.segment(pixels, film, np.zeros(len(film))))
-assert rows == len(film)
+rows = sum(len(block.bits_pn) for block in engine.segment(pixels, prompts, np.zeros(len(prompts))))
+assert rows == len(prompts)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -336,8 +334,8 @@ def test_weights_are_copied(demo_directory, inputs):
     checkpoint = load(str(demo_directory))
     assert isinstance(checkpoint.model, CLIPSegForImageSegmentation)
     engine = _engine(checkpoint)
-    before = engine.decode(engine.encode(pixels), engine.film(conditionals))
+    before = engine.decode(engine.encode(pixels), engine.embed(conditionals))
     with torch.no_grad():
         for parameter in checkpoint.model.parameters():
             parameter.zero_()
-    torch.testing.assert_close(engine.decode(engine.encode(pixels), engine.film(conditionals)), before)
+    torch.testing.assert_close(engine.decode(engine.encode(pixels), engine.embed(conditionals)), before)

@@ -12,7 +12,7 @@ import torch
 
 from clipseg_ray.masks import packing_kernel
 from clipseg_ray.model import feedforward_kernel
-from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.factory import make_model
 from tests.model.simulated_cuda import SimulatedCuda
 
 _needs_triton = pytest.mark.skipif(
@@ -167,14 +167,7 @@ def test_the_kernel_is_chosen_by_rule(demo, monkeypatch, caplog, precision, capa
     monkeypatch.setattr(_Pretended, "error", error)
     with SimulatedCuda(monkeypatch), caplog.at_level(logging.WARNING):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-        engine = Engine(
-            demo.model,
-            preprocessing=demo.preprocessing,
-            device="cuda",
-            precision=precision,
-            batch=1,
-            decode_chunk=1,
-        )
-        fused = [block.fused is not None for block in engine._decoding._logits._function.blocks]
+        model = make_model(demo, device="cuda", precision=precision, batch=1, decode_chunk=1)
+        fused = [block.fused is not None for block in model._decoder.blocks]
     assert fused == [used] * 3
     assert [says in record.getMessage() for record in caplog.records] == [True] * bool(says)

@@ -1,0 +1,58 @@
+"""What becomes of logits, whatever model they are from: bits and sums, and the columns a dataset may have besides.
+
+It is done where the logits are, so that no map of floats need cross to the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from clipseg_ray.masks import packing_kernel
+from clipseg_ray.masks.heat import quantised
+from clipseg_ray.masks.moving import heat_column
+from clipseg_ray.masks.threshold import pack
+from clipseg_ray.model.protocol import DeviceRows, Features, SegmentationModel, Stage
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Rows with their logits [p, w, h], and what they were made from."""
+
+    model: SegmentationModel
+    features: Features
+    rows: DeviceRows
+    logits_pwh: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Filler:
+    """Fills an optional column. answers: (rows, the column's setting) → a tensor [p, …], on the device.
+
+    column: that, brought to the host, as Arrow.
+    """
+
+    answers: Callable[[Answered, Any], torch.Tensor]
+    column: Callable[[np.ndarray], pa.Array]
+
+
+FILLERS = {
+    "presence": Filler(lambda found, _: found.model.presence(found.features, found.rows), pa.array),
+    "heat": Filler(lambda found, side: quantised(found.logits_pwh, side), heat_column),
+}
+"""Who fills each of ``results.optional_columns``."""
+
+
+def packing(device: torch.device) -> Stage:
+    """(logits [p, w, h], threshold as a logit [p]) → ``masks.threshold.Packed``, as is best on the device."""
+    return packing_kernel.choose(device) if device.type == "cuda" else pack
+
+
+def fill(found: Answered, settings: Mapping[str, Any]) -> list[torch.Tensor]:
+    """The optional columns of ``settings`` (their settings by name), in that order."""
+    return [FILLERS[name].answers(found, setting) for name, setting in settings.items()]
