@@ -40,9 +40,6 @@ def test_every_decision_is_in_the_index_and_fits_a_screen() -> None:
         assert re.search(r"\*\*(Measured|By arithmetic)", text), f"{name} says nothing that was measured"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="it names files that are being built beside it: model/protocol.py, queries/canvas.py"
-)
 def test_contributing_names_what_is_there() -> None:
     text = (ROOT / "docs" / "CONTRIBUTING.md").read_text()
     files = set(re.findall(r"`([\w./-]+(?:/|\.py|\.toml|\.lock|\.yaml))`", text)) - {"images/"}
