@@ -22,8 +22,8 @@ class Answers:
     @classmethod
     def of(cls, engine: Engine, pixels_bhwc: np.ndarray, conditionals_qc: np.ndarray) -> Answers:
         """What the engine answers at the usual threshold."""
-        film = engine.film(conditionals_qc)
-        return cls.gathered(engine.segment(pixels_bhwc, film, np.zeros(len(film), np.float32)))
+        prompts = engine.embed(conditionals_qc)
+        return cls.gathered(engine.segment(pixels_bhwc, prompts, np.zeros(len(prompts), np.float32)))
 
     @classmethod
     def gathered(cls, blocks: Iterable[Block]) -> Answers:

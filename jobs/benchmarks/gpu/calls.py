@@ -24,17 +24,17 @@ def count(setting: Setting) -> Finding:
     """Calls and copies of a few batches with features at hand, so that every chunk is one of the decoder's."""
     engine = models.engine(setting, resolve_precision("auto", setting.device)[0])
     features = engine.encode(models.pixels(setting, engine.batch))
-    film = engine.film(models.conditionals(setting, 5 if setting.small else 128))
-    limits_q = np.zeros(len(film), np.float32)
+    prompts = engine.embed(models.conditionals(setting, 5 if setting.small else 128))
+    limits_q = np.zeros(len(prompts), np.float32)
     activities = [ProfilerActivity.CPU]
     if setting.device == "cuda":
         activities.append(ProfilerActivity.CUDA)
-    for _ in engine.segment(features, film, limits_q):  # captures what is to be counted
+    for _ in engine.segment(features, prompts, limits_q):  # captures what is to be counted
         pass
     synchronize(setting.device)
     chunks = masks = crossing = 0
     with profile(activities=activities) as recorded:
-        for block in engine.segment(features, film, limits_q):
+        for block in engine.segment(features, prompts, limits_q):
             chunks, masks, crossing = chunks + 1, masks + len(block.bits_pn), crossing + block_bytes(block)
         synchronize(setting.device)
     events = _events(recorded)

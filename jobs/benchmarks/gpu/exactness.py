@@ -69,10 +69,10 @@ def _agreement(setting: Setting, head: models.Head) -> Agreement:
     texts, jpeg = _questions(setting)
     reference_phw = _theirs(peer, jpeg, texts)
     logits_phw = _ours(engine, loaded, jpeg, texts)
-    film = engine.film(embed_texts(loaded, texts))
+    prompts = engine.embed(embed_texts(loaded, texts))
     pixels_bhwc = decode(jpeg, loaded.preprocessing, "exact").pixels_hwc[None]
     counts: list[str] = []
-    for block in engine.segment(pixels_bhwc, film, np.zeros(len(texts), np.float32)):
+    for block in engine.segment(pixels_bhwc, prompts, np.zeros(len(texts), np.float32)):
         counts += rle.encode_bits(block.bits_pn, *engine.grid, block.max_logit_p > 0).counts.to_pylist()
     masks_phw = rle.decode(counts, *engine.grid)
     return Agreement.of(masks_phw, reference_phw > 0, logits_phw, reference_phw)
@@ -85,8 +85,8 @@ def _questions(setting: Setting) -> tuple[list[str], bytes]:
 def _ours(engine: Engine, loaded: Any, jpeg: bytes, texts: list[str]) -> np.ndarray:
     """float32 [p, h, w]."""
     pixels_bhwc = decode(jpeg, loaded.preprocessing, "exact").pixels_hwc[None]
-    film = engine.film(embed_texts(loaded, texts))
-    return engine.decode(engine.encode(pixels_bhwc), film)[0].transpose(1, 2).float().cpu().numpy()
+    prompts = engine.embed(embed_texts(loaded, texts))
+    return engine.decode(engine.encode(pixels_bhwc), prompts)[0].transpose(1, 2).float().cpu().numpy()
 
 
 def _theirs(peer: Transformers, jpeg: bytes, texts: list[str]) -> np.ndarray:

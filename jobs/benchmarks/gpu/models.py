@@ -13,6 +13,7 @@ from benchmarks.gpu.part import Setting
 from clipseg_ray.demo.checkpoint import write_checkpoint
 from clipseg_ray.model.checkpoint import Checkpoint, load
 from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.precision import default_batching
 
 Head = Literal["plain", "refined"]
@@ -44,15 +45,15 @@ def engine(setting: Setting, precision: str, *, head: Head = "refined", compile:
     """An engine with the batch sizes that a run has on this device."""
     loaded = checkpoint(setting, head)
     batch, decode_chunk = default_batching(setting.device, precision)
-    return Engine(
-        loaded.model,
-        preprocessing=loaded.preprocessing,
+    model = make_model(
+        loaded,
         device=setting.device,
         precision=precision,
         compile=compile,
         batch=batch,
         decode_chunk=decode_chunk,
     )
+    return Engine(model)
 
 
 def pixels(setting: Setting, count: int) -> np.ndarray:

@@ -33,6 +33,7 @@ def main(checkpoint: str, device: str) -> None:
         import clipseg_ray.pipeline.segmenter  # noqa: F401
         from clipseg_ray.model.checkpoint import load
         from clipseg_ray.model.engine import Engine
+        from clipseg_ray.model.factory import make_model
         from clipseg_ray.model.precision import default_batching, resolve_precision
     if device == "cpu":
         torch.set_num_threads(1)
@@ -43,21 +44,14 @@ def main(checkpoint: str, device: str) -> None:
     with step("make the engine"):
         precision, _ = resolve_precision("auto", device)
         batch, decode_chunk = default_batching(device, precision)
-        engine = Engine(
-            loaded.model,
-            preprocessing=loaded.preprocessing,
-            device=device,
-            precision=precision,
-            batch=batch,
-            decode_chunk=decode_chunk,
-        )
+        engine = Engine(make_model(loaded, device=device, precision=precision, batch=batch, decode_chunk=decode_chunk))
     side = loaded.preprocessing.size
     pixels_bhwc = np.zeros((batch, side, side, 3), np.uint8)
     config: Any = loaded.model.config
-    film = engine.film(np.zeros((8, config.projection_dim), np.float32))
+    prompts = engine.embed(np.zeros((8, config.projection_dim), np.float32))
     for name in ("first chunk", "second chunk"):
         with step(name):
-            for _ in engine.segment(pixels_bhwc, film, np.zeros(8, np.float32)):
+            for _ in engine.segment(pixels_bhwc, prompts, np.zeros(8, np.float32)):
                 pass
     print(json.dumps(steps))
 

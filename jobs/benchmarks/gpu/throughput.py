@@ -57,8 +57,8 @@ def measure(setting: Setting) -> Finding:
 
 def _segment(engine: Engine, pixels_bhwc: np.ndarray, conditionals_qc: np.ndarray) -> None:
     """Blocks are let go at once, as a run does: those kept would pin ever more memory."""
-    film = engine.film(conditionals_qc)
-    for _ in engine.segment(pixels_bhwc, film, np.zeros(len(film), np.float32)):
+    prompts = engine.embed(conditionals_qc)
+    for _ in engine.segment(pixels_bhwc, prompts, np.zeros(len(prompts), np.float32)):
         pass
 
 
