@@ -72,7 +72,7 @@ class _Plain:
         dtype = DTYPES[precision]
         self.encoder = Encoder(loaded.model, loaded.preprocessing, dtype).eval().to(self.device)
         self.decoder = Decoder(loaded.model, self.encoder.grid).to(dtype).eval().to(self.device)
-        self.film_layers = FilmLayers(loaded.model).eval().to(self.device)
+        self.to_prompts = FilmLayers(loaded.model).eval().to(self.device)
         self.pack: Any = pack
         if setting.device == "cuda":
             feedforward_kernel.choose(self.decoder.blocks)
@@ -81,14 +81,16 @@ class _Plain:
     @torch.no_grad()
     def answers(self, pixels_bhwc: np.ndarray, conditionals_qc: np.ndarray) -> Answers:
         """Every image with every query."""
-        film = self.film_layers(torch.from_numpy(conditionals_qc).to(self.device))
+        prompts = self.to_prompts(torch.from_numpy(conditionals_qc).to(self.device))
         parts = []
         for start in range(0, len(pixels_bhwc), self.batch):
             taps_kbtd, *_ = self.encoder(torch.from_numpy(pixels_bhwc[start : start + self.batch]).to(self.device))
-            rows = torch.arange(taps_kbtd.shape[1] * len(film), device=self.device)
+            rows = torch.arange(taps_kbtd.shape[1] * len(prompts), device=self.device)
             for row_p in rows.split(self.chunk):
-                query_p = row_p % len(film)
-                logits_pwh = self.decoder(taps_kbtd, row_p // len(film), film.mul_qd[query_p], film.add_qd[query_p])
+                query_p = row_p % len(prompts)
+                logits_pwh = self.decoder(
+                    taps_kbtd, row_p // len(prompts), prompts.mul_qd[query_p], prompts.add_qd[query_p]
+                )
                 packed = self.pack(logits_pwh, torch.zeros(len(row_p), device=self.device))
                 parts.append([tensor.cpu().numpy() for tensor in packed])
         return Answers(*(np.concatenate(column) for column in zip(*parts, strict=True)))
