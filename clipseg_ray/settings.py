@@ -160,7 +160,7 @@ class Settings(Section):
         merged: dict[str, Any] = {key: dict(part) if isinstance(part, dict) else part for key, part in values.items()}
         for override in overrides:
             _apply(merged, override)
-        faults = list(_unknown_keys(merged, cls, "", cls))
+        faults = list(_unknown_keys(merged, cls, path="", whole=cls))
         config: Self | None = None
         try:
             config = cls.model_validate(merged, context=folder)
@@ -190,21 +190,21 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise UserError(f"-s {override}: the value is not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def _unknown_keys(value: Any, annotation: Any, path: str, whole: type[BaseModel]) -> Iterator[str]:
+def _unknown_keys(value: Any, annotation: Any, *, path: str, whole: type[BaseModel]) -> Iterator[str]:
     """Keys that no section of ``annotation`` has, wherever ``value`` nests sections."""
     annotation = _without_none(annotation)
     if _is_section(annotation):
         fields = _fields(annotation)
         for key, inner in value.items() if isinstance(value, Mapping) else ():
             if key in fields:
-                yield from _unknown_keys(inner, fields[key].annotation, f"{path}{key}.", whole)
+                yield from _unknown_keys(inner, fields[key].annotation, path=f"{path}{key}.", whole=whole)
             else:
                 names = dict.fromkeys([*_dotted_names(whole, ""), *_dotted_names(annotation, path)])
                 yield f"{path}{key}: unknown key{_nearest(f'{path}{key}', list(names), whole)}"
     elif typing.get_origin(annotation) in (list, dict):
         items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
         for key, inner in items:
-            yield from _unknown_keys(inner, typing.get_args(annotation)[-1], f"{path}{key}.", whole)
+            yield from _unknown_keys(inner, typing.get_args(annotation)[-1], path=f"{path}{key}.", whole=whole)
 
 
 def _without_none(annotation: Any) -> Any:

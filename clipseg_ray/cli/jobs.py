@@ -63,7 +63,7 @@ def submit(
     loaded = configuration.load(config, set_ or ())
     command = f"{repeated('submit', config, set_)} --address {address}"
     name = urlsplit(config).path.rpartition("/")[2]
-    raise typer.Exit(submit.submit(submit.Request(loaded, name, address, command), follow=follow))
+    raise typer.Exit(submit.submit(submit.Request(loaded, name=name, address=address, command=command), follow=follow))
 
 
 @app.command(epilog="Example: clipseg-ray plan demo-output/demo.yaml --measure")

@@ -79,9 +79,9 @@ def run(settings: Sequence[str], *, program: str, invocation: str) -> int:
     with reading.connect(store) as connection:
         print(f"\nWhich pictures hold something to sit on, largest first? DuckDB, over {store.url}:\n{QUESTION}")
         connection.sql(QUESTION).show()
-        sheet = write_contact_sheet(FOLDER / "contact-sheet.png", connection, scenes, _SHOWN)
+        sheet = write_contact_sheet(FOLDER / "contact-sheet.png", connection, shards=scenes, queries=_SHOWN)
     show = f"{program} show {shlex.quote(store.url)}"
-    print(f"Look at {sheet}; the dataset is in {store.url}, of {CONFIG}. Once more: {show}")
+    print(f"Look at {sheet}; the dataset is in {store.url}, as {CONFIG} asks. A first look at it: {show}")
     return 0
 
 
