@@ -21,7 +21,7 @@ $(CLIENTS)/.ready: requirements.lock requirements-clients.lock pyproject.toml
 	touch $(CLIENTS)/.ready
 
 demo: $(READY)
-	$(BIN)/python -m clipseg_ray.demo
+	$(BIN)/clipseg-ray demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow and not clients"

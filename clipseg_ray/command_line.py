@@ -1,8 +1,11 @@
-"""What the command lines share, the program's and the benchmarks': how they look, and how they end."""
+"""What the command lines share, the program's and the benchmarks': how they look, start and end."""
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
+from pathlib import Path
 
 import typer
 
@@ -18,6 +21,15 @@ def application(about: str) -> typer.Typer:
         pretty_exceptions_enable=False,
         help=about,
     )
+
+
+def as_started() -> str:
+    """The program as it can be typed again: by its name where the shell finds it, else by the path that was given."""
+    script = sys.argv[0]
+    name = Path(script).name
+    if name == "__main__.py":
+        return shlex.join([sys.orig_argv[0], "-m", Path(script).parent.name])
+    return name if shutil.which(name) == script else shlex.quote(script)
 
 
 def run(app: typer.Typer) -> None:

@@ -1,6 +1,6 @@
 """The run configuration: one model per concern, read from YAML, changed by dotted overrides, checked all at once.
 
-config = load("configs/demo.yaml", ["masks.threshold=0.4", "pool.max=8"])
+config = load("demo-output/demo.yaml", ["masks.threshold=0.4", "pool.max=8"])
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from clipseg_ray import storage
-from clipseg_ray.settings import ByteCount, OneOrSeveral, Section, Settings, checkpoint_path, credential_faults
+from clipseg_ray.settings import ByteCount, CheckpointName, Location, Locations, OneOrSeveral, Section, Settings
 
 DEFAULT_TABLE = "builtin:affordances"
 
@@ -27,7 +26,7 @@ def _known_format(name: str) -> str:
 class InputConfig(Section):
     """Which images are read, and how they are cut."""
 
-    url: Annotated[OneOrSeveral, Field(min_length=1)]
+    url: Annotated[Locations, Field(min_length=1)]
     """URLs, folders or globs, one or several: ``s3://bucket/train-{0000..0099}.tar``, ``photos/``, ``*.parquet``."""
     format: Annotated[str, AfterValidator(_known_format)] | None = None
     """``webdataset``, ``parquet``, ``images`` or ``manifest``. Found from the names when not given."""
@@ -64,7 +63,7 @@ class InputConfig(Section):
 class ModelConfig(Section):
     """Which CLIPSeg, and on what it computes."""
 
-    checkpoint: str = "CIDAS/clipseg-rd64-refined"
+    checkpoint: Annotated[CheckpointName, Field(validate_default=True)] = "CIDAS/clipseg-rd64-refined"
     """A hub name, a directory written by ``save_pretrained`` (local or at any URL), or ``builtin:scenes``."""
     revision: str | None = None
     """Branch, tag or commit of a hub name; the run pins it to a commit."""
@@ -81,7 +80,7 @@ class ModelConfig(Section):
 class QueriesConfig(Section):
     """What is asked of every image."""
 
-    table: str | None = None
+    table: Location | None = None
     """A CSV, Parquet, YAML or JSONL query table at any URL, or ``builtin:<name>``.
 
     Default: ``builtin:affordances``; none where ``from`` is given.
@@ -92,6 +91,12 @@ class QueriesConfig(Section):
     """A sample field with the phrases of each image (a string or a list); may be given beside a table."""
     template: OneOrSeveral = Field(default=["plain"], min_length=1)
     """Template sets or templates for the phrases of ``from``; a table has its own column."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_table(cls, values: Any) -> Any:
+        asked = not isinstance(values, dict) or values.get("table") is not None or values.get("from") is not None
+        return values if asked else {**values, "table": DEFAULT_TABLE}
 
 
 class MasksConfig(Section):
@@ -110,7 +115,7 @@ class MasksConfig(Section):
 class OutputConfig(Section):
     """Where the dataset goes."""
 
-    url: str
+    url: Location
     """The folder, at any URL; an output that exists is added to."""
 
 
@@ -156,7 +161,7 @@ class RunConfig(Settings):
 
     input: InputConfig
     output: OutputConfig
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = Field(default={}, validate_default=True)
     queries: QueriesConfig = QueriesConfig()
     masks: MasksConfig = MasksConfig()
     pool: PoolConfig = PoolConfig()
@@ -175,25 +180,6 @@ class RunConfig(Settings):
             yield f"pool.min: {pool.min} is more than pool.max ({pool.max})"
         if pool.initial is not None and not pool.min <= pool.initial <= (pool.max or pool.initial):
             yield f"pool.initial: {pool.initial} is not between pool.min and pool.max"
-        urls = [*(("input.url", url) for url in self.input.url), ("output.url", self.output.url)]
-        urls += [("model.checkpoint", self.model.checkpoint), ("queries.table", self.queries.table or "")]
-        yield from credential_faults(urls)
-
-    def absolute(self) -> RunConfig:
-        """Local paths absolute, and the default table where none is asked for."""
-        table = self.queries.table
-        if table is None and self.queries.from_ is None:
-            table = DEFAULT_TABLE
-        if table is not None and not table.startswith("builtin:"):
-            table = storage.absolute(table)
-        return self.model_copy(
-            update={
-                "input": self.input.model_copy(update={"url": [storage.absolute(url) for url in self.input.url]}),
-                "output": self.output.model_copy(update={"url": storage.absolute(self.output.url)}),
-                "queries": self.queries.model_copy(update={"table": table}),
-                "model": self.model.model_copy(update={"checkpoint": checkpoint_path(self.model.checkpoint)}),
-            }
-        )
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -203,4 +189,4 @@ def load(path: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 def parse(values: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "configuration") -> RunConfig:
     """``RunConfig.parse``."""
-    return RunConfig.parse(values, overrides, source)
+    return RunConfig.parse(values, overrides, source=source)

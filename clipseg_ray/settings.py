@@ -1,27 +1,31 @@
 """Settings files: YAML into pydantic models, changed by dotted overrides, every fault told at once.
 
     class TrainConfig(Settings):
-        data: DataConfig
+        data: Location
         steps: Annotated[int, Field(ge=1)] = 1000
 
-    config = TrainConfig.load("configs/train.yaml", ["steps=50", "data.url=scenes/"])
+    config = TrainConfig.load("configs/train.yaml", ["steps=50", "data=scenes/"])
 
-Sections are models of their own (`Section`); lists and mappings of sections may be nested.
+Sections are models of their own (`Section`); lists and mappings of sections may be nested. A path in a file is relative
+to that file, one in an override to the working directory: fields that hold paths say so (`Location`, `Locations`,
+`CheckpointName`), and become absolute as they are read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self, TypeGuard
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from clipseg_ray import storage
 from clipseg_ray.errors import UserError
@@ -41,8 +45,58 @@ def _byte_count(value: Any) -> Any:
     return value
 
 
+class _Typed(str):
+    """A string of the command line: a path in it is relative to the working directory."""
+
+
+class _TypedLoader(yaml.SafeLoader):
+    """YAML whose strings are `_Typed`."""
+
+
+_TypedLoader.add_constructor("tag:yaml.org,2002:str", lambda _, node: _Typed(node.value))
+
+
+def _located(value: Any, info: ValidationInfo) -> Any:
+    """Paths among ``value`` made absolute; the context is the folder of the file that has them."""
+    if isinstance(value, list):
+        return [_located(each, info) for each in value]
+    if not isinstance(value, str) or value.startswith("builtin:"):
+        return value
+    url = storage.absolute(value, "" if isinstance(value, _Typed) else info.context or "")
+    if "@" in urlsplit(url).netloc or "x-amz-signature=" in url.lower():
+        raise PydanticCustomError(
+            _SECRET,
+            "{scheme}://… holds credentials; give them in the environment instead",
+            {"scheme": storage.protocol_of(url)},
+        )
+    return url
+
+
+def _checkpoint(value: Any, info: ValidationInfo) -> Any:
+    located = _located(value, info)
+    if located == value or value.startswith((".", "/", "~")):
+        return located
+    store = storage.Store.of(located)
+    with contextlib.suppress(PermissionError):  # beside a file in a bucket that gives it and lists nothing
+        if store.protocol not in ("http", "https") and store.fs.isdir(store.root):
+            return located
+    return value
+
+
+_SECRET = "secret"
+
 OneOrSeveral = Annotated[list[str], BeforeValidator(_listed)]
 """A list of strings that may be written as one string."""
+
+Location = Annotated[str, BeforeValidator(_located)]
+"""A path or URL without credentials, or ``builtin:<name>``."""
+
+Locations = Annotated[OneOrSeveral, BeforeValidator(_located)]
+"""One or several of them."""
+
+CheckpointName = Annotated[str, BeforeValidator(_checkpoint)]
+"""A `Location`, or a hub name: a name without ``.``, ``/`` or ``~`` in front is a path only where there is a folder of
+that name."""
 
 ByteCount = Annotated[int, BeforeValidator(_byte_count)]
 """A number of bytes that may be written as 8GiB or 500MB."""
@@ -55,7 +109,7 @@ class Section(BaseModel):
 
 
 class Settings(Section):
-    """A whole settings file. Subclasses may say what is wrong across keys, and which paths they hold."""
+    """A whole settings file. Subclasses may say what is wrong across keys."""
 
     examples: ClassVar[Mapping[str, str]] = {}
     """For top-level keys that are required: how to write them."""
@@ -63,10 +117,6 @@ class Settings(Section):
     def faults(self) -> Iterator[str]:
         """What no single key shows, each as ``section.key: what is wrong``."""
         return iter(())
-
-    def absolute(self) -> Self:
-        """The same with local paths made absolute (relative ones are relative to the working directory)."""
-        return self
 
     def resolved(self) -> dict[str, Any]:
         """The whole configuration as plain values, defaults filled in."""
@@ -76,8 +126,8 @@ class Settings(Section):
     def load(cls, path: str, overrides: Sequence[str] = ()) -> Self:
         """Read a YAML file at any URL and apply ``a.b=value`` overrides (values are YAML).
 
-        Local paths become absolute, so that they mean the same on every worker. Raises UserError naming every fault
-        with its dotted path.
+        Paths become absolute, so that they mean the same on every worker. Raises UserError naming every fault with
+        its dotted path.
         """
         folder, _, name = storage.absolute(path).rpartition("/")
         store = storage.Store.of(folder or "/")
@@ -92,40 +142,35 @@ class Settings(Section):
             raise UserError(
                 f"{path}: a configuration is a mapping of sections ({names}, …), not a {type(values).__name__}"
             )
-        return cls.parse(values, overrides, source=path)
+        return cls.parse(values, overrides, source=path, folder=folder or "/")
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "configuration") -> Self:
-        """Check a configuration given as nested mappings. Raises UserError naming every fault."""
+    def parse(
+        cls,
+        values: Mapping[str, Any],
+        overrides: Sequence[str] = (),
+        *,
+        source: str = "configuration",
+        folder: str = "",
+    ) -> Self:
+        """Check a configuration given as nested mappings. Raises UserError naming every fault.
+
+        ``folder``: what relative paths among ``values`` are relative to (default: the working directory).
+        """
         merged: dict[str, Any] = {key: dict(part) if isinstance(part, dict) else part for key, part in values.items()}
         for override in overrides:
             _apply(merged, override)
-        faults = list(_unknown_keys(merged, cls, "", cls))
+        faults = list(_unknown_keys(merged, cls, path="", whole=cls))
         config: Self | None = None
         try:
-            config = cls.model_validate(merged)
+            config = cls.model_validate(merged, context=folder)
         except ValidationError as error:
             faults += [_fault(item, cls.examples) for item in error.errors() if item["type"] != "extra_forbidden"]
         if config is not None:
             faults += config.faults()
         if faults or config is None:
             raise UserError(f"{source}: {len(faults)} fault(s)\n" + "\n".join(f"  {fault}" for fault in faults))
-        return config.absolute()
-
-
-def credential_faults(urls: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """A fault for each (key, url) that holds a secret; the secret is not repeated."""
-    for key, url in urls:
-        if "@" in urlsplit(url).netloc or "x-amz-signature=" in url.lower():
-            yield f"{key}: {url.split('://')[0]}://… holds credentials; give them in the environment instead"
-
-
-def checkpoint_path(name: str) -> str:
-    """A checkpoint's name, made absolute where it means a local directory; hub names and URLs stay."""
-    if storage.protocol_of(name) != "file":
-        return name
-    local = storage.absolute(name)
-    return local if name.startswith((".", "/", "~")) or storage.Store(local).fs.isdir(local) else name
+        return config
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -140,26 +185,26 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise UserError(f"-s {override}: {'.'.join(sections[: depth + 1])} is a value, not a section")
         place = inner
     try:
-        place[last] = yaml.safe_load(text) if text else None
+        place[last] = yaml.load(text, _TypedLoader) if text else None
     except yaml.YAMLError as error:
         raise UserError(f"-s {override}: the value is not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def _unknown_keys(value: Any, annotation: Any, path: str, whole: type[BaseModel]) -> Iterator[str]:
+def _unknown_keys(value: Any, annotation: Any, *, path: str, whole: type[BaseModel]) -> Iterator[str]:
     """Keys that no section of ``annotation`` has, wherever ``value`` nests sections."""
     annotation = _without_none(annotation)
     if _is_section(annotation):
         fields = _fields(annotation)
         for key, inner in value.items() if isinstance(value, Mapping) else ():
             if key in fields:
-                yield from _unknown_keys(inner, fields[key].annotation, f"{path}{key}.", whole)
+                yield from _unknown_keys(inner, fields[key].annotation, path=f"{path}{key}.", whole=whole)
             else:
                 names = dict.fromkeys([*_dotted_names(whole, ""), *_dotted_names(annotation, path)])
                 yield f"{path}{key}: unknown key{_nearest(f'{path}{key}', list(names), whole)}"
     elif typing.get_origin(annotation) in (list, dict):
         items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
         for key, inner in items:
-            yield from _unknown_keys(inner, typing.get_args(annotation)[-1], f"{path}{key}.", whole)
+            yield from _unknown_keys(inner, typing.get_args(annotation)[-1], path=f"{path}{key}.", whole=whole)
 
 
 def _without_none(annotation: Any) -> Any:
@@ -200,6 +245,8 @@ def _fault(item: Any, examples: Mapping[str, str]) -> str:
         example = examples.get(path.split(".")[0], "")
         return f"{path}: required" + (f", e.g. {example}" if example else "")
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == _SECRET:
+        return f"{path}: {message}"
     shown = repr(item["input"])
     hint = ""
     if item["type"] == "literal_error" and isinstance(item["input"], str):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import queue
 import shutil
 import threading
@@ -58,11 +59,30 @@ def protocol_of(url: str) -> str:
     return url.split("://", 1)[0] if "://" in url else "file"
 
 
-def absolute(url: str) -> str:
-    """A local path made absolute (relative ones are relative to the working directory); other URLs unchanged."""
-    if protocol_of(url) == "file":
-        return str(Path(url.removeprefix("file://")).expanduser().absolute())
-    return url
+def absolute(url: str, folder: str = "") -> str:
+    """A path made absolute, without ``..``; URLs unchanged.
+
+    A relative one is relative to ``folder``, a path or any URL (default: the working directory).
+    """
+    if protocol_of(url) != "file":
+        return url
+    path = Path(url.removeprefix("file://")).expanduser()
+    if protocol_of(folder) == "file" or path.is_absolute():
+        return str(_without_dots(Path(folder, path).absolute()))
+    scheme, _, place = folder.partition("://")
+    host, _, above = place.partition("/")
+    return f"{scheme}://{host}{posixpath.normpath(posixpath.join('/', above, url))}{'/' * url.endswith('/')}"
+
+
+def _without_dots(path: Path) -> Path:
+    """``path`` without ``..``, save after a link: what lies above it only the file system knows."""
+    if ".." not in path.parts:
+        return path
+    kept = Path(path.anchor)
+    for name in path.parts[1:]:
+        up = name == ".." and kept.name != ".." and not kept.is_symlink()
+        kept = kept.parent if up else kept / name
+    return kept
 
 
 class Store:

@@ -1,6 +1,6 @@
 """The main job: the same run as ``clipseg-ray run``, for ``ray job submit -- python jobs/segment.py CONFIG``.
 
-python jobs/segment.py configs/demo.yaml -s masks.threshold=0.4
+python jobs/segment.py configs/s3.yaml -s masks.threshold=0.4
 """
 
 import sys

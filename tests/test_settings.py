@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
+import fsspec
 import pytest
 from pydantic import Field
 
-from clipseg_ray import storage
 from clipseg_ray.errors import UserError
-from clipseg_ray.settings import OneOrSeveral, Section, Settings
+from clipseg_ray.settings import CheckpointName, Location, Locations, OneOrSeveral, Section, Settings
 
 
 class Paint(Section):
@@ -22,7 +22,7 @@ class Paint(Section):
 class House(Settings):
     examples: ClassVar[Mapping[str, str]] = {"url": "url: houses/"}
 
-    url: str
+    url: Location
     walls: list[Paint] = Field(default=[])
     doors: dict[str, Paint] = Field(default={})
     roof: Paint | None = None
@@ -31,9 +31,6 @@ class House(Settings):
     def faults(self) -> Iterator[str]:
         if self.roof is None and self.walls:
             yield "roof: walls need one"
-
-    def absolute(self) -> Self:
-        return self.model_copy(update={"url": storage.absolute(self.url)})
 
 
 def test_sections_nest_in_lists_mappings_and_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +76,88 @@ def test_a_file_that_is_no_mapping_is_told_what_one_has(tmp_path: Path) -> None:
     path.write_text("- a list")
     with pytest.raises(UserError, match=r"a configuration is a mapping of sections \(url, walls, …\), not a list"):
         House.load(str(path))
+
+
+class Journey(Settings):
+    start: Location | None = None
+    stops: Locations = Field(default=[])
+    sights: dict[str, Locations] = Field(default={})
+    walker: Annotated[CheckpointName, Field(validate_default=True)] = "CIDAS/legs"
+    word: str = "a/b"
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a file goes; the working directory is another one."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "maps").mkdir()
+    return tmp_path / "maps" / "journey.yaml"
+
+
+def test_paths_of_a_file_are_relative_to_it(file: Path) -> None:
+    file.write_text(
+        "start: home\nstops: ['*.tar', '../a/{b,c}', /abs/d, ~/e, s3://b/f/../g, builtin:h]\n"
+        "sights: {one: hill/, two: [sea, ../lake]}\nword: a/b\n"
+    )
+    journey = Journey.load("../maps/journey.yaml")
+    maps, above = file.parent, file.parent.parent
+    assert journey.start == f"{maps}/home"
+    assert journey.stops == [
+        f"{maps}/*.tar", f"{above}/a/{{b,c}}", "/abs/d", str(Path.home() / "e"), "s3://b/f/../g", "builtin:h"
+    ]  # fmt: skip
+    assert journey.sights == {"one": [f"{maps}/hill"], "two": [f"{maps}/sea", f"{above}/lake"]}
+    assert journey.word == "a/b"
+    assert Journey.load(str(file)) == journey == Journey.parse(journey.resolved())
+
+
+def test_paths_of_overrides_and_of_programs_are_relative_to_the_working_directory(file: Path) -> None:
+    file.write_text("start: home\nstops: [a, b]\nsights: {one: hill}\n")
+    journey = Journey.load(str(file), ["stops=[c, ../d]", "sights.two=sea", "word=e/f"])
+    here = Path.cwd()
+    assert journey.start == f"{file.parent}/home"
+    assert journey.stops == [f"{here}/c", f"{here.parent}/d"]
+    assert journey.sights == {"one": [f"{file.parent}/hill"], "two": [f"{here}/sea"]}
+    assert journey.word == "e/f"
+    assert type(journey.word) is str
+    assert Journey.load(str(file), ["start="]).start is None
+    assert Journey.parse({"start": "home"}).start == f"{here}/home"
+
+
+def test_paths_of_a_file_at_a_url_are_relative_to_its_folder() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/bucket/jobs/journey.yaml", b"stops: [a/*.tar, ../b/, ../../../c, /abs]\nwalker: ./legs\n")
+    try:
+        journey = Journey.load("memory://bucket/jobs/journey.yaml", ["start=home"])
+    finally:
+        memory.rm("/bucket", recursive=True)
+    assert journey.stops == ["memory://bucket/jobs/a/*.tar", "memory://bucket/b/", "memory://bucket/c", "/abs"]
+    assert journey.walker == "memory://bucket/jobs/legs"
+    assert journey.start == str(Path.cwd() / "home")
+
+
+def test_a_checkpoint_is_a_hub_name_unless_a_folder_has_it(file: Path) -> None:
+    file.write_text("walker: CIDAS/feet\n")
+    folder = file.parent / "CIDAS" / "feet"
+    (Path.cwd() / "CIDAS" / "feet").mkdir(parents=True)
+    assert Journey.load(str(file)).walker == "CIDAS/feet"
+    assert Journey.load(str(file), ["walker=CIDAS/feet"]).walker == str(Path.cwd() / "CIDAS" / "feet")
+    folder.mkdir(parents=True)
+    assert Journey.load(str(file)).walker == str(folder)
+    assert Journey.load(str(file), ["walker=./feet"]).walker == str(Path.cwd() / "feet")
+    assert Journey.load(str(file), ["walker=s3://b/feet"]).walker == "s3://b/feet"
+    file.write_text("{}")
+    assert Journey.load(str(file)).walker == "CIDAS/legs"
+    (file.parent / "CIDAS" / "legs").mkdir()
+    assert Journey.load(str(file)).walker == str(file.parent / "CIDAS" / "legs")
+
+
+@pytest.mark.parametrize("url", ["s3://key:hunter2@bucket/a", "https://host/a?X-Amz-Signature=hunter2"])
+def test_no_path_holds_a_secret_and_none_is_repeated(url: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Journey.parse({"start": url, "stops": ["a", url], "sights": {"one": url}, "walker": url})
+    kind = url.split(":")[0]
+    assert str(caught.value).splitlines()[1:] == [
+        f"  {key}: {kind}://… holds credentials; give them in the environment instead"
+        for key in ("start", "stops", "sights.one", "walker")
+    ]

@@ -188,3 +188,33 @@ def test_relative_paths_are_relative_to_the_working_directory(tmp_path: Path, mo
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(UserError, match="no file system for 'nosuch://'"):
         Store.of("nosuch://somewhere")
+
+
+@pytest.mark.parametrize(
+    ("url", "folder", "expected"),
+    [
+        ("a/b", "/data/jobs", "/data/jobs/a/b"),
+        ("../a/", "/data/jobs", "/data/a"),
+        ("../../../a", "/data/jobs", "/a"),
+        ("x/../y", "/data/jobs", "/data/jobs/y"),
+        ("/x", "s3://bucket/jobs", "/x"),
+        ("file:///x/../y", "s3://bucket/jobs", "/y"),
+        ("gs://other/../x", "s3://bucket/jobs", "gs://other/../x"),
+        ("a/*.tar", "s3://bucket", "s3://bucket/a/*.tar"),
+        ("../../a/", "s3://bucket/jobs", "s3://bucket/a/"),
+        ("./a", "https://host/jobs/now", "https://host/jobs/now/a"),
+    ],
+)
+def test_paths_become_absolute(url: str, folder: str, expected: str) -> None:
+    assert storage.absolute(url, folder) == expected
+
+
+def test_what_lies_above_a_link_is_left_to_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there" / "inner").mkdir(parents=True)
+    (tmp_path / "there" / "file").write_text("found")
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "inner")
+    monkeypatch.chdir(tmp_path)
+    assert storage.absolute("link/../file") == f"{tmp_path}/link/../file"
+    assert storage.absolute("link/../../there/file") == f"{tmp_path}/link/../../there/file"
+    assert Store.of("link/..").get("file") == b"found"
+    assert storage.absolute("there/inner/../file") == f"{tmp_path}/there/file"

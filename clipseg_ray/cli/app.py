@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from clipseg_ray import command_line
+from clipseg_ray import __version__, command_line
 
 app = command_line.application("CLIPSeg over whole datasets on Ray: images and queries in, a table of masks out.")
 
@@ -19,6 +19,20 @@ Overrides = Annotated[
     typer.Option("--set", "-s", metavar="SECTION.KEY=VALUE", help="Change one setting; may be given many times."),
 ]
 OutputUrl = Annotated[str, typer.Argument(metavar="OUTPUT", help="The dataset a run wrote (output.url).")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"clipseg-ray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None: ...
 
 
 def repeated(verb: str, config: str, set_: list[str] | None) -> str:

@@ -1,4 +1,4 @@
-"""Verbs that segment: run, submit, plan."""
+"""Verbs that segment: demo, run, submit, plan."""
 
 from __future__ import annotations
 
@@ -9,11 +9,24 @@ from urllib.parse import urlsplit
 
 import typer
 
+from clipseg_ray import command_line
 from clipseg_ray import config as configuration
 from clipseg_ray.cli.app import ConfigPath, Overrides, app, repeated
 
 
-@app.command(epilog="Example: clipseg-ray run configs/demo.yaml -s masks.threshold=0.4")
+@app.command(epilog="Example: clipseg-ray demo -s model.checkpoint=CIDAS/clipseg-rd64-refined")
+def demo(set_: Overrides = None) -> None:
+    """Try everything: draw scenes, segment them on local Ray, score the masks, ask them a question.
+
+    It draws into demo-output/, and writes the configuration it runs there: demo-output/demo.yaml.
+    """
+    from clipseg_ray.demo import tour
+
+    again = repeated("run", str(tour.CONFIG), set_)
+    raise typer.Exit(tour.run(set_ or (), program=command_line.as_started(), invocation=again))
+
+
+@app.command(epilog="Example: clipseg-ray run demo-output/demo.yaml -s masks.threshold=0.4")
 def run(
     config: ConfigPath,
     set_: Overrides = None,
@@ -50,10 +63,10 @@ def submit(
     loaded = configuration.load(config, set_ or ())
     command = f"{repeated('submit', config, set_)} --address {address}"
     name = urlsplit(config).path.rpartition("/")[2]
-    raise typer.Exit(submit.submit(submit.Request(loaded, name, address, command), follow=follow))
+    raise typer.Exit(submit.submit(submit.Request(loaded, name=name, address=address, command=command), follow=follow))
 
 
-@app.command(epilog="Example: clipseg-ray plan configs/demo.yaml --measure")
+@app.command(epilog="Example: clipseg-ray plan demo-output/demo.yaml --measure")
 def plan(
     config: ConfigPath,
     set_: Overrides = None,

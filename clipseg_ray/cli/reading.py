@@ -78,7 +78,8 @@ def query(
             raise UserError("ask one thing: SQL, --top, --borderline, --co-occur, --coverage or --absent")
         statement = sql if sql is not None else asked[0]
         if format_ is not Format.table or file is not None:
-            answers.write(masks.connection, statement, "csv" if format_ is Format.table else format_.value, file)
+            form = "csv" if format_ is Format.table else format_.value
+            answers.write(masks.connection, statement, form=form, path=file)
             return
         columns, rows, more = answers.rows(masks.connection, statement)
     console = wide_console()

@@ -44,4 +44,4 @@ def export(
     """Write masks as COCO instances, a Hugging Face dataset, label maps or overlays."""
     from clipseg_ray.report.export import command
 
-    print(command.export(output, destination, form, where))
+    print(command.export(output, destination, form=form, where=where))

@@ -30,7 +30,7 @@ _COUNTS = (0.2, 0.26, 0.26, 0.17, 0.11)  # of scenes with 1…5 objects
 _COVERABLE = 0.4  # of an object's box, at most, lies under boxes in front of it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Instance:
     """One visible object. mask_hw: bool [h, w]. parts: visible pixels of each part, bool [h, w], never empty."""
 
@@ -62,7 +62,7 @@ class Truth:
     mask_hw: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """pixels_hwc: uint8 [h, w, 3], exactly what ``jpeg`` decodes to. truth: in the vocabulary's order; what is not
     listed is absent. instances: from back to front."""
@@ -81,7 +81,7 @@ class _Plan:
     size: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Placed:
     """A cutout with its upper left corner (may be outside the picture); ``plan`` is None for clutter."""
 
@@ -108,7 +108,8 @@ def scene(seed: int, side: int = 352, *, held_out_pairs: bool = False) -> Scene:
     instances = tuple(_instances(owner_hw, layers))
     encoded = jpeg(rng, weathered(rng, canvas_hwc))
     pixels_hwc = np.asarray(Image.open(io.BytesIO(encoded)))
-    return Scene(pixels_hwc, encoded, name, instances, tuple(_truth(instances)))
+    truth = tuple(_truth(instances))
+    return Scene(pixels_hwc=pixels_hwc, jpeg=encoded, ground=name, instances=instances, truth=truth)
 
 
 def _clutter(rng: np.random.Generator, side: int) -> list[_Placed]:
@@ -117,9 +118,10 @@ def _clutter(rng: np.random.Generator, side: int) -> list[_Placed]:
         sketch = Sketch()
         clutter.thing(sketch, rng)
         size = side * rng.uniform(0.04, 0.16)
-        cutout = render(rng, sketch, Pose(size, rng.uniform(-180, 180)), np.zeros(3), "plain")
+        pose = Pose(size=size, turn=rng.uniform(-180, 180))
+        cutout = render(rng, sketch, pose, body=np.zeros(3), pattern="plain")
         top, left = rng.integers(-side // 20, side - side // 20, 2)
-        placed.append(_Placed(cutout, int(top), int(left)))
+        placed.append(_Placed(cutout=cutout, top=int(top), left=int(left)))
     return placed
 
 
@@ -127,10 +129,11 @@ def _post(rng: np.random.Generator, side: int) -> _Placed:
     """Something thin in front of everything."""
     sketch = Sketch()
     clutter.bar(sketch, rng)
-    cutout = render(rng, sketch, Pose(side * 1.2, rng.choice((0, 90)) + rng.uniform(-12, 12)), np.zeros(3), "plain")
+    pose = Pose(size=side * 1.2, turn=rng.choice((0, 90)) + rng.uniform(-12, 12))
+    cutout = render(rng, sketch, pose, body=np.zeros(3), pattern="plain")
     height, width = cutout.cover_hw.shape
     top, left = (int(rng.uniform(min(0, side - extent), max(0, side - extent))) for extent in (height, width))
-    return _Placed(cutout, top, left)
+    return _Placed(cutout=cutout, top=top, left=left)
 
 
 def _plans(rng: np.random.Generator, side: int, held_out_pairs: bool) -> list[_Plan]:
@@ -166,14 +169,14 @@ def _objects(rng: np.random.Generator, side: int, held_out_pairs: bool) -> list[
         bare = pattern in ("plain", "shaded") and rng.random() < 0.55
         line = 0.0 if bare else rng.uniform(0.5, 1.1)
         pose = Pose(
-            plan.size,
+            size=plan.size,
             turn=rng.uniform(-kind.turn, kind.turn),
             lean=rng.uniform(-0.12, 0.12),
             left=bool(rng.random() < 0.5),
             stretch=rng.uniform(0.86, 1.16),
             line=line,
         )
-        cutout = render(rng, sketch, pose, colours.pick(rng, plan.colour), pattern)
+        cutout = render(rng, sketch, pose, body=colours.pick(rng, plan.colour), pattern=pattern)
         height, width = cutout.cover_hw.shape
         slack = 0.12 if rng.random() < 0.2 else 0.0
         best, at = np.inf, (0, 0)
@@ -191,7 +194,7 @@ def _objects(rng: np.random.Generator, side: int, held_out_pairs: bool) -> list[
         covered = [have + _overlap(box, (*at, height, width)) for have, box in zip(covered, boxes, strict=True)]
         covered.append(0.0)
         boxes.append((*at, height, width))
-        placed.append(_Placed(cutout, *at, plan, pattern))
+        placed.append(_Placed(cutout=cutout, top=at[0], left=at[1], plan=plan, pattern=pattern))
     return placed
 
 
@@ -236,7 +239,10 @@ def _instances(owner_hw: np.ndarray, layers: list[_Placed]) -> list[Instance]:
             full_hw &= mask_hw
             if full_hw.any():
                 parts[part] = full_hw
-        instances.append(Instance(layer.plan.name, layer.plan.colour, layer.pattern, mask_hw, parts))
+        plan = layer.plan
+        instances.append(
+            Instance(name=plan.name, colour=plan.colour, pattern=layer.pattern, mask_hw=mask_hw, parts=parts)
+        )
     return instances
 
 
@@ -251,5 +257,5 @@ def _truth(instances: tuple[Instance, ...]) -> list[Truth]:
             continue
         mask_hw = np.logical_or.reduce(masks) if len(masks) > 1 else masks[0]
         if np.count_nonzero(mask_hw) >= SMALLEST_VISIBLE:
-            truth.append(Truth(entry.query_id, entry.kind, entry.texts, mask_hw))
+            truth.append(Truth(entry.query_id, entry.kind, entry.texts, mask_hw=mask_hw))
     return truth

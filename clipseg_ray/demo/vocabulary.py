@@ -15,7 +15,7 @@ from clipseg_ray.demo.world.colours import COLOURS
 NAMES = tuple(CATALOGUE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """One query. texts: ways to say it, the first is the query's own.
 
@@ -127,22 +127,25 @@ def _vocabulary() -> tuple[Entry, ...]:
     entries = []
     for name in NAMES:
         query_id, texts = _names_of(name)
-        entries.append(Entry(query_id, "object", texts, frozenset([name])))
+        entries.append(Entry(query_id=query_id, kind="object", texts=texts, names=frozenset([name])))
     for colour in COLOURS:
         for name in NAMES:
             query_id, texts = _names_of(name)
             texts = tuple(f"{colour} {text}" for text in texts if not text.startswith("a "))
-            entries.append(Entry(f"{colour}-{query_id}", "coloured object", texts, frozenset([name]), colour))
+            both = f"{colour}-{query_id}"
+            entries.append(
+                Entry(query_id=both, kind="coloured object", texts=texts, names=frozenset([name]), colour=colour)
+            )
     for query_id, (text, names) in _AFFORDANCES.items():
-        entries.append(Entry(query_id, "affordance", _split(text), frozenset(names.split())))
+        entries.append(Entry(query_id=query_id, kind="affordance", texts=_split(text), names=frozenset(names.split())))
     for query_id, (text, names) in _ATTRIBUTES.items():
-        entries.append(Entry(query_id, "attribute", _split(text), frozenset(names.split())))
+        entries.append(Entry(query_id=query_id, kind="attribute", texts=_split(text), names=frozenset(names.split())))
     for colour in ("red", "yellow", "green", "blue"):
-        entries.append(Entry(colour, "attribute", (f"something {colour}",), colour=colour))
+        entries.append(Entry(query_id=colour, kind="attribute", texts=(f"something {colour}",), colour=colour))
     for pattern in ("striped", "chequered", "dotted"):
-        entries.append(Entry(pattern, "attribute", (f"a {pattern} surface",), pattern=pattern))
+        entries.append(Entry(query_id=pattern, kind="attribute", texts=(f"a {pattern} surface",), pattern=pattern))
     for query_id, (text, parts) in _PARTS.items():
-        entries.append(Entry(query_id, "part", _split(text), parts=frozenset(parts.split("|"))))
+        entries.append(Entry(query_id=query_id, kind="part", texts=_split(text), parts=frozenset(parts.split("|"))))
     return tuple(entries)
 
 

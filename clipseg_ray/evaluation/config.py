@@ -10,18 +10,17 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from clipseg_ray import storage
 from clipseg_ray.evaluation.counts import index_of
 from clipseg_ray.evaluation.splits import expanded
 from clipseg_ray.queries.modes import DEFAULT_MODE, parse_mode
 from clipseg_ray.queries.templates import resolve_templates
-from clipseg_ray.settings import OneOrSeveral, Section, Settings, checkpoint_path, credential_faults
+from clipseg_ray.settings import CheckpointName, Location, Locations, OneOrSeveral, Section, Settings
 
 
 class EvaluatedModel(Section):
     """A model to be scored: its probabilities, at thresholds chosen for it."""
 
-    checkpoint: str
+    checkpoint: CheckpointName
     """A hub name, a local directory, or any URL of a directory written by ``save_pretrained``."""
     revision: str | None = None
     """Branch, tag or commit of a hub name."""
@@ -34,7 +33,7 @@ class EvaluatedModel(Section):
 class EvaluatedMasks(Section):
     """A dataset of masks to be scored as it is: its masks at the run's own thresholds."""
 
-    url: str
+    url: Location
     """What a run wrote (its ``output.url``)."""
     match: Literal["id", "concept"] = "id"
     """A query's truth: ``id``, that of the same query_id; ``concept``, the union over its concept's categories."""
@@ -81,14 +80,14 @@ class RowConfig(Section):
     """Template sets or templates that wordings are put into."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """The picture's share in a hybrid."""
-    table: str | None = None
+    table: Location | None = None
     """For ``protocol: table``: a query table at any URL, or ``builtin:<name>``."""
 
 
 class OutputConfig(Section):
     """Where the tables go."""
 
-    url: str
+    url: Location
     """The folder, at any URL."""
 
 
@@ -108,7 +107,7 @@ class EvaluateConfig(Settings):
         "output": "output: {url: evaluation/}",
     }
 
-    truth: Annotated[dict[str, Annotated[OneOrSeveral, Field(min_length=1)]], Field(min_length=1)]
+    truth: Annotated[dict[str, Annotated[Locations, Field(min_length=1)]], Field(min_length=1)]
     """Truth shards by name: URLs, folders or globs."""
     rows: Annotated[list[RowConfig], Field(min_length=1)]
     output: OutputConfig
@@ -148,11 +147,6 @@ class EvaluateConfig(Settings):
                 yield f"supports.mode: {error}"
         for index, row in enumerate(self.rows):
             yield from self._row_faults(f"rows.{index}", row)
-        urls = [(f"truth.{name}", url) for name, several in self.truth.items() for url in several]
-        urls += [("output.url", self.output.url)]
-        urls += [("model.checkpoint", self.model.checkpoint)] if self.model else []
-        urls += [("masks.url", self.masks.url)] if self.masks else []
-        yield from credential_faults(urls)
 
     def _row_faults(self, key: str, row: RowConfig) -> Iterator[str]:
         if self.masks is not None and row.protocol != "text":
@@ -165,23 +159,3 @@ class EvaluateConfig(Settings):
             resolve_templates(row.template)
         except ValueError as error:
             yield f"{key}.template: {error}"
-
-    def absolute(self) -> EvaluateConfig:
-        """Local paths absolute."""
-        model = self.model and self.model.model_copy(update={"checkpoint": checkpoint_path(self.model.checkpoint)})
-        masks = self.masks and self.masks.model_copy(update={"url": storage.absolute(self.masks.url)})
-        rows = [
-            row
-            if row.table is None or row.table.startswith("builtin:")
-            else row.model_copy(update={"table": storage.absolute(row.table)})
-            for row in self.rows
-        ]
-        return self.model_copy(
-            update={
-                "truth": {name: [storage.absolute(url) for url in urls] for name, urls in self.truth.items()},
-                "rows": rows,
-                "output": self.output.model_copy(update={"url": storage.absolute(self.output.url)}),
-                "model": model,
-                "masks": masks,
-            }
-        )

@@ -24,7 +24,7 @@ _AHEAD = 2
 """Steps prepared in advance."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """B pictures, K queries asked of each (R = B·K rows, picture by picture), M of them with a picture prompt.
 
@@ -86,7 +86,7 @@ class Batches:
         self._threads = threads
         self._patches = patches
 
-    def steps(self, sampler: Sampler, steps: range, images: int, rank: int, world: int) -> Iterator[Batch]:
+    def steps(self, sampler: Sampler, steps: range, images: int, *, rank: int, world: int) -> Iterator[Batch]:
         """The batches of a worker for some steps; all workers together draw ``images`` pictures a step."""
         share = images // world
         with ThreadPoolExecutor(self._threads, "batch", initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -139,7 +139,7 @@ class Batches:
             every_thw = self._collection.masks(list(every)) if len(every) else np.zeros((0, height, width), bool)
             cover_tn = cover(view.of_masks(every_thw), self._patches)
         shown_hwc = squash_picture(view.of_picture(pixels_hwc), side)
-        return _Item(shown_hwc, labels_khw, prompts, cover_tn)
+        return _Item(shown_hwc, labels_khw, prompts=prompts, cover_tn=cover_tn)
 
     def _view(self, draw: Draw, masks: dict[int, np.ndarray], shape: tuple[int, int], rng: np.random.Generator) -> View:
         """What of the picture is shown. masks: those already decoded, by truth; shape: the picture's height, width."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from clipseg_ray import storage
 from clipseg_ray.queries.modes import DEFAULT_MODE, parse_mode
 from clipseg_ray.queries.templates import resolve_templates
-from clipseg_ray.settings import OneOrSeveral, Section, Settings, checkpoint_path, credential_faults
+from clipseg_ray.settings import CheckpointName, Location, Locations, OneOrSeveral, Section, Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[float, Field(gt=0, le=1)]
@@ -20,13 +19,13 @@ Count = Annotated[int, Field(ge=1)]
 class DataConfig(Section):
     """Pictures with true masks."""
 
-    url: Annotated[OneOrSeveral, Field(min_length=1)]
+    url: Annotated[Locations, Field(min_length=1)]
     """Truth shards (URLs, folders or globs of tars), or the folder of a PhraseCut release (``VGPhraseCut_v0``)."""
     format: Literal["shards", "phrasecut"] = "shards"
     """Truth shards, or PhraseCut's release."""
     split: str = "train"
     """PhraseCut: which of ``refer_<split>.json``."""
-    pictures: str | None = None
+    pictures: Location | None = None
     """PhraseCut: the folder of Visual Genome's pictures. Default: ``images`` in the release's folder."""
     held_out_words: tuple[str, ...] = ()
     """Phrases with one of these words are left out: classes that only testing may see."""
@@ -92,7 +91,7 @@ class TextConfig(Section):
 class ModelConfig(Section):
     """What is trained: the decoder over a frozen CLIP, or a model from scratch."""
 
-    checkpoint: str | None = None
+    checkpoint: CheckpointName | None = None
     """A CLIPSeg whose CLIP is kept: a hub name, directory or URL. None: everything from scratch."""
     train: Literal["decoder", "everything"] | None = None
     """Default: the decoder over a ``checkpoint``, else everything."""
@@ -165,7 +164,7 @@ class WorkersConfig(Section):
 class OutputConfig(Section):
     """What is left."""
 
-    url: str
+    url: Location
     """The folder, at any URL: ``model/`` for transformers, ``log.jsonl``, ``curve.png``, ``checkpoints/``."""
     every: Count = 1000
     """Steps between checkpoints."""
@@ -217,37 +216,3 @@ class TrainConfig(Settings):
             yield "optimiser.final_lr: is more than optimiser.lr"
         if optimiser.precision == "fp16" and not self.workers.gpus:
             yield "optimiser.precision: fp16 is for GPUs (workers.gpus); choose bf16 or fp32"
-        yield from credential_faults(_urls(self.model_dump(), ""))
-
-    def absolute(self) -> Self:
-        """See ``Settings``."""
-
-        def data(section: Any) -> Any:
-            pictures = None if section.pictures is None else storage.absolute(section.pictures)
-            return section.model_copy(
-                update={"url": [storage.absolute(url) for url in section.url], "pictures": pictures}
-            )
-
-        checkpoint = self.model.checkpoint
-        return self.model_copy(
-            update={
-                "data": data(self.data),
-                "validation": None if self.validation is None else data(self.validation),
-                "output": self.output.model_copy(update={"url": storage.absolute(self.output.url)}),
-                "model": self.model.model_copy(
-                    update={"checkpoint": None if checkpoint is None else checkpoint_path(checkpoint)}
-                ),
-            }
-        )
-
-
-def _urls(values: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every string among nested values, with its dotted key."""
-    if isinstance(values, str):
-        yield path.removesuffix("."), values
-    elif isinstance(values, Mapping):
-        for key, inner in values.items():
-            yield from _urls(inner, f"{path}{key}.")
-    elif isinstance(values, list | tuple):
-        for inner in values:
-            yield from _urls(inner, path)

@@ -55,7 +55,7 @@ def train(config: TrainConfig, rank: int = 0, world: int = 1, report: Report | N
     run = _Run(config, rank, world)
     steps = range(run.done, config.optimiser.steps)
     sampler = Sampler(run.collection.truth, config.sampling, config.seed)
-    batches = run.batches.steps(sampler, steps, config.optimiser.batch_images, rank, world)
+    batches = run.batches.steps(sampler, steps, config.optimiser.batch_images, rank=rank, world=world)
     before = time.perf_counter()
     for step, batch in zip(steps, batches, strict=True):
         waited = time.perf_counter() - before
@@ -104,7 +104,7 @@ class _Run:
         self._validation = None
         if config.validation is not None:
             shown = open_collection(config.validation)
-            self._validation = Validation(shown, begun.preprocessing, mode, config.seed)
+            self._validation = Validation(shown, begun.preprocessing, mode, seed=config.seed)
 
     def _resume(self) -> int:
         """Steps that a checkpoint has done."""
@@ -174,5 +174,11 @@ def _asked(config: TrainConfig, collection: Collection) -> dict[str, str]:
 def open_collection(config: DataConfig) -> Collection:
     """The pictures and truths a section names."""
     if config.format == "phrasecut":
-        return PhraseCut(config.url[0], config.split, config.pictures, config.held_out_words, config.limit)
+        return PhraseCut(
+            config.url[0],
+            config.split,
+            pictures=config.pictures,
+            held_out_words=config.held_out_words,
+            limit=config.limit,
+        )
     return TruthShards(config.url, config.held_out_words, config.limit)

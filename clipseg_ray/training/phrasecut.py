@@ -111,7 +111,8 @@ def _tasks_by_picture(url: str, data: bytes) -> dict[int, list[dict[str, Any]]]:
 def _query(task: dict[str, Any]) -> Query:
     """The phrase; a picture in which its category was named at all is not taken to lack it."""
     phrase = task["phrase"]
-    return Query(phrase, KIND, (phrase,), frozenset({phrase, task["phrase_structure"].get("name", phrase)}))
+    labels = frozenset({phrase, task["phrase_structure"].get("name", phrase)})
+    return Query(phrase, KIND, (phrase,), labels=labels)
 
 
 def _polygons(task: dict[str, Any], url: str) -> list[np.ndarray]:

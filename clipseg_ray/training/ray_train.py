@@ -88,7 +88,7 @@ def _work(values: dict[str, Any]) -> str | None:
             before = time.monotonic()
 
     try:
-        train(config, rank, world, report)
+        train(config, rank=rank, world=world, report=report)
     except UserError as error:
         return str(error)
     return None

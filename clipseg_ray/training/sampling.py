@@ -20,7 +20,7 @@ _ATTEMPTS = 50
 """How often a query that the picture lacks is drawn before one that holds is asked instead."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One query of one picture.
 
@@ -76,7 +76,7 @@ class Sampler:
         first = anchor if self._pairs else None
         held = self._held(picture, first, rng)
         rows = tuple(self._row(picture, held, number, rng) for number in range(self._config.phrases_per_image))
-        return Draw(picture, held[0], rows, (self._seed, 2, position))
+        return Draw(picture, anchor=held[0], rows=rows, seed=(self._seed, 2, position))
 
     def wordings(self, step: int) -> tuple[str, ...]:
         """One wording of every query, drawn anew each step."""
@@ -112,7 +112,13 @@ class Sampler:
             support = self._support(picture, query, rng)
             low, high = config.support_weight
             share = 1.0 if rng.random() < config.support_alone else float(rng.uniform(low, high))
-        return Row(query, chosen, template.format(text), support, 0.0 if support is None else share)
+        return Row(
+            query=query,
+            truth=chosen,
+            text=template.format(text),
+            support=support,
+            share=0.0 if support is None else share,
+        )
 
     def _absent(self, picture: int, rng: np.random.Generator) -> int | None:
         truth = self._truth

@@ -82,5 +82,5 @@ def _query(mask: TrueMask, known: dict[tuple[str, ...], Query], held_out_words: 
     key = (mask.query_id, *mask.texts)
     if key not in known:
         texts = tuple(text for text in mask.texts if not has_word(text, held_out_words))
-        known[key] = Query(mask.query_id, mask.kind, texts, frozenset(mask.texts))
+        known[key] = Query(mask.query_id, mask.kind, texts, labels=frozenset(mask.texts))
     return known[key]

@@ -51,7 +51,7 @@ def start(config: ModelConfig, texts: Iterable[str], seed: int) -> Start:
             **decoder,
         )
         model = new_model(architecture, seed)
-        return Start(model, tokenizer, imagenet_preprocessing(config.image_size), False)
+        return Start(model, tokenizer, imagenet_preprocessing(config.image_size), frozen_clip=False)
     loaded = checkpoints.load(config.checkpoint)
     given: Any = loaded.model
     depth = given.config.vision_config.num_hidden_layers
@@ -66,7 +66,7 @@ def start(config: ModelConfig, texts: Iterable[str], seed: int) -> Start:
     frozen = config.train != "everything"
     model.clip.requires_grad_(not frozen)
     preprocessing = Preprocessing(**{**vars(loaded.preprocessing), "size": config.image_size})
-    return Start(model, loaded.tokenizer, preprocessing, frozen)
+    return Start(model, loaded.tokenizer, preprocessing, frozen_clip=frozen)
 
 
 def _words(texts: Iterable[str]) -> set[str]:

@@ -22,6 +22,7 @@ import yaml
 
 from benchmarks import inputs
 from benchmarks.harness import aligned, environment, report
+from clipseg_ray import config as configuration
 from clipseg_ray.errors import UserError
 
 WITHIN = 0.25
@@ -51,16 +52,15 @@ def benchmark(
         for number in range(rounds):
             config = folder / f"{number}.yaml"
             output = folder / f"masks-{number}"
-            config.write_text(
-                yaml.safe_dump(
-                    {
-                        "input": {"url": f"{folder}/shards/*.tar", "chunk_images": chunk_images},
-                        "model": {"checkpoint": model, "device": device, "precision": precision},
-                        "queries": {"table": str(folder / "queries.csv")},
-                        "output": {"url": str(output)},
-                    }
-                )
+            settings = configuration.parse(
+                {
+                    "input": {"url": f"{folder}/shards/*.tar", "chunk_images": chunk_images},
+                    "model": {"checkpoint": model, "device": device, "precision": precision},
+                    "queries": {"table": str(folder / "queries.csv")},
+                    "output": {"url": str(output)},
+                }
             )
+            config.write_text(yaml.safe_dump(settings.resolved()))
             found.append(_round(config, output))
     errors = [entry["error"] for entry in found]
     result: dict[str, Any] = {

@@ -6,22 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipseg_ray.cli import main
-
-
-@pytest.fixture
-def clipseg_ray(monkeypatch, capsys):
-    """Run the command line: exit code, output, error output."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["clipseg-ray", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output, errors = capsys.readouterr()
-        return ended.value.code or 0, output, errors
-
-    return run
-
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:

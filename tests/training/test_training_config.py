@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from clipseg_ray.errors import UserError
@@ -37,3 +39,15 @@ def test_faults_are_told(values, message):
     needed = {} if set(values) == {"data"} and "format" not in values["data"] else NEEDED
     with pytest.raises(UserError, match=message):
         TrainConfig.parse({**needed, **values})
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in Path("configs").glob("train-*.yaml")))
+def test_shipped_configurations_are_valid(name):
+    TrainConfig.load(f"configs/{name}")
+
+
+def test_the_second_stage_of_the_small_checkpoint_goes_on_from_the_first():
+    towers, small = (TrainConfig.load(f"configs/train-scenes{stage}.yaml") for stage in ("-towers", ""))
+    assert towers.output.url == str(Path.cwd() / "build" / "towers")
+    assert small.model.checkpoint == f"{towers.output.url}/model"
+    assert small.data.url == towers.data.url == [str(Path.cwd() / "build" / "scenes" / "train")]

@@ -30,7 +30,7 @@ def batch_of(collection, sampling=None, positions=4, mode="crop_blur_highlight")
     config = SamplingConfig(**values)
     sampler = Sampler(collection.truth, config, 3)
     batches = Batches(collection, imagenet_preprocessing(SIDE), parse_mode(mode), config, threads=1, patches=SIDE // 16)
-    return next(iter(batches.steps(sampler, range(1), positions, 0, 1)))
+    return next(iter(batches.steps(sampler, range(1), positions, rank=0, world=1)))
 
 
 def objective_of(**weights):
@@ -166,9 +166,9 @@ def test_batches_of_workers_together_are_the_batch_of_one(collection):
     config = SamplingConfig(phrases_per_image=2, template=["plain"], crop_scale=(0.5, 1), mirror=0.5)
     sampler = Sampler(collection.truth, config, 0)
     batches = Batches(collection, imagenet_preprocessing(SIDE), parse_mode("highlight"), config, threads=2)
-    alone = list(batches.steps(sampler, range(2, 5), 4, 0, 1))
+    alone = list(batches.steps(sampler, range(2, 5), 4, rank=0, world=1))
     for number in range(3):
-        shares = [list(batches.steps(sampler, range(2, 5), 4, rank, 2))[number] for rank in (0, 1)]
+        shares = [list(batches.steps(sampler, range(2, 5), 4, rank=rank, world=2))[number] for rank in (0, 1)]
         for name in ("pixels", "labels", "prompts", "share_m", "query_m"):
             together = torch.cat([getattr(share, name) for share in shares])
             assert torch.equal(together, getattr(alone[number], name))

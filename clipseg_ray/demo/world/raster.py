@@ -13,7 +13,7 @@ from clipseg_ray.demo.world.sketch import Paint, Sketch
 _SAMPLES = 3  # a side of each pixel; odd, so that "half covered" is never a tie
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pose:
     """size: the longer side of the drawn object's box in pixels. turn: degrees. lean: shear, x by y. left: mirrored.
     stretch: factor of its width. line: width of the contour in pixels, 0 for none."""
@@ -45,7 +45,7 @@ class Cutout:
         return self.cover_hw >= 0.5
 
 
-def render(rng: np.random.Generator, sketch: Sketch, pose: Pose, body: np.ndarray, pattern: str) -> Cutout:
+def render(rng: np.random.Generator, sketch: Sketch, pose: Pose, *, body: np.ndarray, pattern: str) -> Cutout:
     """Draw ``sketch`` with the colour ``body`` (float64 [3], 0…255) in a canvas that just holds it."""
     points, counts = _posed(sketch, pose)
     margin = 1 + pose.line

@@ -1,21 +1,21 @@
 """The demo: draw unseen scenes, run the job on local Ray, hold the masks against the truth, ask them a question.
 
-    make demo        (or: python -m clipseg_ray.demo [-s SECTION.KEY=VALUE ...])
+    clipseg-ray demo [-s SECTION.KEY=VALUE ...]
 
-Settings are those of ``configs/demo.yaml``: ``-s model.checkpoint=CIDAS/clipseg-rd64-refined`` asks the real model.
+Settings are those of ``demo.yaml``: ``-s model.checkpoint=CIDAS/clipseg-rd64-refined`` asks the real model.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
+import shlex
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from clipseg_ray.config import RunConfig
 from clipseg_ray.demo.contact_sheet import write_contact_sheet
 from clipseg_ray.demo.shards import write_shards
-from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation import job as evaluation
 from clipseg_ray.evaluation.config import EvaluateConfig
 from clipseg_ray.pipeline import driver
@@ -23,6 +23,7 @@ from clipseg_ray.results import reading
 from clipseg_ray.storage import Store
 
 FOLDER = Path("demo-output")
+CONFIG = FOLDER / "demo.yaml"
 SEED = 30_000_000
 """Training, validation and testing have scenes of other seeds."""
 
@@ -52,17 +53,20 @@ _ROWS = {
 }  # fmt: skip
 
 
-def run(settings: list[str]) -> int:
-    """Run the demo in the working directory; 0 when the job was complete."""
+def run(settings: Sequence[str], *, program: str, invocation: str) -> int:
+    """Run the demo in the working directory; its exit code, 0 when the job was complete.
+
+    program: the command line as it was started; invocation: how to start the job again.
+    """
     started = time.perf_counter()
+    config = configuration(settings)
     scenes = FOLDER / "scenes"
     if not scenes.is_dir():  # drawn again they would be the same, but newer than what the masks were made of
         drawing = FOLDER / "scenes.drawing"
         write_shards(drawing, shards=4, images=128, seed=SEED)
         drawing.rename(scenes)
     drawn = time.perf_counter()
-    config = RunConfig.load("configs/demo.yaml", settings)
-    outcome = driver.run(config, invocation="clipseg-ray run configs/demo.yaml")
+    outcome = driver.run(config, invocation=invocation)
     if outcome.code:
         print(outcome.message)
         return outcome.code
@@ -75,9 +79,17 @@ def run(settings: list[str]) -> int:
     with reading.connect(store) as connection:
         print(f"\nWhich pictures hold something to sit on, largest first? DuckDB, over {store.url}:\n{QUESTION}")
         connection.sql(QUESTION).show()
-        sheet = write_contact_sheet(FOLDER / "contact-sheet.png", connection, scenes, _SHOWN)
-    print(f"Look at {sheet}; the dataset is in {store.url}. Once more: .venv/bin/clipseg-ray show {store.url}")
+        sheet = write_contact_sheet(FOLDER / "contact-sheet.png", connection, shards=scenes, queries=_SHOWN)
+    show = f"{program} show {shlex.quote(store.url)}"
+    print(f"Look at {sheet}; the dataset is in {store.url}, as {CONFIG} asks. A first look at it: {show}")
     return 0
+
+
+def configuration(settings: Sequence[str]) -> RunConfig:
+    """The demo's configuration, written to ``CONFIG`` for what comes next, and loaded from there."""
+    FOLDER.mkdir(exist_ok=True)
+    shutil.copyfile(Path(__file__).with_name("demo.yaml"), CONFIG)
+    return RunConfig.load(str(CONFIG), settings)
 
 
 def _evaluation(config: RunConfig, scenes: Path) -> EvaluateConfig:
@@ -89,18 +101,3 @@ def _evaluation(config: RunConfig, scenes: Path) -> EvaluateConfig:
             "output": {"url": str(FOLDER / "evaluation")},
         }
     )
-
-
-def main() -> int:
-    """Parse, run; errors for a person become one line and exit code 2."""
-    parser = argparse.ArgumentParser(prog="python -m clipseg_ray.demo")
-    parser.add_argument("-s", "--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    try:
-        return run(parser.parse_args().set)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())
