@@ -56,7 +56,7 @@ format: $(READY)
 
 # docs/configuration.md, from the docstrings of the configurations.
 docs: $(READY)
-	$(BIN)/python -m tests.configuration_page > docs/configuration.md
+	$(BIN)/python -m tests.configuration_page
 
 # The small checkpoint inside the package, from nothing: an hour and a half on two cores. A stage that was interrupted goes on.
 SCENES := build/scenes
