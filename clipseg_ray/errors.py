@@ -1,4 +1,7 @@
-"""The one exception meant for a person, and what others say in one line."""
+"""The one exception meant for a person, what others say in one line, and the name that was meant."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -11,3 +14,24 @@ class UserError(Exception):
 def brief(error: BaseException, at_most: int = 300) -> str:
     """What an error says, in one line of at most so many characters; its type where it says nothing."""
     return " ".join(str(error).split())[:at_most] or type(error).__name__
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of what went wrong: Ray hands on a worker's exception as the text of its traceback."""
+    cause: BaseException = error
+    while cause.__cause__ is not None and str(cause.__cause__).strip():
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip(" .")]
+    return (lines[-1] if lines else type(cause).__name__).removeprefix("clipseg_ray.errors.UserError: ")[:500]
+
+
+def nearest(name: str, names: Iterable[str], *, most: int = 1, cutoff: float = 0.5) -> list[str]:
+    """Those of ``names`` that ``name`` was likely meant to be, the likeliest first; ``cutoff``: how alike (0 to 1)."""
+    return difflib.get_close_matches(name, list(names), most, cutoff)
+
+
+def meant(name: str, names: Iterable[str], form: str = "{}") -> str:
+    """``did you mean mug? There are cup, mug``, without the question where none is near; ``form``: how it writes it."""
+    near = nearest(name, names)
+    hint = f"did you mean {form.format(near[0])}? There" if near else "there"
+    return f"{hint} are {', '.join(names) or 'none'}"

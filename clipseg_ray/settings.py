@@ -14,7 +14,6 @@ to that file, one in an override to the working directory: fields that hold path
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 import types
 import typing
@@ -28,7 +27,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from clipseg_ray import storage
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, brief, nearest
 
 
 def _listed(value: Any) -> Any:
@@ -136,7 +135,7 @@ class Settings(Section):
         try:
             values = yaml.safe_load(text) or {}
         except yaml.YAMLError as error:
-            raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+            raise UserError(f"{path}: not valid YAML: {brief(error)}") from error
         if not isinstance(values, dict):
             names = ", ".join(list(_fields(cls))[:2])
             raise UserError(
@@ -187,7 +186,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     try:
         place[last] = yaml.load(text, _TypedLoader) if text else None
     except yaml.YAMLError as error:
-        raise UserError(f"-s {override}: the value is not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"-s {override}: the value is not valid YAML: {brief(error)}") from error
 
 
 def _unknown_keys(value: Any, annotation: Any, *, path: str, whole: type[BaseModel]) -> Iterator[str]:
@@ -226,8 +225,8 @@ def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 def _nearest(dotted: str, names: list[str], whole: type[BaseModel]) -> str:
     last = dotted.rpartition(".")[2]
-    match = difflib.get_close_matches(dotted, names, n=1, cutoff=0.6) or [
-        name for name in names if difflib.get_close_matches(last, [name.rpartition(".")[2]], cutoff=0.75)
+    match = nearest(dotted, names, cutoff=0.6) or [
+        name for name in names if nearest(last, [name.rpartition(".")[2]], cutoff=0.75)
     ]
     return f"; did you mean {match[0]}?" if match else f"; the sections are {', '.join(_fields(whole))}"
 
@@ -251,6 +250,6 @@ def _fault(item: Any, examples: Mapping[str, str]) -> str:
     hint = ""
     if item["type"] == "literal_error" and isinstance(item["input"], str):
         choices = re.findall(r"'([^']+)'", item["ctx"]["expected"])
-        near = difflib.get_close_matches(item["input"], choices, n=1, cutoff=0.5)
+        near = nearest(item["input"], choices)
         hint = f"; did you mean {near[0]}?" if near else ""
     return f"{path}: {message[0].lower()}{message[1:]} (got {shown if len(shown) < 80 else shown[:77] + '…'}){hint}"

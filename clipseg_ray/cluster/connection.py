@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, last_line
 
 
 def guard_a_local_cluster() -> None:
@@ -59,12 +59,3 @@ def connected() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def last_line(error: BaseException) -> str:
-    """The last line of what went wrong: Ray hands on a worker's exception as the text of its traceback."""
-    cause: BaseException = error
-    while cause.__cause__ is not None and str(cause.__cause__).strip():
-        cause = cause.__cause__
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(cause).__name__).removeprefix("clipseg_ray.errors.UserError: ")[:500]

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from clipseg_ray.cluster.connection import last_line
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, last_line
 
 S = TypeVar("S")
 T = TypeVar("T")

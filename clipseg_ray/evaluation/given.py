@@ -20,7 +20,6 @@ from clipseg_ray.evaluation.metrics import Asked
 from clipseg_ray.evaluation.protocols import holds
 from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet
 from clipseg_ray.masks.rle import decode
-from clipseg_ray.results import record
 from clipseg_ray.results.reading import connect
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.storage import Store
@@ -121,14 +120,6 @@ def truth_of(settings: EvaluatedMasks, vocabulary: Mapping[str, Thing]) -> dict[
             f"({', '.join(list(vocabulary)[:3])}, …); give masks.queries, or set masks.match"
         )
     return things
-
-
-def opened(url: str) -> record.DatasetRecord:
-    """The dataset's record. Raises UserError where no dataset is."""
-    made = record.read(Store.of(url))
-    if made is None:
-        raise UserError(f"{url}: no dataset here; check masks.url")
-    return made
 
 
 def check_rows(rows: Sequence[RowConfig], masks: Mapping[str, GivenMasks]) -> None:

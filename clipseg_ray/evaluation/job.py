@@ -17,7 +17,9 @@ from clipseg_ray.evaluation.protocols import Asking, Job, jobs_of
 from clipseg_ray.evaluation.report import Report
 from clipseg_ray.evaluation.rows import given_rows, model_rows
 from clipseg_ray.evaluation.truth import Contents, TruthSet, survey
+from clipseg_ray.results import record
 from clipseg_ray.sources.base import Shard
+from clipseg_ray.storage import Store
 
 if TYPE_CHECKING:
     from clipseg_ray.evaluation.questions import Questions
@@ -155,7 +157,7 @@ def _of_model(config: EvaluateConfig) -> Report:
 def _of_masks(config: EvaluateConfig) -> Report:
     settings = config.masks
     assert settings is not None
-    made = given.opened(settings.url)
+    made = record.require(Store.of(settings.url), "masks.url")
     names = dict.fromkeys(row.truth for row in config.rows)
     truth = {name: TruthSet.of(config.truth[name], made.input["root"], made.input["id_field"]) for name in names}
     contents = {name: survey(each) for name, each in truth.items()}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from clipseg_ray.forecast.measurement import Measurement
 from clipseg_ray.forecast.prediction import CORES, DRIVER, MODEL, READERS, SHARDS, Prediction, Scale
 from clipseg_ray.forecast.step_costs import STEPS
+from clipseg_ray.report.status import duration
 
 _LIMITS = {
     MODEL: "the model",
@@ -24,7 +25,7 @@ def prediction_text(found: Measurement, predicted: Prediction) -> str:
     shares = ", ".join(f"{_name(step)} {_percent(costs.wall_s[step] / whole)}" for step in STEPS)
     shortest = min(costs.measured_s.values())
     lines = [
-        f"measured  {costs.images} images of {costs.shards} shard(s) in {_duration(found.seconds)}, each step for "
+        f"measured  {costs.images} images of {costs.shards} shard(s) in {duration(found.seconds)}, each step for "
         f"{shortest:.0f} s or more, on {found.device} in {found.precision}; nothing of it was kept",
         f"          one process: {1000 * whole:.3g} ms an image: {shares}",
     ]
@@ -45,7 +46,7 @@ def prediction_text(found: Measurement, predicted: Prediction) -> str:
     left = predicted.left
     lines += [
         f"the run   {left.images:,} images in {left.chunks:,} chunk(s), {predicted.masks:,} masks, "
-        f"{_bytes(predicted.output_bytes)} to write; start and final checks {_duration(predicted.overhead_s)}",
+        f"{_bytes(predicted.output_bytes)} to write; start and final checks {duration(predicted.overhead_s)}",
         *_table(predicted.scales, predicted.currency),
         f"limit     {_LIMITS[last.limit]}; next {_LIMITS[predicted.next_limit]}, "
         f"at {predicted.next_ratio:.2g} × this rate",
@@ -65,7 +66,7 @@ def _table(scales: Sequence[Scale], currency: str) -> list[str]:
             if scale.gpu_nodes
             else f"{scale.cpu_nodes}",
             f"{scale.images_per_s:.3g}" if scale.images_per_s < 1000 else f"{scale.images_per_s:,.0f}",
-            _duration(scale.seconds),
+            duration(scale.seconds),
             "" if scale.cost is None else f"{scale.cost:,.2f} {currency}",
             _LIMITS[scale.limit],
         ]
@@ -95,13 +96,3 @@ def _bytes(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count / 1e3:.3g} kB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    days, of_day = divmod(hours, 24)
-    if days:
-        return f"{days} d {of_day} h"
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"

@@ -16,11 +16,11 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from clipseg_ray.cluster.capacity import capacity
-from clipseg_ray.cluster.connection import connected, last_line
+from clipseg_ray.cluster.connection import connected
 from clipseg_ray.cluster.interrupt import terminate_as_interrupt
 from clipseg_ray.cluster.ray_internals import is_head
 from clipseg_ray.config import RunConfig
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, last_line
 from clipseg_ray.forecast.measurement import Job, Measurement, Node
 from clipseg_ray.forecast.step_costs import StepCosts, measure
 from clipseg_ray.pipeline import graph

@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import edges as kernels
 from clipseg_ray.masks import parsing, rle, runs
+from clipseg_ray.masks.arrow import BBOX, struct
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
 
-BBOX = pa.struct([pa.field(name, pa.int32()) for name in ("x", "y", "w", "h")])
 POINT = pa.struct([pa.field(name, pa.float64()) for name in ("x", "y")])
 
 _UNION, _INTERSECTION, _DIFFERENCE = 0b1110, 0b1000, 0b0100
@@ -67,7 +67,7 @@ def bbox(counts: Column, height: Column) -> pa.Array:
     masks, height_p = _sized(counts, height)
     bbox_p4 = np.empty((len(height_p), 4), np.int32)
     runs.measure_edges(masks.edges, masks.offsets, height_p, bbox_p4)
-    return _struct(BBOX, bbox_p4, masks.null_p)
+    return struct(BBOX, bbox_p4, masks.null_p)
 
 
 def union(a: Column, b: Column) -> pa.Array:
@@ -135,7 +135,7 @@ def centroid(counts: Column, height: Column) -> pa.Array:
     masks, height_p = _sized(counts, height)
     xy_p2 = np.empty((len(height_p), 2))
     kernels.centroid(masks.edges, masks.offsets, height_p, xy_p2)
-    return _struct(POINT, xy_p2, masks.null_p | np.isnan(xy_p2[:, 0]))
+    return struct(POINT, xy_p2, masks.null_p | np.isnan(xy_p2[:, 0]))
 
 
 def resize(counts: Column, height: Column, width: Column, new_height: Column, new_width: Column) -> pa.Array:
@@ -251,8 +251,3 @@ def _refuse_unequal(a: np.ndarray, b: np.ndarray, row_p: np.ndarray) -> None:
 
 def _null_where(null_p: np.ndarray, array: pa.Array) -> pa.Array:
     return pc.if_else(pa.array(null_p), pa.scalar(None, array.type), array) if null_p.any() else array
-
-
-def _struct(kind: pa.StructType, values_pk: np.ndarray, null_p: np.ndarray) -> pa.Array:
-    columns = [pa.array(np.ascontiguousarray(values_pk[:, k])) for k in range(kind.num_fields)]
-    return pa.StructArray.from_arrays(columns, fields=list(kind), mask=pa.array(null_p))

@@ -9,11 +9,19 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+BBOX = pa.struct([pa.field(name, pa.int32(), nullable=False) for name in ("x", "y", "w", "h")])
+
 
 def array(values: np.ndarray) -> pa.Array:
     """The numbers of ``values``, copied; its type follows from the dtype."""
     values = np.ascontiguousarray(values)
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, _buffer(values)])
+
+
+def struct(kind: pa.StructType, values_pk: np.ndarray, null_p: np.ndarray | None = None) -> pa.Array:
+    """The columns of [P, K] as the K fields of a struct [P], copied; null where ``null_p``."""
+    fields = [array(values_pk[:, k]) for k in range(kind.num_fields)]
+    return pa.StructArray.from_arrays(fields, fields=list(kind), mask=None if null_p is None else pa.array(null_p))
 
 
 def string_array(offsets: np.ndarray, characters: np.ndarray) -> pa.Array:

@@ -3,10 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from clipseg_ray.masks.arrow import array
+from clipseg_ray.masks.arrow import BBOX, array, struct
 from clipseg_ray.masks.rle import Rles
-
-_BBOX = pa.struct([pa.field(name, pa.int32(), nullable=False) for name in ("x", "y", "w", "h")])
 
 
 def columns(
@@ -39,12 +37,6 @@ def columns(
         "score_mean": pa.array(mean_p.astype(np.float32), mask=empty_p),
         "area": array(rles.area),
         "coverage": array(coverage_p.astype(np.float32)),
-        "bbox": bbox_column(rles.bbox),
+        "bbox": struct(BBOX, rles.bbox),
         "counts": rles.counts,
     }
-
-
-def bbox_column(bbox_p4: np.ndarray) -> pa.Array:
-    """int32 [P, 4] as struct of x, y, w, h [P]."""
-    sides = [array(bbox_p4[:, side]) for side in range(4)]
-    return pa.StructArray.from_arrays(sides, fields=list(_BBOX))

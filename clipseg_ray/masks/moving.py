@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.masks.logit import logit_of
 from clipseg_ray.masks.resize import encode_at_size
 from clipseg_ray.masks.rle import Rles, concatenate
 
@@ -35,16 +36,13 @@ def masks_at(heat: pa.Array | pa.ChunkedArray, height: np.ndarray, width: np.nda
     as those of the model are for masks at image size, then compared with the threshold's. Raises UserError for what is
     no such map.
     """
-    if len(bad := np.flatnonzero(~((threshold > 0) & (threshold < 1)))):
-        raise UserError(f"threshold {threshold[bad[0]]:g}: must lie strictly between 0 and 1")
+    limit_p = logit_of(threshold).astype(np.float32)
     order = np.lexsort((width, height))
     found = []
     for rows in _runs(order, height, width):
         probabilities_pwh = np.clip(_maps(heat.take(pa.array(rows))), _LEAST, 1 - _LEAST)
-        logits_pwh = np.log(probabilities_pwh / (1 - probabilities_pwh))
-        limit_p = np.log(threshold[rows] / (1 - threshold[rows])).astype(np.float32)
         own = (int(height[rows[0]]), int(width[rows[0]]))
-        found.append(encode_at_size(logits_pwh, *own, limit_p))
+        found.append(encode_at_size(logit_of(probabilities_pwh), *own, limit_p[rows]))
     joined = (
         concatenate(found)
         if found

@@ -1,6 +1,5 @@
 """Logits to packed bits and the two numbers a score is made of, on whatever device the logits are on."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipseg_ray.errors import UserError
 from clipseg_ray.masks.packing import pack_bfloat16, pack_float32
 
 
@@ -24,13 +22,6 @@ class Packed(NamedTuple):
     bits_pn: Tensor
     max_logit_p: Tensor
     probability_sum_p: Tensor
-
-
-def logit_of(threshold: float) -> float:
-    """The logit log(t / (1 - t)) whose sigmoid is ``threshold``; UserError unless 0 < threshold < 1."""
-    if not 0.0 < threshold < 1.0:
-        raise UserError(f"threshold {threshold!r}: must lie strictly between 0 and 1; 0.5 is the usual choice")
-    return math.log(threshold / (1.0 - threshold))
 
 
 def pack(logits_pwh: Tensor, threshold_logit_p: Tensor) -> Packed:

@@ -4,7 +4,6 @@ A URL is copied once per node into ``$CLIPSEG_RAY_CACHE`` (default ``~/.cache/cl
 the URL and its listing, so replaced weights are fetched anew and workers that start together fetch once.
 """
 
-import difflib
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ from transformers import AutoTokenizer, CLIPSegForImageSegmentation, PreTrainedT
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
-from clipseg_ray.errors import UserError, brief
+from clipseg_ray.errors import UserError, brief, meant
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.storage import Store, plain_errors
 
@@ -135,8 +134,7 @@ def _shipped(name: str) -> Path:
     names = sorted(path.name for path in _SHIPPED.iterdir() if path.is_dir())
     if name in names:
         return _SHIPPED / name
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean builtin:{near[0]}?" if near else f"there are {', '.join(names)}"
+    hint = meant(name, names, "builtin:{}")
     raise UserError(f"model.checkpoint: builtin:{name}: no shipped checkpoint of that name; {hint}")
 
 

@@ -15,10 +15,10 @@ import yaml
 
 from clipseg_ray import __version__
 from clipseg_ray.cluster.capacity import Capacity, capacity, device_of
-from clipseg_ray.cluster.connection import connected, last_line
+from clipseg_ray.cluster.connection import connected
 from clipseg_ray.cluster.interrupt import raise_if_asked, terminate_as_interrupt
 from clipseg_ray.cluster.ray_internals import PoolState
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, last_line
 from clipseg_ray.pipeline import graph, retry
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.describe import queries_text

@@ -23,6 +23,7 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from clipseg_ray.cluster import ray_internals
 from clipseg_ray.cluster.ray_internals import PoolState
+from clipseg_ray.errors import brief
 from clipseg_ray.pipeline.datasource import ShardDatasource
 from clipseg_ray.pipeline.pool import Pool
 from clipseg_ray.pipeline.reader import Reader, ShardWork
@@ -96,7 +97,7 @@ class _LostBlocks(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and record.exc_info[1] is not None:
-            self._lost(" ".join(str(record.exc_info[1]).split())[:300])
+            self._lost(brief(record.exc_info[1]))
 
 
 @contextmanager

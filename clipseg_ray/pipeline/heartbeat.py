@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from clipseg_ray.cluster.connection import last_line
+from clipseg_ray.errors import last_line
 from clipseg_ray.pipeline.metrics import Metrics
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.results import runs

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from clipseg_ray.cluster import ray_internals
-from clipseg_ray.cluster.connection import last_line
+from clipseg_ray.errors import last_line
 from clipseg_ray.pipeline.progress import Reporter
 
 _EVERY_S = 3.0

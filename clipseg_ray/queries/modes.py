@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from clipseg_ray.errors import meant
 
 if TYPE_CHECKING:  # a table of queries is checked without waiting for torch
     from torch import Tensor
@@ -73,12 +74,12 @@ def parse_mode(text: str) -> Mode:
     match = _CALL.fullmatch(text)
     name = match[1] if match else text
     if match is None or name not in MODES:
-        raise ValueError(f"{name!r} is no mode{_nearest(name, MODES)}")
+        raise ValueError(f"{name!r} is no mode; {meant(name, MODES, '{!r}')}")
     parameters = dict(MODES[name].defaults)
     for assignment in filter(None, re.split(r"\s*,\s*", (match[2] or "").strip())):
         parameter, _, value = (part.strip() for part in assignment.partition("="))
         if parameter not in parameters:
-            raise ValueError(f"mode {name} has no parameter {parameter!r}{_nearest(parameter, parameters)}")
+            raise ValueError(f"mode {name} has no parameter {parameter!r}; {meant(parameter, parameters, '{!r}')}")
         low, high = _RANGES[parameter]
         try:
             parameters[parameter] = float(value)
@@ -89,9 +90,3 @@ def parse_mode(text: str) -> Mode:
         if parameter == "width" and parameters[parameter] % 1:
             raise ValueError(f"mode {name}: width={value} is not a whole number of pixels")
     return Mode(name, tuple(sorted(parameters.items())))
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? There" if near else "there"
-    return f"; {hint} are {', '.join(names) or 'none'}"

@@ -6,11 +6,11 @@ One prompt set stands for them all, named by the sample field they come from, th
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.masks.logit import logit_of
 from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import definition_digest
 
@@ -40,7 +40,7 @@ class PhraseSet:
     @property
     def threshold_logit(self) -> float:
         """log(t / (1 − t))."""
-        return math.log(self.threshold) - math.log1p(-self.threshold)
+        return float(logit_of(self.threshold))
 
     def definition(self) -> dict[str, Any]:
         """Everything that changes a mask, as JSON values."""

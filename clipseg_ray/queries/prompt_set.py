@@ -1,7 +1,6 @@
 """A prompt set: the queries of a run with the vectors the decoder is given, named by what they are."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from clipseg_ray.masks.logit import logit_of
 from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.embedding import embed_images, embed_texts
 from clipseg_ray.queries.composition import compose_support
@@ -77,8 +77,7 @@ class PromptSet:
     @property
     def threshold_logits_q(self) -> np.ndarray:
         """float32 [q]: log(t / (1 − t)); a pixel whose logit is above it belongs to the mask."""
-        logits = [math.log(query.threshold) - math.log1p(-query.threshold) for query in self.queries]
-        return np.array(logits, np.float32)
+        return logit_of(np.array([query.threshold for query in self.queries])).astype(np.float32)
 
     def to_table(self) -> pa.Table:
         """The set as a table of `SCHEMA`: all of it but the pictures' bytes."""

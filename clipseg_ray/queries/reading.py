@@ -1,7 +1,6 @@
 """Table files: CSV, Parquet, YAML or JSONL at any URL, or a shipped one, as rows of plain values."""
 
 import csv
-import difflib
 import io
 import json
 import posixpath
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, brief, meant
 from clipseg_ray.storage import Store, absolute, plain_errors, protocol_of
 
 SHIPPED = Path(__file__).parent / "tables"
@@ -61,8 +60,7 @@ def read_rows(table: str) -> Rows:
     except UserError:
         raise
     except Exception as error:  # each parser raises its own kinds
-        brief = " ".join(str(error).split())[:200]
-        raise UserError(f"{source}: cannot be read as {extension[1:]} ({brief})") from error
+        raise UserError(f"{source}: cannot be read as {extension[1:]} ({brief(error, 200)})") from error
     if not rows:
         raise UserError(f"{source}: the table has no rows; give it at least one query")
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
@@ -79,9 +77,7 @@ def _shipped(name: str) -> Path:
     names = shipped_tables()
     if name in names:
         return SHIPPED / f"{name}.csv"
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean builtin:{near[0]}?" if near else f"there are {', '.join(names)}"
-    raise UserError(f"builtin:{name}: no shipped query table of that name; {hint}")
+    raise UserError(f"builtin:{name}: no shipped query table of that name; {meant(name, names, 'builtin:{}')}")
 
 
 def _read_csv(data: bytes) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """``queries.where``: a SQL condition over a table's columns, evaluated by DuckDB."""
 
-import difflib
 import json
 import re
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.queries.reading import Rows
 
 _STRINGS = ("query_id", "kind", "text", "template", "templates", "image", "mask", "mode", "concept")
@@ -71,7 +70,7 @@ def _refusal(where: str, columns: list[str], error: duckdb.Error) -> str:
     if unknown is None:
         reason = str(error).splitlines()[0]
         return f"queries.where: {where}: {reason}; the columns are {', '.join(columns)}"
-    near = difflib.get_close_matches(unknown[1].lower(), columns, n=1, cutoff=0.5)
+    near = nearest(unknown[1].lower(), columns)
     hint = f"did you mean {near[0]}? The" if near else "the"
     note = " (a text needs single quotes)" if not near else ""
     return f"queries.where: {where}: no column {unknown[1]!r}{note}; {hint} columns are {', '.join(columns)}"

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from clipseg_ray.errors import brief
+from clipseg_ray.errors import UserError, brief
 from clipseg_ray.pixels.orientation import TRANSPOSES, read_orientation
 
 MaskCell = str | dict[str, Any] | list[float]
@@ -53,7 +53,7 @@ class Support:
         """The mask: bool [h, w]; None for the whole picture."""
         if self.counts is None:
             return None
-        return _from_runs(*_rle_runs({"size": [self.height, self.width], "counts": self.counts}))
+        return _decode(self.counts, self.height, self.width)
 
 
 def make_support(url: str, picture: bytes, mask: MaskCell | None, mask_file: bytes | None) -> Support:
@@ -127,72 +127,46 @@ def _mask(mask: MaskCell, mask_file: bytes | None, height: int, width: int) -> n
         mask_hw[rows, max(0, round(x)) : max(0, round(x + w))] = True
         return mask_hw
     if isinstance(mask, dict):
-        runs = _rle_runs(mask)
-        _check_size(mask, runs[:2], (height, width))  # before a mistyped size is made into pixels
-        return _from_runs(*runs)
+        return _rle_mask(mask, height, width)
     if mask_file is None:
         raise ValueError(f"mask {mask} was not read")
     mask_hw = _file_mask(mask, mask_file)
-    _check_size(mask, mask_hw.shape, (height, width))
+    if mask_hw.shape != (height, width):
+        raise _other_size(mask, mask_hw.shape, (height, width))
     return mask_hw
 
 
-def _check_size(mask: MaskCell, mask_size: tuple[int, ...], picture_size: tuple[int, int]) -> None:
-    if mask_size != picture_size:
-        raise ValueError(
-            f"mask {_shown(mask)} is {mask_size[1]}×{mask_size[0]} pixels (width×height), its picture "
-            f"{picture_size[1]}×{picture_size[0]}; they must be of one size"
-        )
+def _other_size(mask: MaskCell, mask_size: tuple[int, ...], picture_size: tuple[int, int]) -> ValueError:
+    return ValueError(
+        f"mask {_shown(mask)} is {mask_size[1]}×{mask_size[0]} pixels (width×height), its picture "
+        f"{picture_size[1]}×{picture_size[0]}; they must be of one size"
+    )
 
 
-def _rle_runs(rle: dict[str, Any]) -> tuple[int, int, list[int]]:
-    """Height, width and run lengths, the first run of unmarked pixels, column by column."""
+def _rle_mask(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
+    """bool [h, w] of the picture's size; another size, which may be mistyped, is not made into pixels."""
     try:
-        height, width = (int(side) for side in rle["size"])
-        counts = rle["counts"]
-        if isinstance(counts, list):
-            lengths = [int(length) for length in counts]
-        else:
-            counts = counts.encode() if isinstance(counts, str) else bytes(counts)
-            lengths = _run_lengths(counts)
-        if min(lengths) < 0 or sum(lengths) != height * width:
-            raise ValueError(f"its runs cover {sum(lengths)} pixels, not {height}×{width}")
+        own_height, own_width = (int(side) for side in rle["size"])
+        if (own_height, own_width) == (height, width):
+            return _decode(rle["counts"], height, width)
     except Exception as error:
         raise ValueError(f"mask {_shown(rle)} is no valid COCO RLE ({brief(error, 160)})") from error
-    return height, width, lengths
+    raise _other_size(rle, (own_height, own_width), (height, width))
 
 
-def _from_runs(height: int, width: int, lengths: list[int]) -> np.ndarray:
-    """bool [h, w]"""
-    values = np.arange(len(lengths)) % 2 == 1
-    return np.repeat(values, lengths).reshape(width, height).T
+def _decode(counts: Any, height: int, width: int) -> np.ndarray:
+    """bool [h, w] from COCO's run lengths, compressed or as numbers. Raises ValueError for what are none."""
+    if isinstance(counts, list):
+        lengths = [int(length) for length in counts]
+        if min(lengths) < 0 or sum(lengths) != height * width:
+            raise ValueError(f"its runs cover {sum(lengths)} pixels, not {height}×{width}")
+        return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(width, height).T
+    from clipseg_ray.masks import rle  # compiled code: half a second that SQL on a dataset need not wait for
 
-
-def _run_lengths(counts: bytes) -> list[int]:
-    """Run lengths of a COCO compressed RLE (maskApi.c, rleFrString). Raises ValueError for what is none.
-
-    pycocotools itself reads beyond its buffers on malformed strings, so what people type in is decoded here.
-    """
-    lengths: list[int] = []
-    position = 0
-    while position < len(counts):
-        value, shift, more = 0, 0, True
-        while more:
-            if position >= len(counts):
-                raise ValueError("counts end in the middle of a run")
-            code = counts[position] - 48
-            if not 0 <= code < 64:
-                raise ValueError(f"counts hold the character {chr(counts[position])!r}")
-            value |= (code & 0x1F) << shift
-            more = bool(code & 0x20)
-            position += 1
-            shift += 5
-            if not more and code & 0x10:
-                value |= -1 << shift
-        if len(lengths) > 2:
-            value += lengths[-2]
-        lengths.append(value)
-    return lengths or [0]
+    try:
+        return rle.decode([counts], height, width)[0]
+    except UserError as error:
+        raise ValueError(f"its counts are no runs of {height}×{width} pixels") from error
 
 
 def _file_mask(url: str, data: bytes) -> np.ndarray:

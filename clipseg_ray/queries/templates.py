@@ -1,6 +1,6 @@
 """Text templates: the sentences a query's text is put into before CLIP reads it (CLIPSeg, supplement)."""
 
-import difflib
+from clipseg_ray.errors import meant
 
 _FIXED = ("a photo of a {}.",)
 _SHUFFLE = (*_FIXED, "a photograph of a {}.", "an image of a {}.", "{}.")
@@ -33,7 +33,6 @@ def resolve_templates(names: list[str]) -> tuple[str, ...]:
         elif "{}" in name:
             templates.append(name)
         else:
-            near = difflib.get_close_matches(name, TEMPLATE_SETS, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"the sets are {', '.join(TEMPLATE_SETS)}"
+            hint = meant(name, TEMPLATE_SETS, "{!r}")
             raise ValueError(f"{name!r} is no template set, and has no {{}} for the text; {hint}")
     return tuple(templates)

@@ -1,12 +1,12 @@
 """Checks of a table, row by row: every fault is collected, none hides another."""
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from clipseg_ray.errors import nearest
 from clipseg_ray.queries.modes import DEFAULT_MODE, Mode, parse_mode
 from clipseg_ray.queries.reading import Rows
 from clipseg_ray.queries.supports import MaskCell, parse_mask_cells
@@ -73,7 +73,7 @@ def column_faults(rows: Rows) -> list[Fault]:
         plain = column.strip().casefold()
         if column in COLUMNS or plain == "model" or plain.startswith(tuple(f"{name}_" for name in COLUMNS)):
             continue
-        if near := difflib.get_close_matches(plain, COLUMNS, n=1, cutoff=0.8):
+        if near := nearest(plain, COLUMNS, cutoff=0.8):
             faults.append(Fault(0, f"column {column!r}", f"unknown; did you mean {near[0]!r}? (else rename it)"))
     if {"template", "templates"} <= set(rows.columns):
         faults.append(Fault(0, "columns 'template' and 'templates'", "mean the same; keep one of them"))

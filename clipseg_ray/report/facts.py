@@ -86,9 +86,7 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
     Raises UserError where no dataset is, or one without images.
     """
     with plain_errors(store.url):
-        made = record.read(store)
-        if made is None:
-            raise UserError(f"{store.url}: no dataset here (no {layout.DATASET}); check the URL")
+        made = record.require(store)
         queries = asked.read(store)
         folders = _folders(queries)
         tables = ChunkTables(store, made)
@@ -128,8 +126,7 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
 
 def missing(store: Store) -> list[str]:
     """What is not there yet, from listings alone: a phrase each."""
-    made = record.read(store)
-    assert made is not None
+    made = record.require(store)
     queries = asked.read(store)
     return _behind(store, ChunkTables(store, made).index(_folders(queries)), queries).lacks
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import duckdb
 
 from clipseg_ray.report.asked import Asked
+from clipseg_ray.results.reading import literal
 
 SCORE_BINS = 20
 """Bins of the score histogram, equally wide over 0…1."""
@@ -54,7 +55,7 @@ def view_answers(connection: duckdb.DuckDBPyConnection, asked: Sequence[Asked]) 
     ``asked`` is ``Asked.query_id``: the query's own id, or the one that stands for the phrases of a prompt set.
     """
     phrases = {query.prompt_set: query.query_id for query in asked if query.from_images}
-    cases = "".join(f" WHEN {_text(name)} THEN {_text(query_id)}" for name, query_id in phrases.items())
+    cases = "".join(f" WHEN {literal(name)} THEN {literal(query_id)}" for name, query_id in phrases.items())
     named = f"CASE prompt_set{cases} ELSE query_id END" if cases else "query_id"
     connection.execute(f"CREATE OR REPLACE TEMP VIEW answers AS SELECT *, {named} AS asked FROM masks")
 
@@ -118,7 +119,3 @@ def _quantile(bins: _Bins, share: float) -> int:
         if seen > rank:
             return step
     return bins[-1][0]
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -32,11 +32,14 @@ def line(values: Mapping[str, Any]) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``3h05m``, ``2m07s``; ``?`` for None."""
+    """``2d04h``, ``3h05m``, ``2m07s``; ``?`` for None."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    days, of_day = divmod(hours, 24)
+    if days:
+        return f"{days}d{of_day:02d}h"
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
 
 

@@ -9,7 +9,6 @@ import duckdb
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import reading
-from clipseg_ray.results.questions import literal
 
 SHOWN_ROWS = 100
 CELL_CHARACTERS = 60
@@ -31,7 +30,7 @@ def write(connection: duckdb.DuckDBPyConnection, statement: str, form: str, path
         raise UserError("--format parquet is nothing to read on a terminal; add -o FILE")
     sys.stdout.flush()
     target = "/dev/stdout" if path is None else path
-    _run(connection, f"COPY ({statement.strip().rstrip(';')}\n) TO {literal(target)} ({_OPTIONS[form]})")
+    _run(connection, f"COPY ({statement.strip().rstrip(';')}\n) TO {reading.literal(target)} ({_OPTIONS[form]})")
 
 
 def _run(connection: duckdb.DuckDBPyConnection, statement: str) -> duckdb.DuckDBPyConnection:

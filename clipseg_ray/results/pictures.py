@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from clipseg_ray.errors import UserError
-from clipseg_ray.results import layout, record
+from clipseg_ray.results import record
 from clipseg_ray.sources import fetching, formats
 from clipseg_ray.storage import Store
 
@@ -16,10 +15,7 @@ class Pictures:
     """Reads pictures from where a run found them. Raises UserError where no dataset is."""
 
     def __init__(self, store: Store) -> None:
-        made = record.read(store)
-        if made is None:
-            raise UserError(f"{store.url}: no dataset here (no {layout.DATASET}); check the URL")
-        settings = made.input
+        settings = record.require(store).input
         self._source = formats.source_of(
             settings["format"], settings["root"], image_field=settings["image_field"], id_field=settings["id_field"]
         )

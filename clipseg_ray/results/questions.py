@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 import duckdb
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.queries.phrase_set import phrase_id
-
-
-def literal(text: str) -> str:
-    """``text`` as a SQL string."""
-    return "'" + text.replace("'", "''") + "'"
+from clipseg_ray.results.reading import literal
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ def find(connection: duckdb.DuckDBPyConnection, url: str, name: str) -> Asked:
         if query_id.startswith("from:") and _has_rows(connection, phrase):
             return Asked(phrase, threshold)
     names = [query_id for query_id, _, _ in known]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:10]
+    near = nearest(name, names, most=3) or names[:10]
     more = f" and {len(names) - len(near)} more" if len(names) > len(near) else ""
     raise UserError(f"no query '{name}' in {url}; it has {', '.join(near)}{more}")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import layout
+from clipseg_ray.results import layout, record
 from clipseg_ray.results.shared_files import SharedFiles
 from clipseg_ray.results.sql_functions import FUNCTIONS, register
 from clipseg_ray.storage import Store, plain_errors
@@ -29,7 +29,7 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
     """
     with plain_errors(store.url):
         if not store.exists(layout.DATASET):
-            raise UserError(f"{store.url}: no dataset here (no {layout.DATASET}); check the URL")
+            raise record.absent(store)
         present = [name for name in _TABLES if next(iter(store.list(name)), None) is not None]
     connection = duckdb.connect()
     try:
@@ -38,7 +38,7 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
             connection.register_filesystem(SharedFiles(store))
         for name in present:
             paths = (only or {}).get(name, [_TABLES[name]])
-            urls = ", ".join("'" + store.url_of(path).replace("'", "''") + "'" for path in paths)
+            urls = ", ".join(literal(store.url_of(path)) for path in paths)
             hive = ", hive_partitioning = true" if name == "masks" else ""
             connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{urls}]{hive})")
         register(connection)
@@ -46,6 +46,11 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
         connection.close()
         raise
     return connection
+
+
+def literal(text: str) -> str:
+    """``text`` as a SQL string."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def explain(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> UserError:

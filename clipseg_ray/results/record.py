@@ -72,6 +72,19 @@ def read(store: Store) -> DatasetRecord | None:
     return DatasetRecord(**values)
 
 
+def require(store: Store, check: str = "the URL") -> DatasetRecord:
+    """The record of the dataset at ``store``. Raises UserError where no dataset is; ``check``: what to look at then."""
+    made = read(store)
+    if made is None:
+        raise absent(store, check)
+    return made
+
+
+def absent(store: Store, check: str = "the URL") -> UserError:
+    """What to say where no dataset is."""
+    return UserError(f"{store.url}: no dataset here (no {layout.DATASET}); check {check}")
+
+
 def create(store: Store, record: DatasetRecord) -> None:
     """Put the record of a new dataset. Raises FileExistsError where there is one already."""
     body = {**asdict(record), "fingerprint": record.fingerprint}

@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from clipseg_ray.masks.arrow import BBOX
+
 SCHEMA_VERSION = 1
 METADATA_KEY = b"clipseg-ray"
 """The file metadata key under which a part explains itself, as JSON (as GeoParquet does under ``geo``)."""
@@ -20,10 +22,6 @@ def field(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.
     """A field that says what it is."""
     return pa.field(name, kind, nullable=nullable, metadata={"description": doc})
 
-
-BBOX = pa.struct(
-    [pa.field(name, pa.int32(), nullable=False) for name in ("x", "y", "w", "h")],
-)
 
 IMAGES = pa.schema(
     [

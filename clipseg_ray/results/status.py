@@ -10,8 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from clipseg_ray.errors import UserError
-from clipseg_ray.results import layout, record, runs, sets
+from clipseg_ray.results import record, runs, sets
 from clipseg_ray.storage import Store, plain_errors
 
 STALE_AFTER = 3
@@ -81,9 +80,7 @@ def read(output: str) -> Status:
     Raises UserError where no dataset is, and for storage that cannot be read.
     """
     store = Store.of(output)
-    made = record.read(store)
-    if made is None:
-        raise UserError(f"{output}: no dataset here (no {layout.DATASET}); check the URL")
+    made = record.require(store)
     with plain_errors(store.url):
         claimed = sets.read(store)
         newest, older = runs.newest(store)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.sources.base import Source
 from clipseg_ray.sources.images import Images
 from clipseg_ray.sources.manifest import Manifest
@@ -17,7 +15,7 @@ SOURCES: dict[str, type[Source]] = {kind.name: kind for kind in (WebDataset, Par
 def known(name: str) -> str:
     """``name``, if there is such a format. Raises ValueError, worded for a person."""
     if name not in SOURCES:
-        near = difflib.get_close_matches(name, SOURCES, n=1, cutoff=0.5)
+        near = nearest(name, SOURCES)
         hint = f"did you mean {near[0]}? Choose" if near else "choose"
         raise ValueError(f"there is no '{name}'; {hint} one of {', '.join(SOURCES)}")
     return name

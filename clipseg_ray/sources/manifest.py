@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, brief
 from clipseg_ray.sources.base import Member
 from clipseg_ray.sources.images import Images
 from clipseg_ray.sources.parquet import Parquet
@@ -101,7 +101,7 @@ class Manifest(Images):
         try:
             table = pq.read_table(io.BytesIO(data)) if name.endswith(Parquet.endings) else _csv(data, name)
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{manifest.path}: cannot be read as a table ({' '.join(str(error).split())})") from error
+            raise UserError(f"{manifest.path}: cannot be read as a table ({brief(error)})") from error
         kept = [field.name for field in table.schema if not _is_binary(field.type)]
         for batch in table.select(kept).to_batches(max_chunksize=4096):
             yield from batch.to_pylist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from braceexpand import braceexpand
 from fsspec.utils import glob_translate
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.sources.images import Images
 from clipseg_ray.storage import Entry, Store, absolute, plain_errors, protocol_of
 
@@ -175,6 +174,6 @@ def _nearest(path: str) -> str:
         except Exception:  # a hint only: what is wrong with the URL itself is being told already
             names = []
         if names:
-            close = difflib.get_close_matches(name, names, 1, 0.4)
+            close = nearest(name, names, cutoff=0.4)
             return f" (the nearest name is {store.url_of(close[0])})" if close else ""
         path = folder

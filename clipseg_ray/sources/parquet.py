@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, brief
 from clipseg_ray.sources.base import Place, Sample, Shard, Source
 from clipseg_ray.sources.delivery import Delivery, deliver
 from clipseg_ray.storage import StaleObject, get_many, protocol_of
@@ -194,7 +194,7 @@ def _guarded(delivery: Delivery, action: Any) -> Any:
     except Exception as error:
         if delivery.fault is not None:
             raise delivery.fault from error
-        raise _Unreadable(" ".join(str(error).split())[:300]) from error
+        raise _Unreadable(brief(error)) from error
 
 
 def _read_group(delivery: Delivery, file: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:

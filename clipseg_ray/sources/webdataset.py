@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, Any, cast
 
+from clipseg_ray.errors import brief
 from clipseg_ray.sources.base import Place, Sample, Shard, Source
 from clipseg_ray.sources.delivery import Delivery, deliver
 from clipseg_ray.storage import get_ranges
@@ -124,7 +125,7 @@ class WebDataset(Source):
             # an OSError too, hence the look at where it came from.
             if delivery.fault is not None or (isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)):
                 raise
-            broken = " ".join(str(error).split()) or type(error).__name__
+            broken = brief(error)
         if not broken:
             if sample is not None:
                 yield self._sample(shard, sample, seekable)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, last_line
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -152,7 +152,7 @@ class JobServer:
                 if time.monotonic() - log.heard > _LOST_S:
                     raise UserError(
                         f"{self.address}: no word from the cluster for {_LOST_S / 60:.0f} minutes "
-                        f"({_brief(error.__cause__ or error)}); the job {submission_id} may well go on"
+                        f"({last_line(error)}); the job {submission_id} may well go on"
                     ) from error
             else:
                 log.heard = time.monotonic()
@@ -197,8 +197,9 @@ class JobServer:
         except urllib.error.HTTPError as error:
             raise self._refused(error) from error
         except OSError as error:  # no such host, nobody listening, no answer in time
-            reason = _brief(getattr(error, "reason", error))
-            raise UserError(f"{self.address}: cannot be reached ({reason}); {_LOOK}") from error
+            reason = getattr(error, "reason", None)
+            why = last_line(reason if isinstance(reason, OSError) else error)
+            raise UserError(f"{self.address}: cannot be reached ({why}); {_LOOK}") from error
         except (http.client.HTTPException, ValueError) as error:
             raise self._no_dashboard() from error
         if not isinstance(found, dict):
@@ -230,7 +231,7 @@ class JobServer:
         except (UserError, KeyboardInterrupt):
             raise
         except Exception as error:
-            raise UserError(f"{self.address}: the job server failed: {_brief(error)}") from error
+            raise UserError(f"{self.address}: the job server failed: {last_line(error)}") from error
 
 
 _LOOK = "check --address: it is the dashboard's, e.g. http://head:8265"
@@ -253,12 +254,6 @@ def _exit_code(job: JobDetails, write: Callable[[str], None]) -> int:
         return STOPPED
     write(f"{job.message or 'the job failed without a word'}\n")
     return 1
-
-
-def _brief(error: object) -> str:
-    """The last line of an error that may carry a remote traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")]
-    return (lines[-1] if lines else type(error).__name__)[:300]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, brief
 from clipseg_ray.storage import Store, plain_errors
 
 FOLDER = "checkpoints"
@@ -30,8 +30,8 @@ class Checkpoints:
         try:
             state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except Exception as error:
-            why = " ".join(str(error).split())[:200]
-            raise UserError(f"{self._store.url_of(names[-1])}: no training checkpoint ({why}); remove it") from error
+            url = self._store.url_of(names[-1])
+            raise UserError(f"{url}: no training checkpoint ({brief(error, 200)}); remove it") from error
         return int(names[-1].removesuffix(".pt").rpartition("-")[2]), state
 
     def put(self, steps: int, state: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 
+from clipseg_ray.masks.logit import logit_of
 from clipseg_ray.model.decoder import query_layers
 
 FOREGROUND = 0.1
@@ -43,7 +44,7 @@ def initialise_decoder(model: Any) -> None:
     nn.init.ones_(factor.bias)  # the picture passes through before any query has been learned
     head = model.decoder.transposed_convolution
     last: Any = head[-1] if isinstance(head, nn.Sequential) else head
-    nn.init.constant_(last.bias, math.log(FOREGROUND / (1 - FOREGROUND)))
+    nn.init.constant_(last.bias, float(logit_of(FOREGROUND)))
 
 
 @torch.no_grad()

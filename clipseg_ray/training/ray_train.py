@@ -19,8 +19,7 @@ import pyarrow.fs
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from clipseg_ray.cluster.connection import last_line
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, last_line
 from clipseg_ray.storage import Store
 from clipseg_ray.training.config import TrainConfig, WorkersConfig
 from clipseg_ray.training.log import told

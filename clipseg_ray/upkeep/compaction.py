@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +24,7 @@ from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.sets import SetRecord
 from clipseg_ray.storage import Store, get_all, plain_errors
+from clipseg_ray.upkeep.copying import copy_folder
 
 FILE_ROWS = 2**19
 """Rows of a file where they are as small as masks are."""
@@ -75,9 +75,7 @@ def prepare(output: str, destination: str) -> Job:
     """
     source, target = Store.of(output), Store.of(destination)
     with plain_errors(source.url):
-        present = record.read(source)
-        if present is None:
-            raise UserError(f"{source.url}: no dataset here (no {layout.DATASET}); check the URL")
+        present = record.require(source)
         if "compacted" in present.masks:
             raise UserError(f"{source.url}: is compacted already; compact the dataset it was made from")
         if f"{target.url}/".startswith(f"{source.url}/"):
@@ -148,18 +146,8 @@ def _settle(source: Store, target: Store, made: DatasetRecord) -> None:
         except FileExistsError:
             return _settle(source, target, made)
     for folder in (layout.INPUTS, layout.SETS, layout.QUERIES, layout.SHARDS):
-        _copy(source, target, folder)
+        copy_folder(source, target, folder)
     return None
-
-
-def _copy(source: Store, target: Store, folder: str) -> None:
-    there = {entry.path for entry in target.list(folder)}
-    names = sorted(entry.path for entry in source.list(folder) if entry.path not in there)
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        for start in range(0, len(names), _AT_ONCE):
-            near = names[start : start + _AT_ONCE]
-            bodies = get_all([source.url_of(name) for name in near])
-            list(threads.map(target.put, near, bodies))
 
 
 def _frozen(source: Store, target: Store, listed: dict[str, dict[str, Part]]) -> list[Group]:

@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import moving
-from clipseg_ray.masks.columns import bbox_column
+from clipseg_ray.masks.arrow import BBOX, struct
 from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import definition_digest
 from clipseg_ray.results import layout, parts, record, schema, sets
 from clipseg_ray.storage import Store, plain_errors
+from clipseg_ray.upkeep.copying import copy_folder
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,7 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
     """
     source, target = Store.of(output), Store.of(destination)
     with plain_errors(source.url):
-        present, claimed = record.read(source), sets.read(source)
-        if present is None:
-            raise UserError(f"{source.url}: no dataset here (no {layout.DATASET}); check the URL")
+        present, claimed = record.require(source), sets.read(source)
         moved = {item.name: _moved(item, thresholds) for item in claimed}
         _refuse(source, present, claimed, thresholds)
         made = replace(present, masks={**present.masks, "rethresholded": {"from": present.fingerprint}})
@@ -58,7 +57,7 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
             names = {item.name: set_name(moved[item.name]) for item in claimed}
             rows = 0
             for folder in (layout.INPUTS, layout.SHARDS, layout.IMAGES):
-                _copy(source, target, folder)
+                copy_folder(source, target, folder)
             for item in claimed:
                 changed = {
                     query.query_id: query.values["threshold"]
@@ -115,13 +114,6 @@ def _settle(
             raise UserError(f"{target.url}: holds these masks at other thresholds; choose another place")
     for number, item in enumerate(claimed[len(sets.read(target)) :], len(sets.read(target))):
         sets.claim(target, number, set_name(moved[item.name]), moved[item.name])
-
-
-def _copy(source: Store, target: Store, folder: str) -> None:
-    present = {entry.path for entry in target.list(folder)}
-    for entry in source.list(folder):
-        if entry.path not in present:
-            target.put(entry.path, source.get(entry.path))
 
 
 def _move_queries(source: Store, target: Store, old: str, new: str, moved: list[_Query]) -> None:
@@ -188,7 +180,7 @@ def moved_rows(table: pa.Table, thresholds: float | Mapping[str, float]) -> pa.T
         "score_mean": means,
         "area": pa.array(rles.area),
         "coverage": pa.array(coverage_p),
-        "bbox": bbox_column(rles.bbox),
+        "bbox": struct(BBOX, rles.bbox),
         "counts": rles.counts,
     }
     for name, column in new.items():

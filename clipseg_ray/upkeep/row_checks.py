@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, brief
 from clipseg_ray.masks import algebra
 from clipseg_ray.results import schema
 from clipseg_ray.results.optional_columns import OPTIONAL, masks_schema, settings_of
@@ -41,7 +41,7 @@ def query_faults(body: bytes, digests: Mapping[str, str]) -> list[str]:
     try:
         table = pq.read_table(io.BytesIO(body), columns=["query_id", "digest"])
     except (pa.ArrowException, OSError, KeyError) as error:
-        return [f"cannot be read ({' '.join(str(error).split())[:200]})"]
+        return [f"cannot be read ({brief(error, 200)})"]
     found = dict(zip(*(table.column(name).to_pylist() for name in ("query_id", "digest")), strict=True))
     return [
         f"query {query!r} is not as the set's claim has it"
@@ -103,7 +103,7 @@ def _read(body: bytes, wanted: pa.Schema) -> tuple[pa.Table | None, list[str]]:
         file = pq.ParquetFile(io.BytesIO(body))
         table = file.read()
     except (pa.ArrowException, OSError) as error:
-        return None, [f"cannot be read ({' '.join(str(error).split())[:200]}); remove it and run again"]
+        return None, [f"cannot be read ({brief(error, 200)}); remove it and run again"]
     if not table.schema.equals(wanted):
         differing = [
             field.name

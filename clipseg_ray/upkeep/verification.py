@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from clipseg_ray.errors import UserError
 from clipseg_ray.results import inputs, layout, reading, record, sets
 from clipseg_ray.results import shards as shard_records
 from clipseg_ray.results.compacted import CompactedFiles
@@ -36,9 +35,7 @@ def verify(output: str) -> Report:
     """Read everything at ``output``. Raises UserError where no dataset is and for storage that cannot be read."""
     store = Store.of(output)
     with plain_errors(store.url):
-        made = record.read(store)
-        if made is None:
-            raise UserError(f"{store.url}: no dataset here (no {layout.DATASET}); check the URL")
+        made = record.require(store)
         # Listed before claims and records are read: these come before the parts they allow, so that what a run or a
         # compaction adds meanwhile is not listed, and never an orphan.
         listed = list(store.list())

@@ -23,6 +23,8 @@ from clipseg_ray.model.factory import make_model
 from clipseg_ray.pixels.decode import decode
 from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
+from clipseg_ray.results import record
+from clipseg_ray.storage import Store
 from tests.evaluation.world import SIDE, box, entry, noise, write, write_masks, write_scenes
 
 DOG, CAT = box(10, 20, 40, 60), box(0, 0, 30, 30)
@@ -190,5 +192,5 @@ def test_nothing_in_common_is_said(tmp_path: Path) -> None:
     masks = {"test": given.GivenMasks(url, {"dog": things["dog"]}, True)}
     with pytest.raises(UserError, match=r"row 'r': none of the dataset's 1 queries with a truth is meant; .* object"):
         given.check_rows([RowConfig(name="r", kinds=["part"])], masks)
-    with pytest.raises(UserError, match=r"no dataset here; check masks\.url"):
-        given.opened(str(tmp_path / "truth"))
+    with pytest.raises(UserError, match=r"no dataset here \(no _dataset\.json\); check masks\.url"):
+        record.require(Store.of(str(tmp_path / "truth")), "masks.url")

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipseg_ray.errors import UserError
-from clipseg_ray.masks.threshold import Packed, logit_of, pack
+from clipseg_ray.masks.threshold import Packed, pack
 
 
 def compiled_pack(logits: torch.Tensor, limit: torch.Tensor) -> Packed:
@@ -22,17 +21,6 @@ SIZES = pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8), (7, 37), (64, 6
 def maps(rows: int, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
     generator = torch.Generator().manual_seed(size[0] * 1000 + size[1])
     return (torch.randn(rows, *size, generator=generator) * 5).to(dtype)
-
-
-@pytest.mark.parametrize("probability", [0.02, 0.3, 0.5, 0.98])
-def test_logit_of_is_the_inverse_of_sigmoid(probability):
-    assert 1 / (1 + math.exp(-logit_of(probability))) == pytest.approx(probability, rel=1e-14)
-
-
-@pytest.mark.parametrize("probability", [0, 1, -0.1, 1.5, math.nan])
-def test_logit_of_refuses_what_is_no_threshold(probability):
-    with pytest.raises(UserError, match="between 0 and 1"):
-        logit_of(probability)
 
 
 @PATHS

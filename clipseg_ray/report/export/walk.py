@@ -81,14 +81,11 @@ class Walk:
     """What of it is not there yet, a phrase each; empty where the chosen queries are complete."""
 
     def __post_init__(self) -> None:
-        made = record.read(self.store)
-        if made is None:
-            raise UserError(f"{self.store.url}: no dataset here (no {layout.DATASET}); check the URL")
-        self.record = made
+        self.record = record.require(self.store)
         queries = asked.chosen(asked.read(self.store), self.where)
         self._folders = _folders(queries)
         with plain_errors(self.store.url):
-            self._tables = ChunkTables(self.store, made)
+            self._tables = ChunkTables(self.store, self.record)
             self._index = self._tables.index([layout.IMAGES, *self._folders])
             self.missing = lag.of(self.store, self._index, Counter(query.prompt_set for query in queries)).lacks
             self._shards, _ = inputs.read(self.store)
