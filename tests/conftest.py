@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def checkpoint_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small seeded CLIPSeg in transformers' own format."""
-    from clipseg_ray.demo.checkpoint import write_checkpoint
+    from benchmarks.random_checkpoint import write_checkpoint
 
     directory = tmp_path_factory.mktemp("checkpoint")
     write_checkpoint(directory, image_size=96)

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-H200_BF16 = 790e12
-"""bf16 matrix products an H200 was measured to do in a second."""
-
 
 def encoder_flops(config: Any, size: int) -> float:
     """Of one image of ``size`` pixels square: the blocks up to the deepest tap, patch embedding and reduces.
@@ -38,14 +35,6 @@ def decoder_flops(config: Any, size: int) -> float:
     first, half = patch // 4, width // 2  # side of the first transposed kernel; the second one's is 4
     convolution = _product(patches, 9 * width, width)
     return total + convolution + _product(patches, width, half * first**2) + _product(patches * first**2, half, 16)
-
-
-def encoder_products(config: Any, size: int, images: int) -> list[tuple[int, int, int]]:
-    """(rows, inner, columns) of the matrix products in an encoder block over ``images`` images at once."""
-    vision = config.vision_config
-    rows = images * ((size // vision.patch_size) ** 2 + 1)
-    width, wide = vision.hidden_size, vision.intermediate_size
-    return [(rows, width, 3 * width), (rows, width, width), (rows, width, wide), (rows, wide, width)]
 
 
 def _product(rows: int, inner: int, columns: int) -> float:

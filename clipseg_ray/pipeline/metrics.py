@@ -37,11 +37,6 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def exported() -> list[str]:
-    """The names under which Prometheus finds them."""
-    return sorted([*(f"ray_{name}_total" for name in COUNTERS), *(f"ray_{name}" for name in GAUGES)])
-
-
 class Metrics:
     """One run's metrics."""
 

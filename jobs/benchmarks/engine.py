@@ -14,6 +14,7 @@ from benchmarks.agreement import Agreement, columns_differ, precision_error
 from benchmarks.harness import Contestant, Race, environment, race, report, single_thread
 from benchmarks.ours import Ours, block_bytes
 from benchmarks.peers import Transformers, masks_of
+from benchmarks.roofline import H200_BF16, encoder_products
 from clipseg_ray.masks import rle
 from clipseg_ray.model import flops
 from clipseg_ray.model.checkpoint import Checkpoint, load
@@ -214,7 +215,7 @@ class _Bench:
         pixels_bhwc = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
         each = flops.encoder_flops(config, size)
         contestants = [Contestant("encoder", lambda: engine.encode(pixels_bhwc), count * each / 1e9)]
-        shapes = flops.encoder_products(config, size, engine.batch)
+        shapes = encoder_products(config, size, engine.batch)
         if self.device == "cuda":
             shapes.append((8192, 8192, 8192))
         contestants += [self._product(*shape) for shape in dict.fromkeys(shapes)]
@@ -256,8 +257,8 @@ def _roofline(row: dict[str, Any], loaded: Checkpoint, peak: float) -> dict[str,
     return {
         "roofline_images_per_s": peak / work,
         "share_of_roofline": row["engine_images_per_s"] * work / peak,
-        "h200_roofline_images_per_s": flops.H200_BF16 / work,
-        "share_of_h200_roofline": row["engine_images_per_s"] * work / flops.H200_BF16,
+        "h200_roofline_images_per_s": H200_BF16 / work,
+        "share_of_h200_roofline": row["engine_images_per_s"] * work / H200_BF16,
     }
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from transformers.utils import logging
 
-from clipseg_ray.demo.checkpoint import write_checkpoint
-from clipseg_ray.demo.pictures import COLOURS, draw
+from benchmarks.pictures import COLOURS, draw
+from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.errors import UserError
 
 WIDTH, HEIGHT = 825, 550

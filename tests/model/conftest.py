@@ -5,7 +5,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 
-from clipseg_ray.demo.checkpoint import write_checkpoint
+from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.model.checkpoint import load
 
 torch.set_num_threads(1)  # as in an actor; and threads of several test runs would wait for each other

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipseg_ray.demo.checkpoint import write_checkpoint
+from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import packing_kernel
 from clipseg_ray.model import feedforward_kernel

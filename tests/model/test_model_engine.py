@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import CLIPSegForImageSegmentation
 
-from clipseg_ray.demo.checkpoint import write_checkpoint
+from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.masks.threshold import pack
 from clipseg_ray.model.checkpoint import load
 from clipseg_ray.model.embedding import normalise

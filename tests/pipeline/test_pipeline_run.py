@@ -16,8 +16,8 @@ from PIL import Image
 from pycocotools import mask as coco
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
+from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray import config
-from clipseg_ray.demo.checkpoint import write_checkpoint
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import describe, plan
 from clipseg_ray.pipeline import outcome as outcomes

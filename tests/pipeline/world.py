@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from benchmarks.pictures import draw
 from clipseg_ray import config
-from clipseg_ray.demo.pictures import draw
 from clipseg_ray.pipeline import driver
 from clipseg_ray.pipeline.outcome import Outcome
 from clipseg_ray.storage import Store

@@ -12,7 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory):
     """A loaded seeded checkpoint of 64 pixels a side."""
-    from clipseg_ray.demo.checkpoint import write_checkpoint
+    from benchmarks.random_checkpoint import write_checkpoint
     from clipseg_ray.model.checkpoint import load
 
     directory = tmp_path_factory.mktemp("checkpoint")

@@ -30,8 +30,6 @@ GROUP_BYTES = 64 * 2**20
 SHARD_BYTES = 400 * 10**6
 """A file ends with the row group that reaches this."""
 
-_STRING = {"dtype": "string", "_type": "Value"}
-
 COLUMNS = {
     "image": "the picture as it was encoded",
     "image_id": "its name in the dataset of masks",

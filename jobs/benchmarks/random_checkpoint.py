@@ -1,7 +1,4 @@
-"""Seeded random CLIPSeg checkpoints, complete with tokenizer files, for trying things out without a download.
-
-    from clipseg_ray.demo.checkpoint import write_checkpoint
-    write_checkpoint(Path("/tmp/clipseg-demo"))
+"""Seeded random CLIPSeg checkpoints, complete with tokenizer files: every architecture without a download.
 
 The weights know nothing: masks are blobs that follow the picture and the query, no more. What is real
 is the format: transformers' ``CLIPSegProcessor`` and ``CLIPSegForImageSegmentation`` load it as it is.

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
-from clipseg_ray.demo.checkpoint import WORDS, write_checkpoint
+from benchmarks.random_checkpoint import WORDS, write_checkpoint
 
 
 @pytest.fixture(scope="module")
