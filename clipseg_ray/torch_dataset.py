@@ -20,12 +20,11 @@ from clipseg_ray.pixels.decode import decode
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
 from clipseg_ray.results import decoding
 from clipseg_ray.results.pictures import Pictures
-from clipseg_ray.results.questions import find, literal
+from clipseg_ray.results.questions import find
+from clipseg_ray.results.reading import literal
 from clipseg_ray.storage import Store
 
 Item = dict[str, Any]
-
-_NO_NORMALISATION = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 
 class MasksDataset(torch.utils.data.Dataset[Item]):
@@ -60,7 +59,9 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
         ).to_arrow_table()
         self._row_nq = self._rows()
         self._pictures = Pictures(Store.of(url))
-        self._preprocessing = Preprocessing(size, BILINEAR, 1 / 255, *_NO_NORMALISATION)
+        self._preprocessing = Preprocessing(
+            size=size, resample=BILINEAR, rescale=1 / 255, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
+        )
 
     def _rows(self) -> np.ndarray:
         """int64 [images, queries], the row of each mask, -1 where there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -55,14 +55,20 @@ class Answers:
             return
         inside, true = _number(mask_hw), _number(label_hw)
         both = 0 if mask_hw is None or label_hw is None else _number(mask_hw & label_hw)
-        pixels = (both, inside - both, true - both, size - inside - true + both)
+        pixels = Tally(
+            true_positive=both,
+            false_positive=inside - both,
+            false_negative=true - both,
+            true_negative=size - inside - true + both,
+        )
         answer = self.answers.setdefault(asked, Answer())
         answer.images_cb[int(true > 0), bin_of(score)] += 1
         found = int(inside > 0)
         if true:
-            answer.present += Tally(*pixels, found, 1 - found, 0, 0, both * SHARE // (inside + true - both))
+            share = both * SHARE // (inside + true - both)
+            answer.present += replace(pixels, present_found=found, present_silent=1 - found, share_sum=share)
         else:
-            answer.absent += Tally(*pixels, 0, 0, found, 1 - found)
+            answer.absent += replace(pixels, absent_found=found, absent_silent=1 - found)
 
     def merge(self, other: Answers) -> None:
         """Add what another has counted."""

@@ -95,15 +95,15 @@ class Counts:
         absent_silent, absent_found = _split(self.images_cb[0], edge)
         present_silent, present_found = _split(self.images_cb[1], edge)
         return Tally(
-            true_positive,
-            false_positive,
-            false_negative,
-            true_negative,
-            present_found,
-            present_silent,
-            absent_found,
-            absent_silent,
-            int(self.share_sum_t[index]),
+            true_positive=true_positive,
+            false_positive=false_positive,
+            false_negative=false_negative,
+            true_negative=true_negative,
+            present_found=present_found,
+            present_silent=present_silent,
+            absent_found=absent_found,
+            absent_silent=absent_silent,
+            share_sum=int(self.share_sum_t[index]),
         )
 
     @property

@@ -41,7 +41,7 @@ class _Row(NamedTuple):
     counts: str
 
 
-_EMPTY = _Row(0.0, 0, 0, 0, "")
+_EMPTY = _Row(score=0.0, area=0, height=0, width=0, counts="")
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,11 @@ class GivenMasks:
             row = row or _EMPTY
             answers.update(
                 Asked(thing.kind, query_id),
-                _at_size(row, scene) if row.area else None,
-                thing.label(scene, planes),
-                ignored,
-                row.score,
-                scene.height * scene.width,
+                mask_hw=_at_size(row, scene) if row.area else None,
+                label_hw=thing.label(scene, planes),
+                ignore_hw=ignored,
+                score=row.score,
+                size=scene.height * scene.width,
             )
 
 

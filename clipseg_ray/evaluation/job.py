@@ -40,7 +40,7 @@ def evaluate(config: EvaluateConfig) -> Report:
     return report
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ModelSpec:
     """All a worker needs to score a model: questions by truth set, in the order of their jobs."""
 
@@ -130,7 +130,15 @@ def _of_model(config: EvaluateConfig) -> Report:
     questions: dict[str, list[Questions]] = {name: [] for name in truth}
     for job in jobs:
         questions[job.truth].append(prepare(job, checkpoint, pictures, shots=shots, seed=seed))
-    spec = ModelSpec(config.model.checkpoint, revision, checkpoint.weights_sha256, device, precision, truth, questions)
+    spec = ModelSpec(
+        checkpoint=config.model.checkpoint,
+        revision=revision,
+        weights_sha256=checkpoint.weights_sha256,
+        device=device,
+        precision=precision,
+        truth=truth,
+        questions=questions,
+    )
     measured: dict[tuple[str, Asking], Metrics] = {(job.truth, job.asking): Metrics() for job in jobs}
     for name, found in _scored(config, ModelWorker, spec, truth, device):
         for each, metrics in zip(questions[name], found, strict=True):
@@ -151,7 +159,13 @@ def _of_model(config: EvaluateConfig) -> Report:
         "config": config.resolved(),
     }
     notes.append(f"weights {checkpoint.weights_sha256[:12]}…, {precision} on {device}")
-    return Report(config.model.checkpoint, facts, rows, queries, [*_truth_notes(contents), *notes])
+    return Report(
+        subject=config.model.checkpoint,
+        facts=facts,
+        rows=rows,
+        queries=queries,
+        notes=[*_truth_notes(contents), *notes],
+    )
 
 
 def _of_masks(config: EvaluateConfig) -> Report:
@@ -180,7 +194,7 @@ def _of_masks(config: EvaluateConfig) -> Report:
             )
     rows, queries = given_rows(config, answers)
     facts = {"masks": settings.url, "truth": _truth_facts(config, contents), "config": config.resolved()}
-    return Report(settings.url, facts, rows, queries, notes)
+    return Report(subject=settings.url, facts=facts, rows=rows, queries=queries, notes=notes)
 
 
 def _scored(

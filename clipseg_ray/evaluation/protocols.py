@@ -24,7 +24,7 @@ from clipseg_ray.queries.templates import resolve_templates
 Vocabulary = Mapping[str, Thing]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asking:
     """One way of asking; what does not matter to a protocol is None."""
 
@@ -38,11 +38,11 @@ class Asking:
     def of(cls, row: RowConfig) -> Asking:
         """The way a row asks."""
         if row.protocol == "picture":
-            return cls("picture")
+            return cls(protocol="picture")
         if row.protocol == "table":
-            return cls("table", table=row.table)
+            return cls(protocol="table", table=row.table)
         alpha = row.alpha if row.protocol == "hybrid" else None
-        return cls(row.protocol, row.texts, resolve_templates(row.template), alpha)
+        return cls(protocol=row.protocol, texts=row.texts, templates=resolve_templates(row.template), alpha=alpha)
 
     def __str__(self) -> str:
         """In a few words, for a table."""

@@ -15,7 +15,7 @@ from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Questions:
     """What is asked of every picture of a truth set in one way. Pickles to workers.
 
@@ -55,10 +55,10 @@ def prepare(
     asking = job.asking
     things = tuple(thing for thing in job.things if not asking.by_picture or thing.query_id in pictures)
     return Questions(
-        job,
-        things,
-        _texts(job, things, checkpoint),
-        tuple(pictures[thing.query_id] for thing in things) if asking.by_picture else None,
+        job=job,
+        things=things,
+        texts_wc=_texts(job, things, checkpoint),
+        pictures=tuple(pictures[thing.query_id] for thing in things) if asking.by_picture else None,
         alpha=1.0 if asking.alpha is None else asking.alpha,
         shots=shots,
         seed=seed,

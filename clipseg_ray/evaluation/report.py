@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
 """The columns of ``evaluation.parquet``; ``thresholds`` by kind."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReportRow:
     """One row of the table.
 
@@ -55,7 +55,7 @@ class ReportRow:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """subject: what was evaluated. facts: what it was and on what, JSON values. queries: of ``rows.QUERIES``."""
 

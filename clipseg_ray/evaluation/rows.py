@@ -38,7 +38,16 @@ def model_rows(config: EvaluateConfig, measured: Measured) -> tuple[list[ReportR
         if undecided:
             notes.append(f"{row.name}: no true pixel to choose a threshold by for {', '.join(undecided)}: 0.5 is used")
         scores = metrics.scores(partial(holds, row), thresholds, present_only=present_only)
-        rows.append(ReportRow(row.name, row.truth, str(asking), row.pictures, thresholds, scores))
+        rows.append(
+            ReportRow(
+                name=row.name,
+                truth=row.truth,
+                asked=str(asking),
+                pictures=row.pictures,
+                thresholds=thresholds,
+                scores=scores,
+            )
+        )
         for kind, query_id, chosen in _parts(row, metrics.counts):
             own = metrics.scores(chosen, thresholds, present_only=present_only)
             queries.append(_part(rows[-1], kind, query_id, own))
@@ -51,7 +60,16 @@ def given_rows(config: EvaluateConfig, answers: Mapping[str, Answers]) -> tuple[
     for row in config.rows:
         given, present_only = answers[row.truth], row.pictures == "present"
         scores = given.scores(partial(holds, row), present_only=present_only)
-        rows.append(ReportRow(row.name, row.truth, "masks as given", row.pictures, {}, scores))
+        rows.append(
+            ReportRow(
+                name=row.name,
+                truth=row.truth,
+                asked="masks as given",
+                pictures=row.pictures,
+                thresholds={},
+                scores=scores,
+            )
+        )
         for kind, query_id, chosen in _parts(row, given.answers):
             own = given.scores(chosen, present_only=present_only)
             queries.append(_part(rows[-1], kind, query_id, own))

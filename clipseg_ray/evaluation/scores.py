@@ -11,7 +11,7 @@ import pyarrow as pa
 from clipseg_ray.evaluation.tally import Tally
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """None where undefined; see ``tally`` for what makes it so."""
 

@@ -49,7 +49,7 @@ class Scorer:
             planes = [scene.planes() for scene in scenes]
             ignored = [scene.ignored() for scene in scenes]
             for asked, found in zip(questions, metrics, strict=True):
-                self._ask(asked, scenes, planes, ignored, features, found)
+                self._ask(asked, scenes, planes=planes, ignored=ignored, features=features, metrics=found)
         return metrics
 
     def _ask(

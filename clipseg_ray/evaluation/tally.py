@@ -17,7 +17,7 @@ SHARE = 1 << 32
 """A picture's own IoU is kept in units of 1 / SHARE: sums of integers know no order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tally:
     """Counts at one threshold; they add up.
 
@@ -37,7 +37,7 @@ class Tally:
     share_sum: int = 0
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Tally)))
+        return Tally(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(Tally)})
 
     @property
     def present(self) -> int:

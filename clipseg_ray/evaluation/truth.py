@@ -38,7 +38,7 @@ class TrueMask:
     counts: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """A picture (encoded bytes) and its truth; height and width in pixels; ``ignore`` an RLE or None."""
 
@@ -160,7 +160,7 @@ def scene_of(sample: Sample) -> Scene:
         ) from error
     if len({mask.query_id for mask in masks}) < len(masks):
         raise UserError(f"{sample.image_id}: truth names a query twice; join its masks into one")
-    return Scene(sample.image_id, sample.image, height, width, masks, ignore)
+    return Scene(image_id=sample.image_id, image=sample.image, height=height, width=width, masks=masks, ignore=ignore)
 
 
 def _mask(entry: dict[str, Any]) -> TrueMask:

@@ -18,7 +18,7 @@ class Node:
     head: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """The whole job, for a while: ``images_per_s`` with ``actors``, all at work, in chunks of ``chunk_images``.
 
@@ -33,7 +33,7 @@ class Job:
     start_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """What a rehearsal found.
 

@@ -24,7 +24,7 @@ class Left:
     shards: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scale:
     """The run with so many actors. ``limit`` is what holds it there; ``cost`` is None without a price."""
 
@@ -37,7 +37,7 @@ class Scale:
     cost: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """A whole run. The last of ``scales`` is that of the largest pool the run would have.
 
@@ -78,18 +78,18 @@ def predict(config: RunConfig, work: Work, found: Measurement, new: bool) -> Pre
     unbound = min(rate for name, rate in limits if name != DRIVER)
     chunks_per_s = unbound / max(1.0, left.images / max(1, left.chunks))
     return Prediction(
-        left,
-        round(found.costs.masks * left.images),
-        round(found.costs.output_bytes * left.images),
-        scales,
-        limits[1][0],
-        limits[1][1] / limits[0][1],
-        fleet.cores_needed,
-        fleet.cores(most) / most,
-        overhead_s,
-        chunks_per_s,
-        config.prices.currency if config.prices else "",
-        tuple(_warnings(config, chunks_per_s, new)),
+        left=left,
+        masks=round(found.costs.masks * left.images),
+        output_bytes=round(found.costs.output_bytes * left.images),
+        scales=scales,
+        next_limit=limits[1][0],
+        next_ratio=limits[1][1] / limits[0][1],
+        cores_needed=fleet.cores_needed,
+        cores_there=fleet.cores(most) / most,
+        overhead_s=overhead_s,
+        chunks_per_s=chunks_per_s,
+        currency=config.prices.currency if config.prices else "",
+        warnings=tuple(_warnings(config, chunks_per_s, new)),
     )
 
 
@@ -195,7 +195,15 @@ def _scale(actors: int, fleet: _Fleet, left: Left, overhead_s: float, prices: Pr
         if all(price is not None for price, count in zip(hourly, counts, strict=True) if count):
             nodes = sum((price or 0.0) * count for price, count in zip(hourly, counts, strict=True))
             cost = (nodes + prices.head_node_hour) * seconds / 3600
-    return Scale(actors, gpu_nodes, cpu_nodes, rate, seconds, limit, cost)
+    return Scale(
+        actors=actors,
+        gpu_nodes=gpu_nodes,
+        cpu_nodes=cpu_nodes,
+        images_per_s=rate,
+        seconds=seconds,
+        limit=limit,
+        cost=cost,
+    )
 
 
 def _warnings(config: RunConfig, chunks_per_s: float, new: bool) -> list[str]:

@@ -114,18 +114,18 @@ def _rehearse(plan: Plan, place: Store, say: Callable[[str], None]) -> Measureme
     job = _job(settled, replace(pool, min=actors, max=actors, initial=actors), works, costs)
     after_s, after_chunk_s = _after(place)
     return Measurement(
-        device,
-        settled.record.compute["precision"],
-        costs,
-        job,
-        tuple(_nodes()),
-        pool,
-        settled_s + wait_s,
-        wait_s,
-        actor_s,
-        after_s,
-        after_chunk_s,
-        0.0,
+        device=device,
+        precision=settled.record.compute["precision"],
+        costs=costs,
+        job=job,
+        nodes=tuple(_nodes()),
+        pool=pool,
+        before_s=settled_s + wait_s,
+        wait_s=wait_s,
+        actor_s=actor_s,
+        after_s=after_s,
+        after_chunk_s=after_chunk_s,
+        seconds=0.0,
     )
 
 
@@ -230,7 +230,9 @@ def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCo
     rate = images / (last_s - first_s)
     # The line through the steady state meets zero images where a job that lost nothing would have begun.
     start_s = max(0.0, first_s - sum(count for _, count in finished[: pool.max]) / rate)
-    return Job(pool.max, size, images, last_s - first_s, rate, start_s)
+    return Job(
+        actors=pool.max, chunk_images=size, images=images, seconds=last_s - first_s, images_per_s=rate, start_s=start_s
+    )
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Clock:
             self.cpu += time.process_time() - cpu
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepCosts:
     """What the steps cost one process that does nothing else.
 
@@ -96,18 +96,18 @@ def measure(reader: Reader, segmenter: Segmenter, works: Sequence[ShardWork], se
     every = [table for of_set in tables for table in of_set]
     masks = sum(table.num_rows for table in every)
     return StepCosts(
-        {step: share[step] * clock.wall / clock.images for step, clock in clocks.items()},
-        {step: share[step] * clock.cpu / clock.images for step, clock in clocks.items()},
-        {step: clock.wall for step, clock in clocks.items()},
-        len({work.shard.shard_id for work, _ in sampled.kept}),
-        sampled.images,
-        sampled.images_a_byte,
-        sum(len(sample.image or b"") for sample in samples) / len(samples),
-        good * output_bytes / clocks["write"].images,
-        good * masks / sum(len(piece.row.pixels_bhwc) for piece in pieces),
-        sum(pc.sum(pc.greater(table.column("area"), 0)).as_py() or 0 for table in every) / max(1, masks),
-        1 - good,
-        model.piece,
+        wall_s={step: share[step] * clock.wall / clock.images for step, clock in clocks.items()},
+        cpu_s={step: share[step] * clock.cpu / clock.images for step, clock in clocks.items()},
+        measured_s={step: clock.wall for step, clock in clocks.items()},
+        shards=len({work.shard.shard_id for work, _ in sampled.kept}),
+        images=sampled.images,
+        images_a_byte=sampled.images_a_byte,
+        encoded_bytes=sum(len(sample.image or b"") for sample in samples) / len(samples),
+        output_bytes=good * output_bytes / clocks["write"].images,
+        masks=good * masks / sum(len(piece.row.pixels_bhwc) for piece in pieces),
+        nonempty=sum(pc.sum(pc.greater(table.column("area"), 0)).as_py() or 0 for table in every) / max(1, masks),
+        undecodable=1 - good,
+        piece=model.piece,
     )
 
 

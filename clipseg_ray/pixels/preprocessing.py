@@ -15,7 +15,7 @@ RESAMPLING_CODES = range(6)
 _FILE = "preprocessor_config.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """From an RGB picture of any size to the model's input: squash, rescale, normalise.
 

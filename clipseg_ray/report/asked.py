@@ -17,7 +17,7 @@ from clipseg_ray.results import layout, sets
 from clipseg_ray.storage import Store, plain_errors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """One query of a dataset, or all phrases that came with the images under one field.
 

@@ -27,7 +27,7 @@ MANY_CHUNKS, SAMPLED_CHUNKS = 10_000, 2_000
 """Of more chunks than that only so many are read: at a million chunks no driver could wait for the numbers of all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """A dataset in numbers.
 

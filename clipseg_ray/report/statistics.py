@@ -25,7 +25,7 @@ _SCORE_STEPS = 1000
 _COVERAGE_STEPS = 200  # a decade: 1.2 % of the value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Statistics:
     """One query over all images that were asked.
 
@@ -44,7 +44,15 @@ class Statistics:
     coverage_bins: tuple[int, ...]
 
 
-NOTHING = Statistics(0, 0, 0.0, {}, {}, (0,) * SCORE_BINS, (0,) * (COVERAGE_DECADES * BINS_A_DECADE))
+NOTHING = Statistics(
+    images=0,
+    found=0,
+    coverage=0.0,
+    score_quantiles={},
+    coverage_quantiles={},
+    score_bins=(0,) * SCORE_BINS,
+    coverage_bins=(0,) * (COVERAGE_DECADES * BINS_A_DECADE),
+)
 
 SHARES = (0.05, 0.5, 0.95)
 

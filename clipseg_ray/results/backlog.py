@@ -40,7 +40,7 @@ class ShardLag:
         return float("inf") if self.total is None else self.total - self.done
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lag:
     """All of it. Shards are finished, under way (some part is there) or untouched; ``unread`` of them have not been
     read to their end, so that their chunks are counted only as far as they are done. ``chunks``: those known so far,
@@ -109,13 +109,13 @@ def of(store: Store, index: PartIndex, queries: Mapping[str, int]) -> Lag:
         lagging.append((not some, ShardLag(shard.path, shard.shard_id, whole.bit_count(), chunks)))
     lagging.sort(key=lambda item: (item[0], -item[1].left, item[1].path))
     return Lag(
-        len(shards),
-        finished,
-        under_way,
-        untouched,
-        sum(shard.shard_id not in known for shard in shards),
-        total,
-        images_parts,
-        tuple(SetLag(name, count, done_of[name], total) for name, count in queries.items()),
-        tuple(item for _, item in lagging[:LAGGING_NAMED]),
+        shards=len(shards),
+        finished=finished,
+        under_way=under_way,
+        untouched=untouched,
+        unread=sum(shard.shard_id not in known for shard in shards),
+        chunks=total,
+        images_parts=images_parts,
+        sets=tuple(SetLag(name, count, done_of[name], total) for name, count in queries.items()),
+        lagging=tuple(item for _, item in lagging[:LAGGING_NAMED]),
     )

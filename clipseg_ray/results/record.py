@@ -16,7 +16,7 @@ _NOT_IN_FINGERPRINT = {"input.root", "model.checkpoint", "model.revision", "mode
 """Where the same bytes were found: it changes no mask."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetRecord:
     """Everything that changes a mask or cuts a chunk, resolved to plain values.
 

@@ -41,7 +41,7 @@ class Run:
         return self.values.get("part")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """A dataset and the runs that count: the newest of each share of the input, and whatever still runs.
 
@@ -87,11 +87,11 @@ def read(output: str) -> Status:
     found = [_run(run_id, values) for run_id, values in newest]
     counted = _counted(found)
     return Status(
-        store.url,
-        made.fingerprint,
-        tuple((item.name, len(item.digests)) for item in claimed),
-        tuple(counted),
-        older + len(found) - len(counted),
+        url=store.url,
+        fingerprint=made.fingerprint,
+        prompt_sets=tuple((item.name, len(item.digests)) for item in claimed),
+        runs=tuple(counted),
+        earlier=older + len(found) - len(counted),
     )
 
 

@@ -21,7 +21,7 @@ class Orphan:
         return f"{self.path}: {self.why}"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Report:
     """What was found. ``faults`` are lines that name a file and what is wrong with it; ``strangers`` are files under
     names that no run writes, which no reader looks at; ``remedy`` says what mends what is missing."""

@@ -64,8 +64,8 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
                     for query in moved[item.name]
                     if query.values != item.definitions[query.query_id]
                 }
-                _move_queries(source, target, item.name, names[item.name], moved[item.name])
-                rows += _move_masks(source, target, item.name, names[item.name], changed, made)
+                _move_queries(source, target, old=item.name, new=names[item.name], moved=moved[item.name])
+                rows += _move_masks(source, target, old=item.name, new=names[item.name], thresholds=changed, made=made)
     return f"{target.url}: {rows} masks at their new thresholds"
 
 

@@ -40,7 +40,7 @@ def verify(output: str) -> Report:
         # compaction adds meanwhile is not listed, and never an orphan.
         listed = list(store.list())
         dataset = _Dataset(store, made)
-        report = Report(store.url)
+        report = Report(url=store.url)
         dataset.read_queries(report)
         if "compacted" in made.masks:
             report.remedy = "which a run into the dataset this was compacted from computes; then compact again"

@@ -15,7 +15,9 @@ from benchmarks.harness import Contestant, environment, race, report, single_thr
 from clipseg_ray.pixels.decode import decode
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
 
-_PREPROCESSING = Preprocessing(352, BILINEAR, 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_PREPROCESSING = Preprocessing(
+    size=352, resample=BILINEAR, rescale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)
 
 
 def benchmark(

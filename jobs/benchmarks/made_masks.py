@@ -45,7 +45,12 @@ def write(folder: Path, rows: int, seed: int = 0) -> None:
         masks = _masks(images.column("image_id").combine_chunks(), ids, rng)
         store.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, {}))
     made = {"root": "", "format": "images", "image_field": None, "id_field": None}
-    record.create(store, DatasetRecord(made, {"grid": [GRID, GRID]}, {"size": "model", "keep_empty": True}, {}))
+    record.create(
+        store,
+        DatasetRecord(
+            input=made, model={"grid": [GRID, GRID]}, masks={"size": "model", "keep_empty": True}, compute={}
+        ),
+    )
 
 
 def write_compact(parts_folder: Path, folder: Path) -> None:

@@ -148,7 +148,7 @@ def test_a_model_and_the_masks_it_gave_get_the_same_scores(
     vocabulary = {name: thing for name, thing in survey(truth).vocabulary.items() if thing.kind in ("object", "part")}
     checkpoint = checkpoints.load(str(checkpoint_dir))
     engine = Engine(make_model(checkpoint, batch=2, decode_chunk=4))
-    job = Job("test", Asking("text", "first", ("{}",)), tuple(vocabulary.values()), True)
+    job = Job("test", Asking(protocol="text", texts="first", templates=("{}",)), tuple(vocabulary.values()), True)
     (metrics,) = Scorer(engine, checkpoint.preprocessing).score(truth, shard, [prepare(job, checkpoint, {})])
 
     queries = [

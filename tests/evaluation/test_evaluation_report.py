@@ -14,7 +14,7 @@ from clipseg_ray.evaluation.protocols import Asking
 from clipseg_ray.evaluation.report import SCHEMA, Report
 from clipseg_ray.evaluation.rows import QUERIES, model_rows
 
-TEXT = Asking("text", "first", ("{}",))
+TEXT = Asking(protocol="text", texts="first", templates=("{}",))
 LABEL = np.array([[True, True, False, False]])
 
 
@@ -64,7 +64,7 @@ def test_a_kind_the_tuning_set_lacks_is_said() -> None:
 
 def test_every_form_says_the_same(tmp_path: Path) -> None:
     rows, queries, notes = model_rows(config(), {("test", TEXT): metrics(0.5), ("tune", TEXT): metrics(0.3)})
-    report = Report("c", {"model": {"checkpoint": "c"}}, rows, queries, notes)
+    report = Report(subject="c", facts={"model": {"checkpoint": "c"}}, rows=rows, queries=queries, notes=notes)
     names = [url.rpartition("/")[2] for url in report.write(str(tmp_path / "out"))]
     assert sorted(names) == sorted(path.name for path in (tmp_path / "out").iterdir())
     text = (tmp_path / "out" / "evaluation.md").read_text()

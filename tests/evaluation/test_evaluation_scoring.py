@@ -72,7 +72,7 @@ def pictures_of(metrics: Metrics, kind: str, query_id: str) -> tuple[int, int]:
     return without, having
 
 
-TEXT = Asking("text", "first", ("{}",))
+TEXT = Asking(protocol="text", texts="first", templates=("{}",))
 
 
 def by_transformers(checkpoint: Checkpoint, picture: bytes, text: str) -> tuple[np.ndarray, float]:
@@ -140,9 +140,9 @@ def test_wordings(tmp_path: Path, checkpoint: Checkpoint, scorer: Scorer) -> Non
     truth = truth_of(tmp_path, [entry("seat", DOG, "affordance", ["something to sit on", "sit on"]), entry("cat", CAT)])
     things = survey(truth).vocabulary
     assert TEXT.wordings(things["seat"]) == ("something to sit on",)
-    paper = Asking("text", "paper", ("{}",))
+    paper = Asking(protocol="text", texts="paper", templates=("{}",))
     assert [thing.query_id for thing in paper.things(things)] == ["seat"]
-    every = ask(truth, checkpoint, Asking("text", "all", ("{}",)))
+    every = ask(truth, checkpoint, Asking(protocol="text", texts="all", templates=("{}",)))
     assert pictures_of(scored(scorer, truth, every), "affordance", "seat") == (0, 2)
     both = embed(
         [
@@ -160,7 +160,7 @@ def test_queries_of_a_table_are_right_where_their_concept_is(
     tmp_path: Path, checkpoint: Checkpoint, scorer: Scorer
 ) -> None:
     truth = truth_of(tmp_path, [entry("chair", CAT), entry("couch", DOG, texts=["sofa"])], [entry("lamp", CAT)])
-    questions = ask(truth, checkpoint, Asking("table", table="builtin:affordances"))
+    questions = ask(truth, checkpoint, Asking(protocol="table", table="builtin:affordances"))
     assert [thing.query_id for thing in questions.things] == ["paper-sit-on"]
     metrics = scored(scorer, truth, questions)
     assert pictures_of(metrics, "affordance", "paper-sit-on") == (1, 1)
@@ -228,8 +228,8 @@ class TestPictures:
         support = make_support("", second.image, {"size": list(SIZE), "counts": second.masks[0].counts}, None)
         mode = parse_mode("crop_blur_highlight")
         for asking, texts, alpha in (
-            (Asking("picture"), (), None),
-            (Asking("hybrid", "first", ("{}",), 0.3), ("dog",), 0.3),
+            (Asking(protocol="picture"), (), None),
+            (Asking(protocol="hybrid", texts="first", templates=("{}",), alpha=0.3), ("dog",), 0.3),
         ):
             query = Query(
                 query_id="dog",
@@ -249,9 +249,9 @@ class TestPictures:
     ) -> None:
         truth = truth_of(tmp_path, [entry("dog", DOG)], [])
         pictures = candidates(["dog"], truth, self.SETTINGS, checkpoint)
-        questions = ask(truth, checkpoint, Asking("picture"), pictures)
+        questions = ask(truth, checkpoint, Asking(protocol="picture"), pictures)
         assert pictures_of(scored(scorer, truth, questions), "object", "dog") == (1, 0)
-        assert ask(truth, checkpoint, Asking("picture"), {}).things == ()
+        assert ask(truth, checkpoint, Asking(protocol="picture"), {}).things == ()
 
 
 def config(*rows: dict[str, Any], **changes: Any) -> EvaluateConfig:

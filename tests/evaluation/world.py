@@ -92,7 +92,7 @@ def write_masks(
     """A masks dataset in which each (key, query_id, score, mask) stands, of the pictures ``images`` under ``root``."""
     store = Store.of(str(folder / "masks"))
     settings = {"root": str(root), "id_field": None}
-    record.create(store, record.DatasetRecord(settings, {}, {"keep_empty": True}, {}))
+    record.create(store, record.DatasetRecord(input=settings, model={}, masks={"keep_empty": True}, compute={}))
     prompt_set = PromptSet.of(queries, np.zeros((len(queries), 4)))
     sink = pa.BufferOutputStream()
     pq.write_table(prompt_set.to_table(), sink)

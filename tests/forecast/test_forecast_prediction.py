@@ -24,14 +24,40 @@ GPU_NODE, CPU_NODE, HEAD = Node(4, 1, False), Node(8, 0, False), Node(0, 0, True
 def costs(**seconds: float) -> StepCosts:
     """Milliseconds an image by step; an image of 1,000 bytes becomes 10 masks of 100 bytes."""
     wall = {step: seconds.get(step, 1e-6) / 1000 for step in STEPS}
-    return StepCosts(wall, dict(wall), dict.fromkeys(STEPS, 20.0), 4, 400, 0.001, 1000.0, 1000.0, 10.0, 0.5, 0.0, 10)
+    return StepCosts(
+        wall_s=wall,
+        cpu_s=dict(wall),
+        measured_s=dict.fromkeys(STEPS, 20.0),
+        shards=4,
+        images=400,
+        images_a_byte=0.001,
+        encoded_bytes=1000.0,
+        output_bytes=1000.0,
+        masks=10.0,
+        nonempty=0.5,
+        undecodable=0.0,
+        piece=10,
+    )
 
 
 def measured(
     steps: StepCosts, nodes: Sequence[Node], most: int, job: Job | None = None, *, gpus: float = 1.0
 ) -> Measurement:
     pool = Pool(1, most, most, 0.0 if gpus else 0.75, gpus, None, 1.0 if gpus else 0.25, most)
-    return Measurement("cuda", "bf16", steps, job, tuple(nodes), pool, 10.0, 0.0, 7.0, 5.0, 0.001, 120.0)
+    return Measurement(
+        device="cuda",
+        precision="bf16",
+        costs=steps,
+        job=job,
+        nodes=tuple(nodes),
+        pool=pool,
+        before_s=10.0,
+        wait_s=0.0,
+        actor_s=7.0,
+        after_s=5.0,
+        after_chunk_s=0.001,
+        seconds=120.0,
+    )
 
 
 def work(*shards: ShardWork) -> Work:
@@ -55,7 +81,7 @@ def predicted(found: Measurement, todo: Work, new: bool = True, **sections: Any)
 
 
 def test_as_many_actors_as_measured_are_as_fast_as_measured() -> None:
-    job = Job(2, 10, 1000, 45.0, 20.0, 12.0)
+    job = Job(actors=2, chunk_images=10, images=1000, seconds=45.0, images_per_s=20.0, start_s=12.0)
     found = measured(costs(model=80.0, decode=5.0), [Node(2, 0, True)], 2, job, gpus=0)
     whole = predicted(found, work(*(shard(i, 1000) for i in range(4))))
     assert (whole.left.images, whole.left.chunks, whole.masks, whole.output_bytes) == (4000, 40, 40_000, 4_000_000)
@@ -66,7 +92,7 @@ def test_as_many_actors_as_measured_are_as_fast_as_measured() -> None:
 
 
 def test_the_last_chunks_are_waited_for() -> None:
-    job = Job(4, 10, 1000, 45.0, 40.0, 0.0)
+    job = Job(actors=4, chunk_images=10, images=1000, seconds=45.0, images_per_s=40.0, start_s=0.0)
     found = measured(costs(model=100.0), [Node(4, 0, True)], 4, job, gpus=0)
     five = predicted(found, work(*(shard(i, 100) for i in range(5))))
     assert five.scales[-1].seconds - five.overhead_s == pytest.approx(2 * 100 * 4 / 40)
@@ -74,7 +100,12 @@ def test_the_last_chunks_are_waited_for() -> None:
 
 def test_gpus_scale_until_reading_starves() -> None:
     # A GPU takes 100 images/s; reading takes 16 ms a core: 1.6 cores a GPU, and a node has 4.
-    found = measured(costs(model=10.0, decode=15.0, read=1.0), [HEAD, GPU_NODE], 8, Job(1, 100, 1, 1.0, 100.0, 0.0))
+    found = measured(
+        costs(model=10.0, decode=15.0, read=1.0),
+        [HEAD, GPU_NODE],
+        8,
+        Job(actors=1, chunk_images=100, images=1, seconds=1.0, images_per_s=100.0, start_s=0.0),
+    )
     todo = work(*(shard(i, 1000) for i in range(100)))
     whole = predicted(found, todo)
     assert [scale.actors for scale in whole.scales] == [1, 2, 4, 8]
@@ -120,7 +151,12 @@ def test_a_chunk_closes_by_its_bytes_too() -> None:
 
 
 def test_cost_is_nodes_times_hours() -> None:
-    found = measured(costs(model=10.0, decode=1.0), [HEAD, GPU_NODE, CPU_NODE], 4, Job(1, 100, 1, 1.0, 100.0, 0.0))
+    found = measured(
+        costs(model=10.0, decode=1.0),
+        [HEAD, GPU_NODE, CPU_NODE],
+        4,
+        Job(actors=1, chunk_images=100, images=1, seconds=1.0, images_per_s=100.0, start_s=0.0),
+    )
     todo = work(*(shard(i, 1000) for i in range(100)))
     prices = {"gpu_node_hour": 2.0, "cpu_node_hour": 0.5, "head_node_hour": 0.1, "currency": "EUR"}
     whole = predicted(found, todo, prices=prices)

@@ -13,7 +13,7 @@ from clipseg_ray.queries.modes import MODES, parse_mode
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 SIZE = 48
-PREPROCESSING = Preprocessing(SIZE, 2, 1 / 255, tuple(MEAN), tuple(STD))
+PREPROCESSING = Preprocessing(size=SIZE, resample=2, rescale=1 / 255, mean=tuple(MEAN), std=tuple(STD))
 
 
 def random_picture(height: int, width: int) -> np.ndarray:

@@ -164,7 +164,9 @@ def _record(root: str, chunk_images: int) -> record.DatasetRecord:
     compute = {
         "device": "cpu", "precision": "fp32", "reason": "", "compile": False, "batch": 1, "decode_chunk": 4,
     }  # fmt: skip
-    return record.DatasetRecord(settings, model, {"size": "model", "keep_empty": True, "presence": False}, compute)
+    return record.DatasetRecord(
+        input=settings, model=model, masks={"size": "model", "keep_empty": True, "presence": False}, compute=compute
+    )
 
 
 def _image_rows(

@@ -72,7 +72,7 @@ def put(store: Store, **changed: Any) -> str:
 def store(tmp_path: Path) -> Store:
     """A dataset no run has begun to fill."""
     store = Store.of(str(tmp_path / "out"))
-    record.create(store, record.DatasetRecord({}, {}, {}, {}))
+    record.create(store, record.DatasetRecord(input={}, model={}, masks={}, compute={}))
     return store
 
 
