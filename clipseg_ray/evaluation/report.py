@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipseg_ray.evaluation.scores import COLUMNS, Scores
 from clipseg_ray.storage import Store, plain_errors
+from clipseg_ray.tables import parquet_bytes
 
 NAME = "evaluation"
 """Files are ``evaluation.md``, ``evaluation.json``, ``evaluation.parquet`` and ``evaluation-queries.parquet``."""
@@ -92,8 +92,8 @@ class Report:
         files = {
             f"{NAME}.md": self.markdown().encode(),
             f"{NAME}.json": json.dumps(body, indent=2, ensure_ascii=False).encode(),
-            f"{NAME}.parquet": _parquet(self.table()),
-            f"{NAME}-queries.parquet": _parquet(self.queries),
+            f"{NAME}.parquet": parquet_bytes(self.table()),
+            f"{NAME}-queries.parquet": parquet_bytes(self.queries),
         }
         with plain_errors(url):
             for name, data in files.items():
@@ -135,9 +135,3 @@ def _text(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|")
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return bytes(sink.getvalue())

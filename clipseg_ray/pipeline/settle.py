@@ -28,6 +28,7 @@ from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.sources.chunks import Chunking
 from clipseg_ray.storage import Store, plain_errors
+from clipseg_ray.tables import parquet_bytes
 
 if TYPE_CHECKING:
     from clipseg_ray.model.checkpoint import Checkpoint
@@ -246,8 +247,6 @@ def _load(
 
 
 def _put(store: Store, name: str, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
     # Whoever was first has written what every part is made from.
     with contextlib.suppress(FileExistsError):
-        store.create(layout.queries_file(name), bytes(sink.getvalue()))
+        store.create(layout.queries_file(name), parquet_bytes(table))

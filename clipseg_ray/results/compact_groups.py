@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from clipseg_ray.results import layout
 from clipseg_ray.storage import Entry, Store
+from clipseg_ray.tables import parquet_bytes
 
 _SCHEMA = pa.schema(
     [("folder", pa.string()), ("group", pa.string()), ("path", pa.string()), ("size", pa.int64()), ("tag", pa.int64())]
@@ -87,9 +88,8 @@ def freeze(store: Store, number: int, new: Iterable[Group], dropped: Iterable[Gr
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _SCHEMA]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
     names = json.dumps([(group.folder, group.name) for group in dropped]).encode()
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(arrays, schema=_SCHEMA.with_metadata({_DROPPED: names})), sink, compression="zstd")
-    store.create(layout.compact_groups(number), bytes(sink.getvalue()))
+    table = pa.table(arrays, schema=_SCHEMA.with_metadata({_DROPPED: names}))
+    store.create(layout.compact_groups(number), parquet_bytes(table))
 
 
 def cut(folder: str, parts: Sequence[Part], group_bytes: float) -> list[Group]:

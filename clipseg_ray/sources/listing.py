@@ -15,6 +15,7 @@ from clipseg_ray.sources.base import Member, Shard, Source
 from clipseg_ray.sources.formats import SOURCES
 from clipseg_ray.sources.matching import match
 from clipseg_ray.storage import absolute, plain_errors
+from clipseg_ray.tables import parquet_bytes
 
 SAMPLED_SHARDS = 32
 """Among how many shards ``input.sample`` spreads, as long as they hold enough."""
@@ -129,9 +130,7 @@ def to_parquet(shards: Sequence[Shard]) -> bytes:
         }
         for shard in shards
     ]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), sink, compression="zstd")
-    return bytes(sink.getvalue())
+    return parquet_bytes(pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
 def from_parquet(data: bytes) -> list[Shard]:

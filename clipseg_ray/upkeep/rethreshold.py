@@ -22,6 +22,7 @@ from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import definition_digest
 from clipseg_ray.results import layout, parts, record, schema, sets
 from clipseg_ray.storage import Store, plain_errors
+from clipseg_ray.tables import parquet_bytes
 from clipseg_ray.upkeep.copying import copy_folder
 
 
@@ -126,9 +127,7 @@ def _move_queries(source: Store, target: Store, old: str, new: str, moved: list[
     ):
         index = table.column_names.index(name)
         table = table.set_column(index, table.schema.field(index), pa.array(values, table.schema.field(index).type))
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    target.put(layout.queries_file(new), bytes(sink.getvalue()))
+    target.put(layout.queries_file(new), parquet_bytes(table))
 
 
 def _move_masks(

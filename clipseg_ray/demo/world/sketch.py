@@ -109,7 +109,12 @@ class Sketch:
         self.polygon(_spline(np.asarray(points, np.float64), closed=True), paint, part)
 
     def limb(
-        self, points: Points, width: float, end: float | None = None, paint: Paint = "body", part: str | None = None
+        self,
+        points: Points | np.ndarray,
+        width: float,
+        end: float | None = None,
+        paint: Paint = "body",
+        part: str | None = None,
     ) -> None:
         """Straight strokes through ``points`` with round ends, from ``width`` at the first to ``end`` at the last."""
         way = np.asarray(points, np.float64)
@@ -121,10 +126,7 @@ class Sketch:
         self, points: Points, width: float, end: float | None = None, paint: Paint = "body", part: str | None = None
     ) -> None:
         """A bent stroke: as ``limb``, along the smooth line through ``points``."""
-        way = _spline(np.asarray(points, np.float64), closed=False)
-        widths = np.linspace(width, width if end is None else end, len(way)) / 2
-        polygons = tuple(_stroke(way[i], way[i + 1], widths[i], widths[i + 1]) for i in range(len(way) - 1))
-        self.shapes.append(Shape(polygons, paint, part))
+        self.limb(_spline(np.asarray(points, np.float64), closed=False), width, end, paint, part)
 
     def turned(
         self, profile: Points, x: float = 0, paint: Paint = "body", part: str | None = None, *, smooth: bool = True
