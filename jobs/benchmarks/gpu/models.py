@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.gpu.part import Setting
-from clipseg_ray.demo.checkpoint import write_checkpoint
+from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.model.checkpoint import Checkpoint, load
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.gpu.part import Finding, Setting
 from benchmarks.gpu.stopwatch import seconds_each
-from clipseg_ray.model import flops
+from benchmarks.roofline import H200_BF16
 
 
 def measure(setting: Setting) -> Finding:
@@ -30,7 +30,7 @@ def measure(setting: Setting) -> Finding:
         values |= _over_pcie(count // 4, budget_s)
     bf16_flops, copied = values["bf16_flops"], values["copy_bytes_per_s"]
     summary = (
-        f"bf16 {bf16_flops / 1e12:.3g} TFLOP/s ({bf16_flops / flops.H200_BF16:.0%} of an H200's 790), "
+        f"bf16 {bf16_flops / 1e12:.3g} TFLOP/s ({bf16_flops / H200_BF16:.0%} of an H200's 790), "
         f"fp32 {values['fp32_flops'] / 1e12:.3g}, copy {copied / 1e12:.3g} TB/s read and written"
     )
     if "to_host_bytes_per_s" in values:

@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.gpu import models
 from benchmarks.gpu.part import Finding, Setting
 from benchmarks.gpu.stopwatch import seconds
+from benchmarks.roofline import H200_BF16
 from clipseg_ray.model import flops
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.precision import resolve_precision
@@ -39,14 +40,14 @@ def measure(setting: Setting) -> Finding:
                 "image_ms": 1e3 * image_s,
                 "images_per_s": 1 / image_s,
                 "masks_per_s": prompts / image_s,
-                "share_of_h200_roofline": work / flops.H200_BF16 / image_s,
+                "share_of_h200_roofline": work / H200_BF16 / image_s,
                 # None where the rate is not known: NaN is no JSON.
                 "share_of_measured_roofline": work / measured / image_s if measured == measured else None,
             }
         )
     values: dict[str, Any] = {"precision": precision, "batch": engine.batch, "decode_chunk": engine.decode_chunk}
     values |= {"rows": rows, **_fitted(rows)}
-    values |= {"h200_image_us": 1e6 * image / flops.H200_BF16, "h200_query_us": 1e6 * query / flops.H200_BF16}
+    values |= {"h200_image_us": 1e6 * image / H200_BF16, "h200_query_us": 1e6 * query / H200_BF16}
     summary = (
         f"{precision}: {values['image_us']:.3g} µs an image + {values['query_us']:.3g} µs a query (an H200's roofline "
         f"{values['h200_image_us']:.3g} + {values['h200_query_us']:.3g}); "
