@@ -13,9 +13,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from clipseg_ray.results import decoding, reading
-from clipseg_ray.results.decoding import Size
-from clipseg_ray.results.pictures import Pictures
+from clipseg_ray.results import mask_pixels, reading
+from clipseg_ray.results.mask_pixels import Size
+from clipseg_ray.results.source_images import Pictures
 from clipseg_ray.storage import Store
 
 
@@ -67,11 +67,11 @@ class Masks:
         return self.sql(f"SELECT {names} FROM masks" + (f" WHERE {where}" if where else ""))
 
     def decode(self, rows: Any, size: Size = "grid") -> Any:
-        """The masks of a row or a table as bool arrays: see :func:`clipseg_ray.results.decoding.decode`."""
-        return decoding.decode(rows, size)
+        """The masks of a row or a table as bool arrays: see :func:`clipseg_ray.results.mask_pixels.decode`."""
+        return mask_pixels.decode(rows, size)
 
     def pictures(self, images: pa.Table) -> Iterator[bytes | Exception]:
-        """The encoded pictures of rows of ``images``: see :func:`clipseg_ray.results.pictures.Pictures.fetch`."""
+        """The encoded pictures of rows of ``images``: see :func:`clipseg_ray.results.source_images.Pictures.fetch`."""
         return Pictures(self._store).fetch(images)
 
     def torch(self, query_ids: Sequence[str], size: int) -> Any:

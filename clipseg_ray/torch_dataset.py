@@ -18,10 +18,10 @@ import torch
 from clipseg_ray.errors import UserError
 from clipseg_ray.pixels.decode import decode
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
-from clipseg_ray.results import decoding
-from clipseg_ray.results.pictures import Pictures
-from clipseg_ray.results.questions import find
+from clipseg_ray.results import mask_pixels
+from clipseg_ray.results.canned_questions import find
 from clipseg_ray.results.reading import literal
+from clipseg_ray.results.source_images import Pictures
 from clipseg_ray.storage import Store
 
 Item = dict[str, Any]
@@ -98,6 +98,6 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
         present = row_q >= 0
         if present.any():
             rows = self._masks.take(pa.array(row_q[present]))
-            drawn = decoding.decode(rows, (self.size, self.size))
+            drawn = mask_pixels.decode(rows, (self.size, self.size))
             masks[torch.from_numpy(present)] = torch.from_numpy(np.ascontiguousarray(drawn))
         return {"masks": masks, "present": torch.from_numpy(present)}

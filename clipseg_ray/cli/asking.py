@@ -37,7 +37,7 @@ def queries(
     from clipseg_ray.queries import inspection
 
     checkpoint = None if model is None else checkpoints.load(model)
-    columns, rows, findings, summary = inspection.look(asked, table, checkpoint)
+    columns, rows, findings, summary = inspection.inspect(asked, table, checkpoint)
     console = wide_console()
     shown = Table(
         *(Column(column, overflow="fold") for column in columns), show_lines=any("\n" in row[2] for row in rows)

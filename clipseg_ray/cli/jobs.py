@@ -83,7 +83,7 @@ def plan(
     from clipseg_ray.forecast import preflight
     from clipseg_ray.pipeline import describe
 
-    plan, measured = preflight.look(
+    plan, measured = preflight.plan_of(
         configuration.load(config, set_ or ()), measure, lambda line: print(line, file=sys.stderr, flush=True)
     )
     if json_:

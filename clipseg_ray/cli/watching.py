@@ -24,7 +24,7 @@ def status(
     if watch and deep:
         raise UserError("--watch looks every few seconds, --deep lists every part: give one of them")
 
-    from clipseg_ray.report import status as words
+    from clipseg_ray.report import status_text as words
     from clipseg_ray.report.watch import EXIT_CODES
     from clipseg_ray.report.watch import watch as watching
     from clipseg_ray.results import backlog as lag

@@ -53,7 +53,7 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Truth:
+class DrawnTruth:
     """A query and its true mask (bool [h, w], not empty)."""
 
     query_id: str
@@ -63,7 +63,7 @@ class Truth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class DrawnScene:
     """pixels_hwc: uint8 [h, w, 3], exactly what ``jpeg`` decodes to. truth: in the vocabulary's order; what is not
     listed is absent. instances: from back to front."""
 
@@ -71,7 +71,7 @@ class Scene:
     jpeg: bytes
     ground: str
     instances: tuple[Instance, ...]
-    truth: tuple[Truth, ...]
+    truth: tuple[DrawnTruth, ...]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class _Placed:
     pattern: str = ""
 
 
-def scene(seed: int, side: int = 352, *, held_out_pairs: bool = False) -> Scene:
+def scene(seed: int, side: int = 352, *, held_out_pairs: bool = False) -> DrawnScene:
     """The scene of this seed, ``side`` × ``side`` pixels.
 
     held_out_pairs: at least one object is of a colour and name in ``HELD_OUT_PAIRS``; otherwise none is.
@@ -109,7 +109,7 @@ def scene(seed: int, side: int = 352, *, held_out_pairs: bool = False) -> Scene:
     encoded = jpeg(rng, weathered(rng, canvas_hwc))
     pixels_hwc = np.asarray(Image.open(io.BytesIO(encoded)))
     truth = tuple(_truth(instances))
-    return Scene(pixels_hwc=pixels_hwc, jpeg=encoded, ground=name, instances=instances, truth=truth)
+    return DrawnScene(pixels_hwc=pixels_hwc, jpeg=encoded, ground=name, instances=instances, truth=truth)
 
 
 def _clutter(rng: np.random.Generator, side: int) -> list[_Placed]:
@@ -246,7 +246,7 @@ def _instances(owner_hw: np.ndarray, layers: list[_Placed]) -> list[Instance]:
     return instances
 
 
-def _truth(instances: tuple[Instance, ...]) -> list[Truth]:
+def _truth(instances: tuple[Instance, ...]) -> list[DrawnTruth]:
     truth = []
     for entry in VOCABULARY:
         if entry.parts:
@@ -257,5 +257,5 @@ def _truth(instances: tuple[Instance, ...]) -> list[Truth]:
             continue
         mask_hw = np.logical_or.reduce(masks) if len(masks) > 1 else masks[0]
         if np.count_nonzero(mask_hw) >= SMALLEST_VISIBLE:
-            truth.append(Truth(entry.query_id, entry.kind, entry.texts, mask_hw=mask_hw))
+            truth.append(DrawnTruth(entry.query_id, entry.kind, entry.texts, mask_hw=mask_hw))
     return truth

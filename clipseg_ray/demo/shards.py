@@ -2,7 +2,7 @@
 
     python -m clipseg_ray.demo.shards FOLDER --scenes N --seed S [--held-out-pairs]
 
-Scene i is that of seed S + i, under the key of that number. The same arguments give the same bytes.
+DrawnScene i is that of seed S + i, under the key of that number. The same arguments give the same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from clipseg_ray.demo.scenes import Scene, scene
+from clipseg_ray.demo.scenes import DrawnScene, scene
 
 _IN_A_SHARD = 250
 
@@ -35,7 +35,7 @@ def write_shards(folder: Path, *, shards: int, images: int, seed: int, held_out_
         _write(folder / f"scenes-{shard:05d}.tar", range(first, first + images), held_out_pairs=held_out_pairs)
 
 
-def sidecar(shown: Scene) -> dict[str, Any]:
+def sidecar(shown: DrawnScene) -> dict[str, Any]:
     """The JSON beside a scene's picture; ``counts`` are COCO's compressed run lengths at the picture's size."""
     height, width, _ = shown.pixels_hwc.shape
     counts = iter(_counts([*(truth.mask_hw for truth in shown.truth), *(one.mask_hw for one in shown.instances)]))

@@ -16,7 +16,7 @@ NAMES = tuple(CATALOGUE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class VocabularyEntry:
     """One query. texts: ways to say it, the first is the query's own.
 
     What it names: the ``parts`` of all objects if there are any, else the objects whose name is among ``names``, whose
@@ -123,29 +123,41 @@ def _names_of(name: str) -> tuple[str, tuple[str, ...]]:
     return query_id, (name, *further)
 
 
-def _vocabulary() -> tuple[Entry, ...]:
+def _vocabulary() -> tuple[VocabularyEntry, ...]:
     entries = []
     for name in NAMES:
         query_id, texts = _names_of(name)
-        entries.append(Entry(query_id=query_id, kind="object", texts=texts, names=frozenset([name])))
+        entries.append(VocabularyEntry(query_id=query_id, kind="object", texts=texts, names=frozenset([name])))
     for colour in COLOURS:
         for name in NAMES:
             query_id, texts = _names_of(name)
             texts = tuple(f"{colour} {text}" for text in texts if not text.startswith("a "))
             both = f"{colour}-{query_id}"
             entries.append(
-                Entry(query_id=both, kind="coloured object", texts=texts, names=frozenset([name]), colour=colour)
+                VocabularyEntry(
+                    query_id=both, kind="coloured object", texts=texts, names=frozenset([name]), colour=colour
+                )
             )
     for query_id, (text, names) in _AFFORDANCES.items():
-        entries.append(Entry(query_id=query_id, kind="affordance", texts=_split(text), names=frozenset(names.split())))
+        entries.append(
+            VocabularyEntry(query_id=query_id, kind="affordance", texts=_split(text), names=frozenset(names.split()))
+        )
     for query_id, (text, names) in _ATTRIBUTES.items():
-        entries.append(Entry(query_id=query_id, kind="attribute", texts=_split(text), names=frozenset(names.split())))
+        entries.append(
+            VocabularyEntry(query_id=query_id, kind="attribute", texts=_split(text), names=frozenset(names.split()))
+        )
     for colour in ("red", "yellow", "green", "blue"):
-        entries.append(Entry(query_id=colour, kind="attribute", texts=(f"something {colour}",), colour=colour))
+        entries.append(
+            VocabularyEntry(query_id=colour, kind="attribute", texts=(f"something {colour}",), colour=colour)
+        )
     for pattern in ("striped", "chequered", "dotted"):
-        entries.append(Entry(query_id=pattern, kind="attribute", texts=(f"a {pattern} surface",), pattern=pattern))
+        entries.append(
+            VocabularyEntry(query_id=pattern, kind="attribute", texts=(f"a {pattern} surface",), pattern=pattern)
+        )
     for query_id, (text, parts) in _PARTS.items():
-        entries.append(Entry(query_id=query_id, kind="part", texts=_split(text), parts=frozenset(parts.split("|"))))
+        entries.append(
+            VocabularyEntry(query_id=query_id, kind="part", texts=_split(text), parts=frozenset(parts.split("|")))
+        )
     return tuple(entries)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from clipseg_ray.evaluation.counting import BINS
 from clipseg_ray.evaluation.counts import average_precision, bin_of
-from clipseg_ray.evaluation.metrics import Asked, Chosen
+from clipseg_ray.evaluation.metrics import AskedQuery, Chosen
 from clipseg_ray.evaluation.scores import Scores
 from clipseg_ray.evaluation.tally import SHARE, Tally
 
@@ -30,13 +30,13 @@ class Answers:
     """
 
     def __init__(self) -> None:
-        self.answers: dict[Asked, Answer] = {}
+        self.answers: dict[AskedQuery, Answer] = {}
         self.pictures_missing = 0
         self.masks_missing = 0
 
     def update(
         self,
-        asked: Asked,
+        asked: AskedQuery,
         mask_hw: np.ndarray | None,
         label_hw: np.ndarray | None,
         ignore_hw: np.ndarray | None,

@@ -84,14 +84,14 @@ class RowConfig(Section):
     """For ``protocol: table``: a query table at any URL, or ``builtin:<name>``."""
 
 
-class OutputConfig(Section):
+class EvaluationOutputConfig(Section):
     """Where the tables go."""
 
     url: Location
     """The folder, at any URL."""
 
 
-class WorkersConfig(Section):
+class EvaluationWorkersConfig(Section):
     """How many shards are scored at once."""
 
     max: Annotated[int, Field(ge=1)] | None = None
@@ -110,7 +110,7 @@ class EvaluateConfig(Settings):
     truth: Annotated[dict[str, Annotated[Locations, Field(min_length=1)]], Field(min_length=1)]
     """Truth shards by name: URLs, folders or globs."""
     rows: Annotated[list[RowConfig], Field(min_length=1)]
-    output: OutputConfig
+    output: EvaluationOutputConfig
     model: EvaluatedModel | None = None
     masks: EvaluatedMasks | None = None
     tune: str | None = None
@@ -119,7 +119,7 @@ class EvaluateConfig(Settings):
     threshold: float | None = None
     """One threshold for all instead: 0.02, 0.04, … 0.98."""
     supports: SupportsConfig | None = None
-    workers: WorkersConfig = WorkersConfig()
+    workers: EvaluationWorkersConfig = EvaluationWorkersConfig()
 
     def faults(self) -> Iterator[str]:
         """What no single key shows."""

@@ -16,7 +16,7 @@ import numpy as np
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.answers import Answers
 from clipseg_ray.evaluation.config import EvaluatedMasks, RowConfig
-from clipseg_ray.evaluation.metrics import Asked
+from clipseg_ray.evaluation.metrics import AskedQuery
 from clipseg_ray.evaluation.protocols import holds
 from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet
 from clipseg_ray.masks.rle import decode
@@ -82,7 +82,7 @@ class GivenMasks:
                 continue
             row = row or _EMPTY
             answers.update(
-                Asked(thing.kind, query_id),
+                AskedQuery(thing.kind, query_id),
                 mask_hw=_at_size(row, scene) if row.area else None,
                 label_hw=thing.label(scene, planes),
                 ignore_hw=ignored,
@@ -126,7 +126,7 @@ def check_rows(rows: Sequence[RowConfig], masks: Mapping[str, GivenMasks]) -> No
     """Raise UserError for a row about no query of the dataset; ``masks`` by truth set."""
     for row in rows:
         things = masks[row.truth].things
-        if not any(holds(row, Asked(thing.kind, query_id)) for query_id, thing in things.items()):
+        if not any(holds(row, AskedQuery(thing.kind, query_id)) for query_id, thing in things.items()):
             raise UserError(
                 f"row {row.name!r}: none of the dataset's {len(things)} queries with a truth is meant; they are of the "
                 f"kinds {', '.join(sorted({thing.kind for thing in things.values()}))}"

@@ -13,9 +13,9 @@ from clipseg_ray.evaluation import given
 from clipseg_ray.evaluation.answers import Answers
 from clipseg_ray.evaluation.config import EvaluateConfig
 from clipseg_ray.evaluation.metrics import Metrics
-from clipseg_ray.evaluation.protocols import Asking, Job, jobs_of
+from clipseg_ray.evaluation.protocols import Asking, Task, jobs_of
 from clipseg_ray.evaluation.report import Report
-from clipseg_ray.evaluation.rows import given_rows, model_rows
+from clipseg_ray.evaluation.report_rows import given_rows, model_rows
 from clipseg_ray.evaluation.truth import Contents, TruthSet, survey
 from clipseg_ray.results import record
 from clipseg_ray.sources.base import Shard
@@ -109,7 +109,7 @@ class MasksWorker:
 
 def _of_model(config: EvaluateConfig) -> Report:
     from clipseg_ray.evaluation.questions import prepare
-    from clipseg_ray.evaluation.supports import candidates
+    from clipseg_ray.evaluation.support_draws import candidates
     from clipseg_ray.model import checkpoint as checkpoints
     from clipseg_ray.model.precision import resolve_precision
 
@@ -216,7 +216,7 @@ def _scored(
         yield name, result
 
 
-def _without_supports(jobs: Sequence[Job], pictures: Mapping[str, Any]) -> set[str]:
+def _without_supports(jobs: Sequence[Task], pictures: Mapping[str, Any]) -> set[str]:
     return {
         thing.query_id
         for job in jobs

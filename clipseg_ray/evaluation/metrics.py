@@ -23,14 +23,14 @@ from clipseg_ray.evaluation.counts import THRESHOLDS, Counts, index_of
 from clipseg_ray.evaluation.scores import COLUMNS, Scores
 
 
-class Asked(NamedTuple):
+class AskedQuery(NamedTuple):
     """What counts are kept for: a query of a kind."""
 
     kind: str
     query_id: str
 
 
-Chosen = Callable[[Asked], bool]
+Chosen = Callable[[AskedQuery], bool]
 """Which queries are meant."""
 
 Thresholds = float | Mapping[str, float]
@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
 """The columns of ``Metrics.to_table``: level is "query", "kind" or "all"; then the fields of ``Scores``."""
 
 
-def _all(asked: Asked) -> bool:
+def _all(asked: AskedQuery) -> bool:
     return True
 
 
@@ -55,7 +55,7 @@ class Metrics:
     """Counts of every query asked so far, 80 KB each."""
 
     def __init__(self) -> None:
-        self.counts: dict[Asked, Counts] = {}
+        self.counts: dict[AskedQuery, Counts] = {}
 
     def update(
         self,
@@ -76,7 +76,7 @@ class Metrics:
 
         Raises ValueError for other dtypes, shapes and values, NaN among them.
         """
-        self.counts.setdefault(Asked(kind, query_id), Counts()).update(probability_hw, label_hw, ignore_hw, score)
+        self.counts.setdefault(AskedQuery(kind, query_id), Counts()).update(probability_hw, label_hw, ignore_hw, score)
 
     def merge(self, other: Metrics) -> None:
         """Add what another has counted."""
@@ -115,7 +115,7 @@ class Metrics:
             rows.append({"level": "all", **asdict(_scores(self.counts, thresholds))})
         return pa.Table.from_pylist(rows, SCHEMA)
 
-    def _chosen(self, chosen: Chosen, present_only: bool) -> dict[Asked, Counts]:
+    def _chosen(self, chosen: Chosen, present_only: bool) -> dict[AskedQuery, Counts]:
         return {
             asked: counts.where_present() if present_only else counts
             for asked, counts in self.counts.items()
@@ -130,7 +130,7 @@ def _pooled(each: list[Counts]) -> Counts:
     return total
 
 
-def _scores(counts: Mapping[Asked, Counts], thresholds: Thresholds | None) -> Scores:
+def _scores(counts: Mapping[AskedQuery, Counts], thresholds: Thresholds | None) -> Scores:
     total = _pooled(list(counts.values()))
     best = total.best
     common = 0.5 if best is None else THRESHOLDS[best]

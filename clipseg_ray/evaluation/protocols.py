@@ -15,7 +15,7 @@ from functools import cache
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.config import EvaluateConfig, RowConfig
-from clipseg_ray.evaluation.metrics import Asked
+from clipseg_ray.evaluation.metrics import AskedQuery
 from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.table import load_queries
@@ -85,7 +85,7 @@ class Asking:
 
 
 @dataclass(frozen=True)
-class Job:
+class Task:
     """One way of asking on one truth set. ``everywhere``: also of pictures without the thing."""
 
     truth: str
@@ -94,7 +94,7 @@ class Job:
     everywhere: bool
 
 
-def jobs_of(config: EvaluateConfig, vocabularies: Mapping[str, Vocabulary]) -> list[Job]:
+def jobs_of(config: EvaluateConfig, vocabularies: Mapping[str, Vocabulary]) -> list[Task]:
     """What must be asked where for every row of the table, tuning included, each thing once.
 
     vocabularies: of each truth set that rows or ``tune`` name. Raises UserError for a row that asks for nothing.
@@ -114,12 +114,12 @@ def jobs_of(config: EvaluateConfig, vocabularies: Mapping[str, Vocabulary]) -> l
             wanted.setdefault((truth, asking), {}).update({thing.query_id: thing for thing in things})
             everywhere[truth, asking] = everywhere.get((truth, asking), False) or row.pictures == "all"
     return [
-        Job(truth, asking, tuple(things[query_id] for query_id in sorted(things)), everywhere[truth, asking])
+        Task(truth, asking, tuple(things[query_id] for query_id in sorted(things)), everywhere[truth, asking])
         for (truth, asking), things in wanted.items()
     ]
 
 
-def holds(row: RowConfig, query: Thing | Asked) -> bool:
+def holds(row: RowConfig, query: Thing | AskedQuery) -> bool:
     """Whether a row is about a query."""
     return (row.kinds is None or query.kind in row.kinds) and (row.queries is None or query.query_id in row.queries)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipseg_ray.evaluation.protocols import Job, table_queries
-from clipseg_ray.evaluation.supports import Candidates
+from clipseg_ray.evaluation.protocols import Task, table_queries
+from clipseg_ray.evaluation.support_draws import Candidates
 from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.queries.prompt_set import embed
@@ -23,7 +23,7 @@ class Questions:
     pictures: for each thing its supports; None where pictures are no part of it. alpha: the pictures' share.
     """
 
-    job: Job
+    job: Task
     things: tuple[Thing, ...]
     texts_wc: tuple[np.ndarray, ...] | None
     pictures: tuple[Candidates, ...] | None
@@ -49,7 +49,7 @@ class Questions:
 
 
 def prepare(
-    job: Job, checkpoint: Checkpoint, pictures: Mapping[str, Candidates], *, shots: int = 1, seed: int = 0
+    job: Task, checkpoint: Checkpoint, pictures: Mapping[str, Candidates], *, shots: int = 1, seed: int = 0
 ) -> Questions:
     """Embed a job's words. Things that need pictures and have none in ``pictures`` are left out of ``things``."""
     asking = job.asking
@@ -65,7 +65,7 @@ def prepare(
     )
 
 
-def _texts(job: Job, things: tuple[Thing, ...], checkpoint: Checkpoint) -> tuple[np.ndarray, ...] | None:
+def _texts(job: Task, things: tuple[Thing, ...], checkpoint: Checkpoint) -> tuple[np.ndarray, ...] | None:
     asking = job.asking
     if asking.table is not None:
         queries = {query.query_id: query for query in table_queries(asking.table)}

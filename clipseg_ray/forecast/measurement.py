@@ -19,7 +19,7 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class MeasuredJob:
     """The whole job, for a while: ``images_per_s`` with ``actors``, all at work, in chunks of ``chunk_images``.
 
     ``start_s``: what it takes from the first call to Ray Data until the pool is at work, in lost time.
@@ -45,7 +45,7 @@ class Measurement:
     device: str
     precision: str
     costs: StepCosts
-    job: Job | None
+    job: MeasuredJob | None
     nodes: tuple[Node, ...]
     pool: Pool
     before_s: float

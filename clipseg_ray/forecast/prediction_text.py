@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from clipseg_ray.forecast.measurement import Measurement
 from clipseg_ray.forecast.prediction import CORES, DRIVER, MODEL, READERS, SHARDS, Prediction, Scale
 from clipseg_ray.forecast.step_costs import STEPS
-from clipseg_ray.report.status import duration
+from clipseg_ray.report.status_text import duration
 
 _LIMITS = {
     MODEL: "the model",

@@ -35,7 +35,7 @@ class Measured:
         return {"measured": self.measurement.to_json(), "predicted": self.prediction.to_json()}
 
 
-def look(config: RunConfig, measure: bool, say: Callable[[str], None]) -> tuple[Plan, Measured | None]:
+def plan_of(config: RunConfig, measure: bool, say: Callable[[str], None]) -> tuple[Plan, Measured | None]:
     """The plan of a run, measured if that is wanted and anything is left to do; ``say`` hears how far that is."""
     if not measure:
         return planning.look(config), None

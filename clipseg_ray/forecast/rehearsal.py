@@ -21,7 +21,7 @@ from clipseg_ray.cluster.interrupt import terminate_as_interrupt
 from clipseg_ray.cluster.ray_internals import is_head
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError, last_line
-from clipseg_ray.forecast.measurement import Job, Measurement, Node
+from clipseg_ray.forecast.measurement import MeasuredJob, Measurement, Node
 from clipseg_ray.forecast.step_costs import StepCosts, measure
 from clipseg_ray.pipeline import graph
 from clipseg_ray.pipeline.execute import device_for
@@ -196,7 +196,7 @@ class _Steps:
         return measure(self._reader, self._segmenter, works, seconds)
 
 
-def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCosts) -> Job | None:
+def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCosts) -> MeasuredJob | None:
     """The graph over samples; None where they are too few to tell a rate."""
     size = costs.piece
     chunking = Chunking(size, settled.reader.chunking.bytes)
@@ -230,7 +230,7 @@ def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCo
     rate = images / (last_s - first_s)
     # The line through the steady state meets zero images where a job that lost nothing would have begun.
     start_s = max(0.0, first_s - sum(count for _, count in finished[: pool.max]) / rate)
-    return Job(
+    return MeasuredJob(
         actors=pool.max, chunk_images=size, images=images, seconds=last_s - first_s, images_per_s=rate, start_s=start_s
     )
 

@@ -86,7 +86,7 @@ def measure(reader: Reader, segmenter: Segmenter, works: Sequence[ShardWork], se
     clocks = {step: Clock() for step in STEPS}
     sampled = _read(reader, works, seconds, clocks["read"])
     rows = _decode(reader, sampled, seconds, clocks["decode"])
-    model = _Model(segmenter, rows, reader.chunking.images)
+    model = _ModelStep(segmenter, rows, reader.chunking.images)
     pieces = model.run(seconds, clocks["model"])
     tables = _encode(pieces, segmenter.spec.keep_empty, seconds, clocks["rle"])
     output_bytes = model.write(pieces, tables, seconds, clocks["write"])
@@ -199,7 +199,7 @@ class _Piece:
         return sum(block.nbytes for _, blocks in self.made for block in blocks)
 
 
-class _Model:
+class _ModelStep:
     """The model's step, and writing what came of it."""
 
     def __init__(self, segmenter: Segmenter, rows: Sequence[ChunkRow], chunk_images: int) -> None:

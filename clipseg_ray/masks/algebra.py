@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import edges as kernels
-from clipseg_ray.masks import parsing, rle, runs
+from clipseg_ray.masks import parsing, rle, run_lengths
 from clipseg_ray.masks.arrow import BBOX, struct
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
@@ -44,7 +44,7 @@ class _Edges:
     def to_counts(self) -> pa.Array:
         """COCO's compressed counts, string [P]."""
         offsets = np.empty(len(self.offsets), np.int64)
-        characters = runs.counts_of_edges(self.edges, self.offsets, offsets)
+        characters = run_lengths.counts_of_edges(self.edges, self.offsets, offsets)
         return _null_where(self.null_p, rle.string_array(offsets, characters))
 
 
@@ -66,7 +66,7 @@ def bbox(counts: Column, height: Column) -> pa.Array:
     """struct of int32 x, y, w, h [P], in pixels as COCO; zeros for an empty mask."""
     masks, height_p = _sized(counts, height)
     bbox_p4 = np.empty((len(height_p), 4), np.int32)
-    runs.measure_edges(masks.edges, masks.offsets, height_p, bbox_p4)
+    run_lengths.measure_edges(masks.edges, masks.offsets, height_p, bbox_p4)
     return struct(BBOX, bbox_p4, masks.null_p)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clipseg_ray.masks import runs
+from clipseg_ray.masks import run_lengths
 from clipseg_ray.masks.arrow import string_array
 from clipseg_ray.masks.rle import Rles, check_size
 
@@ -27,7 +27,7 @@ def encode_at_size(logits_pwh: np.ndarray, height: int, width: int, threshold_lo
             f"{threshold_logit_p.shape}: must be float32 [P, W, H] and [P]"
         )
     offsets, area, bbox = np.empty(rows + 1, np.int64), np.empty(rows, np.int64), np.empty((rows, 4), np.int32)
-    characters = runs.encode_resized(
+    characters = run_lengths.encode_resized(
         np.ascontiguousarray(logits_pwh),
         height,
         width,

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.masks import parsing, runs
+from clipseg_ray.masks import parsing, run_lengths
 from clipseg_ray.masks.arrow import string_array
 
 
@@ -42,7 +42,7 @@ def encode_bits(bits_pn: np.ndarray, height: int, width: int, nonempty_p: np.nda
     if nonempty_p is None:
         nonempty_p = np.ones(rows, np.bool_)
     offsets, area, bbox = np.empty(rows + 1, np.int64), np.empty(rows, np.int64), np.empty((rows, 4), np.int32)
-    characters = runs.encode_bits(
+    characters = run_lengths.encode_bits(
         np.ascontiguousarray(bits_pn), height, width, np.ascontiguousarray(nonempty_p, np.bool_), offsets, area, bbox
     )
     return Rles(string_array(offsets, characters), area, bbox)

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from clipseg_ray.errors import last_line
-from clipseg_ray.pipeline.metrics import Metrics
 from clipseg_ray.pipeline.progress import Reporter
+from clipseg_ray.pipeline.prometheus import Prometheus
 from clipseg_ray.results import runs
 from clipseg_ray.results.status import RUNNING
 from clipseg_ray.storage import Store
@@ -26,7 +26,7 @@ class Heartbeat:
         self._store = store
         self._reporter = reporter
         self._about = about
-        self._metrics = Metrics(store.url, reporter.run_id)
+        self._metrics = Prometheus(store.url, reporter.run_id)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beats, daemon=True)
 

@@ -21,7 +21,7 @@ from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.table import load_queries
 from clipseg_ray.queries.templates import resolve_templates
 from clipseg_ray.results import inputs, layout, optional_columns, record, sets
-from clipseg_ray.results import shards as shard_records
+from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.retrying import Redo

@@ -16,7 +16,7 @@ from clipseg_ray.pipeline.failures import Failures
 from clipseg_ray.pipeline.plan import Work
 from clipseg_ray.pipeline.reader import WHOLE_SHARD
 from clipseg_ray.pipeline.segmenter import ChunkResult
-from clipseg_ray.report import status as words
+from clipseg_ray.report import status_text as words
 from clipseg_ray.results import layout
 from clipseg_ray.results.completeness import Missing
 

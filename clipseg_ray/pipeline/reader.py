@@ -16,7 +16,7 @@ from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.pixels.decode import Picture, decode_all
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.phrase_set import phrases_of
-from clipseg_ray.results import layout, parts, shards
+from clipseg_ray.results import layout, parts, shard_records
 from clipseg_ray.results.schema import IMAGES
 from clipseg_ray.sources.base import FAILED, Sample, Source
 from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
@@ -49,7 +49,7 @@ class Reader:
         try:
             for item in self.chunks(work):
                 if isinstance(item, ShardRecord):
-                    shards.put(store, item)
+                    shard_records.put(store, item)
                     continue
                 position = item.index
                 try:
@@ -72,7 +72,7 @@ class Reader:
             self.chunking,
             lambda chunk: bool(work.lacking(chunk)),
             # The offsets are read here and not planned with: a driver of a hundred thousand shards holds none.
-            None if work.known is None else shards.read(Store.of(self.output), work.shard.shard_id, work.known),
+            None if work.known is None else shard_records.read(Store.of(self.output), work.shard.shard_id, work.known),
         )
 
     def _failure(self, work: ShardWork, chunk: int, started: float, message: str) -> ChunkRow:

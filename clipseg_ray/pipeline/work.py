@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clipseg_ray.results.completeness import Missing
-from clipseg_ray.results.shards import Counts
+from clipseg_ray.results.shard_records import ShardCounts
 from clipseg_ray.sources.base import Shard
 
 
@@ -20,7 +20,7 @@ class ShardWork:
 
     shard: Shard
     done: dict[str, int]
-    known: Counts | None = None
+    known: ShardCounts | None = None
     only: frozenset[int] | None = None
 
     def lacking(self, chunk: int) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipseg_ray.queries.reading import read_rows
 from clipseg_ray.queries.selection import select
-from clipseg_ray.queries.validation import check_row
+from clipseg_ray.queries.table_checks import check_row
+from clipseg_ray.queries.table_file import read_rows
 
 
 @dataclass(frozen=True)

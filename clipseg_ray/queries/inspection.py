@@ -1,4 +1,4 @@
-"""A look at queries before a run: what each becomes, what is cut off, what is asked twice."""
+"""A inspect at queries before a run: what each becomes, what is cut off, what is asked twice."""
 
 import hashlib
 import io
@@ -104,7 +104,7 @@ def describe(
     return described
 
 
-def look(
+def inspect(
     queries: Sequence[Query], table: str, checkpoint: Checkpoint | None
 ) -> tuple[list[str], list[list[str]], list[str], str]:
     """What a person reads of `queries`: columns, rows of text, findings (one line each), and a summary line.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a table of queries is checked without waiting for torch
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModeEntry:
     """One way to compose: the canvas's method, which takes the parameters by name, and their defaults."""
 
     method: Callable[[Canvas], Callable[..., Tensor]]
@@ -25,18 +25,18 @@ class Entry:
 
 
 MODES = {
-    "overlay": Entry(lambda canvas: canvas.blended, {"background": 0.0, "sigma": 0.0}),
-    "highlight": Entry(lambda canvas: canvas.blended, {"background": 0.15, "sigma": 0.0}),
-    "blur_highlight": Entry(lambda canvas: canvas.blended, {"background": 0.5, "sigma": 1.0}),
-    "blur3_highlight": Entry(lambda canvas: canvas.blended, {"background": 0.5, "sigma": 3.0}),
-    "blur3_highlight01": Entry(lambda canvas: canvas.blended, {"background": 0.1, "sigma": 3.0}),
-    "crop": Entry(lambda canvas: canvas.cropped, {"background": 1.0, "sigma": 1.0, "context": 0.1}),
-    "crop_blur_highlight": Entry(lambda canvas: canvas.cropped, {"background": 0.1, "sigma": 3.0, "context": 0.1}),
-    "outline_red": Entry(lambda canvas: canvas.outlined, {"width": 5.0}),
-    "box_red": Entry(lambda canvas: canvas.boxed, {"width": 5.0, "context": 0.1}),
-    "colourised": Entry(lambda canvas: canvas.colourised, {"background": 1.0}),
-    "greyscale": Entry(lambda canvas: canvas.greyscale, {"background": 1.0}),
-    "whole": Entry(lambda canvas: canvas.whole, {}, needs_mask=False),
+    "overlay": ModeEntry(lambda canvas: canvas.blended, {"background": 0.0, "sigma": 0.0}),
+    "highlight": ModeEntry(lambda canvas: canvas.blended, {"background": 0.15, "sigma": 0.0}),
+    "blur_highlight": ModeEntry(lambda canvas: canvas.blended, {"background": 0.5, "sigma": 1.0}),
+    "blur3_highlight": ModeEntry(lambda canvas: canvas.blended, {"background": 0.5, "sigma": 3.0}),
+    "blur3_highlight01": ModeEntry(lambda canvas: canvas.blended, {"background": 0.1, "sigma": 3.0}),
+    "crop": ModeEntry(lambda canvas: canvas.cropped, {"background": 1.0, "sigma": 1.0, "context": 0.1}),
+    "crop_blur_highlight": ModeEntry(lambda canvas: canvas.cropped, {"background": 0.1, "sigma": 3.0, "context": 0.1}),
+    "outline_red": ModeEntry(lambda canvas: canvas.outlined, {"width": 5.0}),
+    "box_red": ModeEntry(lambda canvas: canvas.boxed, {"width": 5.0, "context": 0.1}),
+    "colourised": ModeEntry(lambda canvas: canvas.colourised, {"background": 1.0}),
+    "greyscale": ModeEntry(lambda canvas: canvas.greyscale, {"background": 1.0}),
+    "whole": ModeEntry(lambda canvas: canvas.whole, {}, needs_mask=False),
 }
 
 DEFAULT_MODE = "crop_blur_highlight"

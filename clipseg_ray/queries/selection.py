@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from clipseg_ray.errors import UserError, nearest
-from clipseg_ray.queries.reading import Rows
+from clipseg_ray.queries.table_file import TableRows
 
 _STRINGS = ("query_id", "kind", "text", "template", "templates", "image", "mask", "mode", "concept")
 _SANDBOX: dict[str, str | bool | int | float | list[str]] = {
@@ -17,7 +17,7 @@ _SANDBOX: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
-def select(rows: Rows, where: str | None) -> list[int]:
+def select(rows: TableRows, where: str | None) -> list[int]:
     """Indices of the rows for which the condition holds, in order; all of them without a condition.
 
     The condition sees one and the same table whatever the format: several values in a cell appear as one text with

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.queries.query import Query, definition_digest
-from clipseg_ray.queries.reading import Rows, read_rows
 from clipseg_ray.queries.selection import select
 from clipseg_ray.queries.supports import Support, make_support
-from clipseg_ray.queries.validation import Draft, Fault, check_row, column_faults
+from clipseg_ray.queries.table_checks import Draft, Fault, check_row, column_faults
+from clipseg_ray.queries.table_file import TableRows, read_rows
 from clipseg_ray.storage import Store, explain, protocol_of
 
 __all__ = ["Query", "from_texts", "load_queries"]
@@ -36,10 +36,10 @@ def load_queries(table: str, where: str | None, threshold: float) -> list[Query]
 def from_texts(texts: Sequence[str], threshold: float) -> list[Query]:
     """One plain query per text, in order. Raises UserError as `load_queries` does."""
     rows = tuple({"text": text} for text in texts)
-    return _resolve(Rows("queries", "", ("text",), rows), None, threshold)
+    return _resolve(TableRows("queries", "", ("text",), rows), None, threshold)
 
 
-def _resolve(rows: Rows, where: str | None, threshold: float) -> list[Query]:
+def _resolve(rows: TableRows, where: str | None, threshold: float) -> list[Query]:
     faults = column_faults(rows)
     drafts: list[Draft] = []
     for number, values in enumerate(rows.rows, 1):

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.queries.reading import Rows
 from clipseg_ray.queries.selection import select
+from clipseg_ray.queries.table_file import TableRows
 from clipseg_ray.results import layout, sets
 from clipseg_ray.storage import Store, plain_errors
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class DescribedQuery:
     """One query of a dataset, or all phrases that came with the images under one field.
 
     number: from 1, in the order the prompt sets came to be and by ``query_id`` within a set, so that a query keeps
@@ -50,9 +50,9 @@ class Asked:
         return " | ".join([*self.texts, *pictures])
 
 
-def read(store: Store) -> list[Asked]:
+def described_queries(store: Store) -> list[DescribedQuery]:
     """Every query of the dataset, in the order of their numbers."""
-    found: list[Asked] = []
+    found: list[DescribedQuery] = []
     number = 0
     for record in sets.read(store):
         path = layout.queries_file(record.name)
@@ -65,7 +65,7 @@ def read(store: Store) -> list[Asked]:
             from_images = row["query_id"] in phrases
             number += not from_images
             found.append(
-                Asked(
+                DescribedQuery(
                     number=0 if from_images else number,
                     query_id=row["query_id"],
                     prompt_set=record.name,
@@ -84,7 +84,7 @@ def read(store: Store) -> list[Asked]:
     return found
 
 
-def chosen(asked: Sequence[Asked], where: str | None) -> list[Asked]:
+def chosen(asked: Sequence[DescribedQuery], where: str | None) -> list[DescribedQuery]:
     """Those for which a SQL condition over the query table's columns holds; all of them without one.
 
     Raises UserError for a condition that DuckDB refuses or that holds for none.
@@ -105,7 +105,7 @@ def chosen(asked: Sequence[Asked], where: str | None) -> list[Asked]:
         for query in asked
     )
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
-    found = [asked[index] for index in select(Rows("the dataset's queries", "", columns, rows), where)]
+    found = [asked[index] for index in select(TableRows("the dataset's queries", "", columns, rows), where)]
     if not found:
         raise UserError(f"--where {where}: holds for none of the dataset's {len(asked)} queries; loosen it")
     return found

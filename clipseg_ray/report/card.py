@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from clipseg_ray.report import facts
-from clipseg_ray.report.asked import Asked
+from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.facts import Facts
 from clipseg_ray.results import layout
 from clipseg_ray.results.optional_columns import masks_schema, settings_of
@@ -190,7 +190,7 @@ def _tables(found: Facts) -> str:
     )
 
 
-def queries(found: Facts, shown: Sequence[Asked]) -> str:
+def queries(found: Facts, shown: Sequence[DescribedQuery]) -> str:
     """These queries and what they found, as a table."""
     header = ("query", "kind", "asked", "threshold", "images", "found in", "coverage", "score")
     intro = (
@@ -200,7 +200,7 @@ def queries(found: Facts, shown: Sequence[Asked]) -> str:
     return f"{intro}\n\n{table(header, [_query_row(found, query) for query in shown])}"
 
 
-def _query_row(found: Facts, query: Asked) -> tuple[str, ...]:
+def _query_row(found: Facts, query: DescribedQuery) -> tuple[str, ...]:
     numbers = found.of(query)
     share = f" ({numbers.found / numbers.images:.0%})" if numbers.images else ""
     return (

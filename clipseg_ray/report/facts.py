@@ -12,11 +12,11 @@ import duckdb
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.report import asked, statistics
-from clipseg_ray.report.asked import Asked
+from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.statistics import NOTHING, Statistics
 from clipseg_ray.results import backlog as lag
 from clipseg_ray.results import layout, reading, record, runs
-from clipseg_ray.results.backlog import Lag
+from clipseg_ray.results.backlog import Backlog
 from clipseg_ray.results.chunk_tables import ChunkTables
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
@@ -39,7 +39,7 @@ class Facts:
 
     url: str
     record: DatasetRecord
-    queries: tuple[Asked, ...]
+    queries: tuple[DescribedQuery, ...]
     statistics: dict[str, Statistics]
     statuses: dict[str, int]
     failures: tuple[tuple[str, str, str | None], ...]
@@ -74,7 +74,7 @@ class Facts:
         """That the numbers are of a sample, where they are; else empty."""
         return f"Numbers are of a sample: {self.sampled:,} of {self.chunks:,} chunks." if self.sampled else ""
 
-    def of(self, query: Asked) -> Statistics:
+    def of(self, query: DescribedQuery) -> Statistics:
         """The statistics of one query."""
         return self.statistics.get(query.query_id, NOTHING)
 
@@ -87,7 +87,7 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
     """
     with plain_errors(store.url):
         made = record.require(store)
-        queries = asked.read(store)
+        queries = asked.described_queries(store)
         folders = _folders(queries)
         tables = ChunkTables(store, made)
         parts = tables.index(folders)
@@ -127,13 +127,13 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
 def missing(store: Store) -> list[str]:
     """What is not there yet, from listings alone: a phrase each."""
     made = record.require(store)
-    queries = asked.read(store)
+    queries = asked.described_queries(store)
     return _behind(store, ChunkTables(store, made).index(_folders(queries)), queries).lacks
 
 
-def _folders(queries: Sequence[Asked]) -> list[str]:
+def _folders(queries: Sequence[DescribedQuery]) -> list[str]:
     return [layout.IMAGES, *dict.fromkeys(layout.masks_folder(query.prompt_set) for query in queries)]
 
 
-def _behind(store: Store, parts: PartIndex, queries: Sequence[Asked]) -> Lag:
+def _behind(store: Store, parts: PartIndex, queries: Sequence[DescribedQuery]) -> Backlog:
     return lag.of(store, parts, Counter(query.prompt_set for query in queries))

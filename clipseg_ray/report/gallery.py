@@ -24,11 +24,11 @@ from clipseg_ray import __version__
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import algebra
 from clipseg_ray.report import facts, samples, statistics
-from clipseg_ray.report.asked import Asked
+from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.facts import Facts
 from clipseg_ray.report.samples import GROUPS, Pick
 from clipseg_ray.report.thumbnails import Thumbnail, fitting
-from clipseg_ray.results.pictures import Pictures
+from clipseg_ray.results.source_images import Pictures
 from clipseg_ray.storage import Store, get_many, plain_errors
 
 MAX_BYTES = 10_000_000
@@ -133,7 +133,7 @@ def _about(found: Facts) -> list[tuple[str, str]]:
     ]
 
 
-def _query(found: Facts, query: Asked) -> dict[str, Any]:
+def _query(found: Facts, query: DescribedQuery) -> dict[str, Any]:
     numbers = found.of(query)
     return {
         "id": query.query_id,

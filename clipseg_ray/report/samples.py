@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from clipseg_ray.report.asked import Asked
+from clipseg_ray.report.asked import DescribedQuery
 
 GROUPS = ("best", "borderline", "smallest")
 PER_GROUP = 8
@@ -33,7 +33,7 @@ FROM answers JOIN thresholds USING (asked) GROUP BY asked
 
 @dataclass(frozen=True)
 class Pick:
-    """One mask by its keys; ``asked`` is ``Asked.query_id``."""
+    """One mask by its keys; ``asked`` is ``DescribedQuery.query_id``."""
 
     asked: str
     group: str
@@ -41,8 +41,8 @@ class Pick:
     query_id: str
 
 
-def picks(connection: duckdb.DuckDBPyConnection, queries: Sequence[Asked]) -> dict[str, list[list[Pick]]]:
-    """For each query, by ``Asked.query_id``, its picks in three lists in the order of ``GROUPS``.
+def picks(connection: duckdb.DuckDBPyConnection, queries: Sequence[DescribedQuery]) -> dict[str, list[list[Pick]]]:
+    """For each query, by ``DescribedQuery.query_id``, its picks in three lists in the order of ``GROUPS``.
 
     best: highest score, then mean inside. borderline: score nearest to the query's threshold, within
     ``BORDER`` on either side.

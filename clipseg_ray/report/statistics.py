@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from clipseg_ray.report.asked import Asked
+from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.results.reading import literal
 
 SCORE_BINS = 20
@@ -57,10 +57,10 @@ NOTHING = Statistics(
 SHARES = (0.05, 0.5, 0.95)
 
 
-def view_answers(connection: duckdb.DuckDBPyConnection, asked: Sequence[Asked]) -> None:
+def view_answers(connection: duckdb.DuckDBPyConnection, asked: Sequence[DescribedQuery]) -> None:
     """Add the view ``answers`` to a connection of ``results.reading``: ``masks`` with the column ``asked``.
 
-    ``asked`` is ``Asked.query_id``: the query's own id, or the one that stands for the phrases of a prompt set.
+    ``asked`` is ``DescribedQuery.query_id``: the query's own id, or that which stands for the phrases of a prompt set.
     """
     phrases = {query.prompt_set: query.query_id for query in asked if query.from_images}
     cases = "".join(f" WHEN {literal(name)} THEN {literal(query_id)}" for name, query_id in phrases.items())

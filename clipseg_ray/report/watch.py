@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.report import status as words
+from clipseg_ray.report import status_text as words
 from clipseg_ray.results import status
 from clipseg_ray.results.status import RUNNING, Status
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clipseg_ray.results import inputs, layout, sets
-from clipseg_ray.results import shards as shard_records
+from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.storage import Store, plain_errors
 
@@ -41,7 +41,7 @@ class ShardLag:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lag:
+class Backlog:
     """All of it. Shards are finished, under way (some part is there) or untouched; ``unread`` of them have not been
     read to their end, so that their chunks are counted only as far as they are done. ``chunks``: those known so far,
     of which ``images_parts`` have images.
@@ -75,7 +75,7 @@ class Lag:
         return asdict(self)
 
 
-def read(output: str) -> Lag:
+def read(output: str) -> Backlog:
     """List every part of the dataset at ``output`` (about one request per 1,000 on S3) and the shard records."""
     store = Store.of(output)
     with plain_errors(store.url):
@@ -85,7 +85,7 @@ def read(output: str) -> Lag:
         return of(store, index, {item.name: len(item.digests) for item in claimed})
 
 
-def of(store: Store, index: PartIndex, queries: Mapping[str, int]) -> Lag:
+def of(store: Store, index: PartIndex, queries: Mapping[str, int]) -> Backlog:
     """The same from parts that have been listed. ``queries``: how many by prompt set, of the sets that count."""
     shards, _ = inputs.read(store)
     known = {shard_id: counts.chunks for shard_id, counts in shard_records.counts(store).items()}
@@ -108,7 +108,7 @@ def of(store: Store, index: PartIndex, queries: Mapping[str, int]) -> Lag:
         under_way, untouched = (under_way + 1, untouched) if some else (under_way, untouched + 1)
         lagging.append((not some, ShardLag(shard.path, shard.shard_id, whole.bit_count(), chunks)))
     lagging.sort(key=lambda item: (item[0], -item[1].left, item[1].path))
-    return Lag(
+    return Backlog(
         shards=len(shards),
         finished=finished,
         under_way=under_way,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clipseg_ray.results import layout, reading, record, shards
+from clipseg_ray.results import layout, reading, record, shard_records
 from clipseg_ray.storage import Store, plain_errors
 
 NAMED = 10
@@ -60,9 +60,11 @@ def check_ids(store: Store) -> str | None:
 
 
 def _repeated_in_a_shard(store: Store) -> list[str]:
-    affected = [(shard_id, known) for shard_id, known in shards.counts(store).items() if known.repeated]
+    affected = [(shard_id, known) for shard_id, known in shard_records.counts(store).items() if known.repeated]
     ids = (
-        image_id for shard_id, known in affected[:NAMED] for image_id in shards.read(store, shard_id, known).repeated
+        image_id
+        for shard_id, known in affected[:NAMED]
+        for image_id in shard_records.read(store, shard_id, known).repeated
     )
     return sorted(ids)[:NAMED]
 

@@ -16,7 +16,7 @@ def has_word(text: str, words: Sequence[str]) -> bool:
 
 
 @dataclass(frozen=True)
-class Query:
+class TrainingQuery:
     """What a true mask answers.
 
     texts: its wordings, at least one. labels: what it stands for, its wordings among them. A picture lacks a query for
@@ -30,14 +30,14 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Truth:
+class TrainingTruth:
     """Which queries hold where. A truth is one (picture, query) pair; they are numbered picture by picture.
 
     queries: every query that holds anywhere. start_n: int64 [N + 1], where each picture's truths begin.
     query_t: int32 [T], index into ``queries``.
     """
 
-    queries: tuple[Query, ...]
+    queries: tuple[TrainingQuery, ...]
     start_n: np.ndarray
     query_t: np.ndarray
 
@@ -70,7 +70,7 @@ class Truth:
 class Collection(ABC):
     """Pictures by number, and true masks by the number of their truth."""
 
-    truth: Truth
+    truth: TrainingTruth
     fingerprint: str
     """Changes when any picture or truth does."""
 
@@ -92,11 +92,11 @@ class TruthBuilder:
     """Collects truths picture by picture, numbering each query when it is first met."""
 
     _numbers: dict[str, int] = field(default_factory=dict)
-    _queries: list[Query] = field(default_factory=list)
+    _queries: list[TrainingQuery] = field(default_factory=list)
     _starts: list[int] = field(default_factory=lambda: [0])
     _held: list[int] = field(default_factory=list)
 
-    def add_picture(self, held: Sequence[Query]) -> None:
+    def add_picture(self, held: Sequence[TrainingQuery]) -> None:
         """The queries that hold in the next picture; one may hold of two different masks."""
         for query in held:
             number = self._numbers.setdefault(query.query_id, len(self._queries))
@@ -105,6 +105,6 @@ class TruthBuilder:
             self._held.append(number)
         self._starts.append(len(self._held))
 
-    def build(self) -> Truth:
+    def build(self) -> TrainingTruth:
         """All that was added."""
-        return Truth(tuple(self._queries), np.array(self._starts, np.int64), np.array(self._held, np.int32))
+        return TrainingTruth(tuple(self._queries), np.array(self._starts, np.int64), np.array(self._held, np.int32))

@@ -88,7 +88,7 @@ class TextConfig(Section):
     intermediate_size: Count = 128
 
 
-class ModelConfig(Section):
+class TrainingModelConfig(Section):
     """What is trained: the decoder over a frozen CLIP, or a model from scratch."""
 
     checkpoint: CheckpointName | None = None
@@ -144,7 +144,7 @@ class OptimiserConfig(Section):
     """fp16 is scaled. auto: fp16 on a GPU, bf16 on a CPU that multiplies it, else fp32."""
 
 
-class WorkersConfig(Section):
+class TrainingWorkersConfig(Section):
     """Who computes."""
 
     count: Count = 1
@@ -161,7 +161,7 @@ class WorkersConfig(Section):
     """How long the workers may take to start before the run ends saying what is missing."""
 
 
-class OutputConfig(Section):
+class TrainingOutputConfig(Section):
     """What is left."""
 
     url: Location
@@ -174,12 +174,12 @@ class TrainConfig(Settings):
     """Everything one training run needs."""
 
     data: DataConfig
-    output: OutputConfig
+    output: TrainingOutputConfig
     validation: ValidationConfig | None = None
     sampling: SamplingConfig = SamplingConfig()
-    model: ModelConfig = ModelConfig()
+    model: TrainingModelConfig = TrainingModelConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
-    workers: WorkersConfig = WorkersConfig()
+    workers: TrainingWorkersConfig = TrainingWorkersConfig()
     seed: int = 0
     """Of everything that is drawn: initial weights, pictures, phrases, crops."""
 

@@ -33,8 +33,8 @@ from clipseg_ray.training.objective import Objective
 from clipseg_ray.training.optimisation import Optimiser, learning_rate
 from clipseg_ray.training.phrasecut import PhraseCut
 from clipseg_ray.training.sampling import Sampler
-from clipseg_ray.training.shards import TruthShards
 from clipseg_ray.training.starting import start
+from clipseg_ray.training.truth_shards import TruthShards
 from clipseg_ray.training.validation import Validation
 
 MODEL = "model"

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 from clipseg_ray.errors import UserError
 from clipseg_ray.queries.supports import decode_picture
 from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.training.collection import Collection, Query, TruthBuilder, has_word
+from clipseg_ray.training.collection import Collection, TrainingQuery, TruthBuilder, has_word
 
 EXCLUDED = frozenset(
     {
@@ -108,11 +108,11 @@ def _tasks_by_picture(url: str, data: bytes) -> dict[int, list[dict[str, Any]]]:
     return by_picture
 
 
-def _query(task: dict[str, Any]) -> Query:
+def _query(task: dict[str, Any]) -> TrainingQuery:
     """The phrase; a picture in which its category was named at all is not taken to lack it."""
     phrase = task["phrase"]
     labels = frozenset({phrase, task["phrase_structure"].get("name", phrase)})
-    return Query(phrase, KIND, (phrase,), labels=labels)
+    return TrainingQuery(phrase, KIND, (phrase,), labels=labels)
 
 
 def _polygons(task: dict[str, Any], url: str) -> list[np.ndarray]:

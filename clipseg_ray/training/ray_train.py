@@ -21,7 +21,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from clipseg_ray.errors import UserError, last_line
 from clipseg_ray.storage import Store
-from clipseg_ray.training.config import TrainConfig, WorkersConfig
+from clipseg_ray.training.config import TrainConfig, TrainingWorkersConfig
 from clipseg_ray.training.log import told
 from clipseg_ray.training.loop import train
 
@@ -131,11 +131,11 @@ def _status(store: Store) -> dict[str, Any] | None:
     return record
 
 
-def _needs(workers: WorkersConfig) -> dict[str, float]:
+def _needs(workers: TrainingWorkersConfig) -> dict[str, float]:
     return {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
 
 
-def _unmet(workers: WorkersConfig) -> str:
+def _unmet(workers: TrainingWorkersConfig) -> str:
     total = ray.cluster_resources()
     each = ", ".join(f"{amount:g} {name}" for name, amount in _needs(workers).items())
     there = ", ".join(f"{total.get(name, 0):g} {name}" for name in _needs(workers))

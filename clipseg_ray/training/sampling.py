@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from clipseg_ray.queries.templates import resolve_templates
-from clipseg_ray.training.collection import Truth
+from clipseg_ray.training.collection import TrainingTruth
 from clipseg_ray.training.config import SamplingConfig
 
 _ATTEMPTS = 50
@@ -24,8 +24,8 @@ _ATTEMPTS = 50
 class Row:
     """One query of one picture.
 
-    query: index into ``Truth.queries``. truth: its true mask; None where the picture lacks it. text: as the text tower
-    reads it. support: the truth, in another picture, of the picture prompt; None for the text alone.
+    query: index into ``TrainingTruth.queries``. truth: its true mask; None where the picture lacks it. text: as the
+    text tower reads it. support: the truth, in another picture, of the picture prompt; None for the text alone.
     share: the picture prompt's share in the blend, 0…1.
     """
 
@@ -52,7 +52,7 @@ class Draw:
 class Sampler:
     """Draws by position; positions are counted over all steps and workers."""
 
-    def __init__(self, truth: Truth, config: SamplingConfig, seed: int) -> None:
+    def __init__(self, truth: TrainingTruth, config: SamplingConfig, seed: int) -> None:
         self._truth = truth
         self._config = config
         self._seed = seed

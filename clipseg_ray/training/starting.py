@@ -15,7 +15,7 @@ from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.model.saving import imagenet_preprocessing
 from clipseg_ray.model.tokenizer import make_tokenizer
 from clipseg_ray.pixels.preprocessing import Preprocessing
-from clipseg_ray.training.config import ModelConfig
+from clipseg_ray.training.config import TrainingModelConfig
 from clipseg_ray.training.initialisation import initialise_decoder, new_model
 
 
@@ -29,7 +29,7 @@ class Start:
     frozen_clip: bool
 
 
-def start(config: ModelConfig, texts: Iterable[str], seed: int) -> Start:
+def start(config: TrainingModelConfig, texts: Iterable[str], seed: int) -> Start:
     """The model to train. From scratch its tokenizer knows the words of ``texts``; weights are drawn from ``seed``.
 
     Over a checkpoint the decoder is new, and everything else the checkpoint's; pictures are of ``config.image_size``.

@@ -9,7 +9,7 @@ from clipseg_ray.cluster.connection import guard_a_local_cluster
 from clipseg_ray.report import card
 from clipseg_ray.results import layout
 from clipseg_ray.storage import Store
-from clipseg_ray.upkeep.compaction import Compactor, Job, Spec, prepare
+from clipseg_ray.upkeep.compaction import Compaction, Compactor, Spec, prepare
 
 _SAY_EVERY_S = 15.0
 
@@ -39,7 +39,7 @@ def compact(output: str, destination: str) -> str:
     )
 
 
-def _make(job: Job) -> tuple[int, int]:
+def _make(job: Compaction) -> tuple[int, int]:
     """Rows and bytes written."""
     import ray
 

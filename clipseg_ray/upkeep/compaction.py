@@ -47,7 +47,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Job:
+class Compaction:
     """What is to be done: ``todo`` of ``files`` there will be. ``lacks``: what is not there yet of the dataset that is
     compacted, a phrase each."""
 
@@ -67,7 +67,7 @@ class Written:
     seconds: float
 
 
-def prepare(output: str, destination: str) -> Job:
+def prepare(output: str, destination: str) -> Compaction:
     """Hold ``output`` against what ``destination`` has, freeze which parts go into which new file, and copy the rest.
 
     Files of parts that have changed since are removed. Raises UserError where no dataset is, and where ``destination``
@@ -95,7 +95,7 @@ def prepare(output: str, destination: str) -> Job:
             for path in files - wanted.keys():
                 target.delete(path)
     todo = tuple(group for path, group in wanted.items() if path not in files)
-    return Job(Spec(source.url, target.url, made.fingerprint), todo, len(wanted), tuple(lacks))
+    return Compaction(Spec(source.url, target.url, made.fingerprint), todo, len(wanted), tuple(lacks))
 
 
 def compacted_record(present: DatasetRecord) -> DatasetRecord:

@@ -22,7 +22,7 @@ class Orphan:
 
 
 @dataclass(kw_only=True)
-class Report:
+class Findings:
     """What was found. ``faults`` are lines that name a file and what is wrong with it; ``strangers`` are files under
     names that no run writes, which no reader looks at; ``remedy`` says what mends what is missing."""
 

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from clipseg_ray.results import inputs, layout, reading, record, sets
-from clipseg_ray.results import shards as shard_records
+from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.results.compacted import CompactedFiles
 from clipseg_ray.results.completeness import Missing
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.storage import Entry, Store, get_all, plain_errors
 from clipseg_ray.upkeep import row_checks as rows
-from clipseg_ray.upkeep.findings import Orphan, Report
+from clipseg_ray.upkeep.findings import Findings, Orphan
 
 _READ = (layout.IMAGES, layout.MASKS, layout.QUERIES)
 _AT_ONCE = 4
@@ -31,7 +31,7 @@ _OURS = re.compile(
 )
 
 
-def verify(output: str) -> Report:
+def verify(output: str) -> Findings:
     """Read everything at ``output``. Raises UserError where no dataset is and for storage that cannot be read."""
     store = Store.of(output)
     with plain_errors(store.url):
@@ -40,7 +40,7 @@ def verify(output: str) -> Report:
         # compaction adds meanwhile is not listed, and never an orphan.
         listed = list(store.list())
         dataset = _Dataset(store, made)
-        report = Report(url=store.url)
+        report = Findings(url=store.url)
         dataset.read_queries(report)
         if "compacted" in made.masks:
             report.remedy = "which a run into the dataset this was compacted from computes; then compact again"
@@ -53,7 +53,7 @@ def verify(output: str) -> Report:
     return report
 
 
-def fix(output: str, report: Report) -> None:
+def fix(output: str, report: Findings) -> None:
     """Remove the orphans of a report."""
     store = Store.of(output)
     with plain_errors(store.url):
@@ -71,7 +71,7 @@ class _Dataset:
         self.shards: dict[str, Shard] = {shard.shard_id: shard for shard in inputs.read(store)[0]}
         self.records = {each.shard_id: each for each in shard_records.read_all(store)}
 
-    def sort(self, listed: Sequence[Entry], report: Report) -> dict[tuple[str, int], dict[str, str]]:
+    def sort(self, listed: Sequence[Entry], report: Findings) -> dict[tuple[str, int], dict[str, str]]:
         """Every part's path by (shard, chunk) and folder; what is no part goes to the report."""
         parts: dict[tuple[str, int], dict[str, str]] = {}
         folders = {layout.IMAGES, *map(layout.masks_folder, self.sets)}
@@ -106,7 +106,7 @@ class _Dataset:
             return parsed is not None and parsed[0] in self.shards
         return _OURS.fullmatch(path) is not None
 
-    def find_missing(self, parts: dict[tuple[str, int], dict[str, str]], report: Report) -> None:
+    def find_missing(self, parts: dict[tuple[str, int], dict[str, str]], report: Findings) -> None:
         folders = (layout.IMAGES, *map(layout.masks_folder, self.sets))
         for shard_id, shard in self.shards.items():
             known = self.records.get(shard_id)
@@ -118,7 +118,7 @@ class _Dataset:
                 if lacking := tuple(folder for folder in folders if folder not in there):
                     report.missing.append(Missing(shard.path, shard_id, chunk, lacking))
 
-    def read_queries(self, report: Report) -> None:
+    def read_queries(self, report: Findings) -> None:
         for name, item in self.sets.items():
             path = layout.queries_file(name)
             if not self.store.exists(path):
@@ -126,7 +126,7 @@ class _Dataset:
                 continue
             report.faults += [f"{path}: {fault}" for fault in rows.query_faults(self.store.get(path), item.digests)]
 
-    def read_parts(self, parts: dict[tuple[str, int], dict[str, str]], report: Report) -> None:
+    def read_parts(self, parts: dict[tuple[str, int], dict[str, str]], report: Findings) -> None:
         """Read each chunk's parts together, a few chunks at a time."""
         expected = rows.Expected.of(self.made.masks)
         places = list(parts)
@@ -143,7 +143,7 @@ class _Dataset:
         paths: dict[str, str],
         bodies: dict[str, bytes],
         expected: rows.Expected,
-        report: Report,
+        report: Findings,
     ) -> None:
         known = self.records.get(place[0])
         samples = None if known is None else known.chunks[place[1]].samples
@@ -162,7 +162,7 @@ class _Dataset:
                 report.masks += count
                 report.parts += 1
 
-    def repeated(self, report: Report) -> Iterator[str]:
+    def repeated(self, report: Findings) -> Iterator[str]:
         """Image ids that more than one row of ``images`` has; not asked where parts cannot be read."""
         if report.images and not report.faults and not report.orphans:
             with reading.connect(self.store) as connection:
@@ -178,7 +178,7 @@ class _Dataset:
                     yield f"{layout.SETS}: query {query!r} is in {owners[query]} and in {name}"
 
 
-def _read_compacted(dataset: _Dataset, listed: Sequence[Entry], report: Report) -> None:
+def _read_compacted(dataset: _Dataset, listed: Sequence[Entry], report: Findings) -> None:
     """The files of a compacted dataset: is each there, has it all rows of the chunks it stands for, and no other."""
     store = dataset.store
     files = CompactedFiles(store)

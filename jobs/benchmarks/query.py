@@ -16,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from benchmarks import made_masks
 from benchmarks.harness import Contestant, Race, aligned, environment, race, report
-from clipseg_ray.results import layout, questions, reading
+from clipseg_ray.results import canned_questions, layout, reading
 from clipseg_ray.storage import Store
 
 SELECTIVE = "SELECT count(*), avg(area) FROM masks WHERE score > 0.9 AND coverage > 0.05"
@@ -30,11 +30,11 @@ _A, _B = "person", "chair"
 def asked() -> dict[str, str]:
     """The five canned questions, and a filter, by name."""
     return {
-        "--top": questions.top(_A, 20),
-        "--borderline": questions.borderline(_A, 0.5, 20),
-        "--co-occur": questions.co_occur(_A, _B, 20),
-        "--coverage": questions.coverage(100),
-        "--absent": questions.absent(20),
+        "--top": canned_questions.top(_A, 20),
+        "--borderline": canned_questions.borderline(_A, 0.5, 20),
+        "--co-occur": canned_questions.co_occur(_A, _B, 20),
+        "--coverage": canned_questions.coverage(100),
+        "--absent": canned_questions.absent(20),
         "score and coverage": SELECTIVE,
     }
 

@@ -12,8 +12,8 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation import given
 from clipseg_ray.evaluation.answers import Answers
 from clipseg_ray.evaluation.config import EvaluatedMasks, RowConfig
-from clipseg_ray.evaluation.metrics import Asked, Metrics
-from clipseg_ray.evaluation.protocols import Asking, Job
+from clipseg_ray.evaluation.metrics import AskedQuery, Metrics
+from clipseg_ray.evaluation.protocols import Asking, Task
 from clipseg_ray.evaluation.questions import prepare
 from clipseg_ray.evaluation.scoring import Scorer
 from clipseg_ray.evaluation.truth import TruthSet, survey
@@ -101,7 +101,7 @@ def test_queries_find_their_truth_by_id_by_name_or_by_concept(tmp_path: Path) ->
     found = truth(tmp_path)
     rows = [("a", "pet", 0.9, CAT), ("b", "pet", 0.9, CAT)]
     url = dataset(tmp_path, rows)
-    assert score(found, url).answers.keys() <= {Asked("object", "dog")}
+    assert score(found, url).answers.keys() <= {AskedQuery("object", "dog")}
     named = score(found, url, queries={"pet": "cat"}).scores(lambda asked: asked == ("object", "pet"))
     united = score(found, url, match="concept").scores(lambda asked: asked == ("trait", "pet"))
     both = np.sum(CAT) + np.sum(CAT & DOG)
@@ -128,7 +128,7 @@ def test_given_masks_count_as_certain_probabilities_do() -> None:
         mask_hw, label_hw, ignore_hw = (random.random((5, 7)) < share for share in (0.4, 0.3, 0.2))
         label = None if number % 3 == 0 else label_hw
         ignore = None if number % 4 else ignore_hw | (number % 8 == 0)
-        asked = Asked("kind", f"q{number % 2}")
+        asked = AskedQuery("kind", f"q{number % 2}")
         score = float(mask_hw.any())
         answers.update(asked, mask_hw if mask_hw.any() else None, label, ignore, score, mask_hw.size)
         metrics.update(asked.query_id, mask_hw.astype(np.float32), label, ignore, kind="kind", score=score)
@@ -148,7 +148,7 @@ def test_a_model_and_the_masks_it_gave_get_the_same_scores(
     vocabulary = {name: thing for name, thing in survey(truth).vocabulary.items() if thing.kind in ("object", "part")}
     checkpoint = checkpoints.load(str(checkpoint_dir))
     engine = Engine(make_model(checkpoint, batch=2, decode_chunk=4))
-    job = Job("test", Asking(protocol="text", texts="first", templates=("{}",)), tuple(vocabulary.values()), True)
+    job = Task("test", Asking(protocol="text", texts="first", templates=("{}",)), tuple(vocabulary.values()), True)
     (metrics,) = Scorer(engine, checkpoint.preprocessing).score(truth, shard, [prepare(job, checkpoint, {})])
 
     queries = [

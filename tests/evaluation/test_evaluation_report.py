@@ -12,7 +12,7 @@ from clipseg_ray.evaluation.config import EvaluateConfig
 from clipseg_ray.evaluation.metrics import Metrics
 from clipseg_ray.evaluation.protocols import Asking
 from clipseg_ray.evaluation.report import SCHEMA, Report
-from clipseg_ray.evaluation.rows import QUERIES, model_rows
+from clipseg_ray.evaluation.report_rows import QUERIES, model_rows
 
 TEXT = Asking(protocol="text", texts="first", templates=("{}",))
 LABEL = np.array([[True, True, False, False]])

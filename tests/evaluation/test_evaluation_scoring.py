@@ -11,11 +11,11 @@ import torch
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.config import EvaluateConfig, SupportsConfig
-from clipseg_ray.evaluation.metrics import Asked, Metrics
-from clipseg_ray.evaluation.protocols import Asking, Job, jobs_of
+from clipseg_ray.evaluation.metrics import AskedQuery, Metrics
+from clipseg_ray.evaluation.protocols import Asking, Task, jobs_of
 from clipseg_ray.evaluation.questions import Questions, prepare
 from clipseg_ray.evaluation.scoring import Scorer
-from clipseg_ray.evaluation.supports import candidates
+from clipseg_ray.evaluation.support_draws import candidates
 from clipseg_ray.evaluation.truth import Thing, TruthSet, survey
 from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.model.checkpoint import Checkpoint
@@ -55,7 +55,7 @@ def truth_of(folder: Path, *scenes: list[dict[str, Any]], first: int = 0) -> Tru
 
 def ask(truth: TruthSet, checkpoint: Checkpoint, asking: Asking, pictures: Any = None, **changes: Any) -> Questions:
     things = asking.things(survey(truth).vocabulary)
-    job = Job("test", asking, tuple(things), changes.pop("everywhere", True))
+    job = Task("test", asking, tuple(things), changes.pop("everywhere", True))
     return prepare(job, checkpoint, pictures or {}, **changes)
 
 
@@ -68,7 +68,7 @@ def scored(scorer: Scorer, truth: TruthSet, questions: Questions) -> Metrics:
 
 def pictures_of(metrics: Metrics, kind: str, query_id: str) -> tuple[int, int]:
     """Pictures without the thing and with it that were asked."""
-    without, having = metrics.counts[Asked(kind, query_id)].images_cb.sum(axis=1).tolist()
+    without, having = metrics.counts[AskedQuery(kind, query_id)].images_cb.sum(axis=1).tolist()
     return without, having
 
 
@@ -164,7 +164,7 @@ def test_queries_of_a_table_are_right_where_their_concept_is(
     assert [thing.query_id for thing in questions.things] == ["paper-sit-on"]
     metrics = scored(scorer, truth, questions)
     assert pictures_of(metrics, "affordance", "paper-sit-on") == (1, 1)
-    counts = metrics.counts[Asked("affordance", "paper-sit-on")]
+    counts = metrics.counts[AskedQuery("affordance", "paper-sit-on")]
     assert counts.pixels_cb[2].sum() == np.count_nonzero(CAT | DOG)
 
 

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from clipseg_ray.report import status as words
+from clipseg_ray.report import status_text as words
 from clipseg_ray.report.watch import EXIT_CODES, watch
 from clipseg_ray.results import backlog as lag
 from clipseg_ray.results import status

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from clipseg_ray import config
-from clipseg_ray.forecast.measurement import Job, Measurement, Node
+from clipseg_ray.forecast.measurement import MeasuredJob, Measurement, Node
 from clipseg_ray.forecast.prediction import Prediction, predict
 from clipseg_ray.forecast.prediction_text import prediction_text
 from clipseg_ray.forecast.step_costs import STEPS, StepCosts
 from clipseg_ray.pipeline.pool import Pool
 from clipseg_ray.pipeline.work import ShardWork, Work
-from clipseg_ray.results.shards import Counts
+from clipseg_ray.results.shard_records import ShardCounts
 from clipseg_ray.sources.base import Member, Shard
 
 GPU_NODE, CPU_NODE, HEAD = Node(4, 1, False), Node(8, 0, False), Node(0, 0, True)
@@ -41,7 +41,7 @@ def costs(**seconds: float) -> StepCosts:
 
 
 def measured(
-    steps: StepCosts, nodes: Sequence[Node], most: int, job: Job | None = None, *, gpus: float = 1.0
+    steps: StepCosts, nodes: Sequence[Node], most: int, job: MeasuredJob | None = None, *, gpus: float = 1.0
 ) -> Measurement:
     pool = Pool(1, most, most, 0.0 if gpus else 0.75, gpus, None, 1.0 if gpus else 0.25, most)
     return Measurement(
@@ -81,7 +81,7 @@ def predicted(found: Measurement, todo: Work, new: bool = True, **sections: Any)
 
 
 def test_as_many_actors_as_measured_are_as_fast_as_measured() -> None:
-    job = Job(actors=2, chunk_images=10, images=1000, seconds=45.0, images_per_s=20.0, start_s=12.0)
+    job = MeasuredJob(actors=2, chunk_images=10, images=1000, seconds=45.0, images_per_s=20.0, start_s=12.0)
     found = measured(costs(model=80.0, decode=5.0), [Node(2, 0, True)], 2, job, gpus=0)
     whole = predicted(found, work(*(shard(i, 1000) for i in range(4))))
     assert (whole.left.images, whole.left.chunks, whole.masks, whole.output_bytes) == (4000, 40, 40_000, 4_000_000)
@@ -92,7 +92,7 @@ def test_as_many_actors_as_measured_are_as_fast_as_measured() -> None:
 
 
 def test_the_last_chunks_are_waited_for() -> None:
-    job = Job(actors=4, chunk_images=10, images=1000, seconds=45.0, images_per_s=40.0, start_s=0.0)
+    job = MeasuredJob(actors=4, chunk_images=10, images=1000, seconds=45.0, images_per_s=40.0, start_s=0.0)
     found = measured(costs(model=100.0), [Node(4, 0, True)], 4, job, gpus=0)
     five = predicted(found, work(*(shard(i, 100) for i in range(5))))
     assert five.scales[-1].seconds - five.overhead_s == pytest.approx(2 * 100 * 4 / 40)
@@ -104,7 +104,7 @@ def test_gpus_scale_until_reading_starves() -> None:
         costs(model=10.0, decode=15.0, read=1.0),
         [HEAD, GPU_NODE],
         8,
-        Job(actors=1, chunk_images=100, images=1, seconds=1.0, images_per_s=100.0, start_s=0.0),
+        MeasuredJob(actors=1, chunk_images=100, images=1, seconds=1.0, images_per_s=100.0, start_s=0.0),
     )
     todo = work(*(shard(i, 1000) for i in range(100)))
     whole = predicted(found, todo)
@@ -132,7 +132,7 @@ def test_what_is_left_is_counted_where_it_is_known() -> None:
     known = ShardWork(
         Shard(shard_id="0" * 16, path="0.tar", size=10**9, etag="e"),
         {"images": 0b111, "masks": 0b010},
-        Counts(3, 240, 0),
+        ShardCounts(3, 240, 0),
     )
     members = tuple(Member(f"{i}.jpg", 5) for i in range(120))
     sliced = ShardWork(
@@ -155,7 +155,7 @@ def test_cost_is_nodes_times_hours() -> None:
         costs(model=10.0, decode=1.0),
         [HEAD, GPU_NODE, CPU_NODE],
         4,
-        Job(actors=1, chunk_images=100, images=1, seconds=1.0, images_per_s=100.0, start_s=0.0),
+        MeasuredJob(actors=1, chunk_images=100, images=1, seconds=1.0, images_per_s=100.0, start_s=0.0),
     )
     todo = work(*(shard(i, 1000) for i in range(100)))
     prices = {"gpu_node_hour": 2.0, "cpu_node_hour": 0.5, "head_node_hour": 0.1, "currency": "EUR"}

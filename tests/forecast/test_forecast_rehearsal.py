@@ -82,12 +82,12 @@ def test_a_new_output_is_foretold_and_not_begun(tmp_path: Path, values: dict[str
 @pytest.mark.usefixtures("ray_cluster")
 def test_in_an_old_output_only_what_it_lacks_is_measured(tmp_path: Path, values: dict[str, Any]) -> None:
     assert world.run(values).code == 0
-    assert preflight.look(config.parse(values), True, print)[1] is None  # nothing is left to do
+    assert preflight.plan_of(config.parse(values), True, print)[1] is None  # nothing is left to do
     output = str(tmp_path / "out")
     more = world.write_table(tmp_path / "more.jsonl", [*world.QUERIES, ("ring", "a ring")])
     before = world.digests(output, "")
     wanted = config.parse({**values, "queries": {"table": more}})
-    _, found = preflight.look(wanted, True, print)
+    _, found = preflight.plan_of(wanted, True, print)
     assert found is not None
     assert found.measurement.costs.masks == 1
     assert found.prediction.left.images == 24
@@ -105,7 +105,7 @@ def test_a_measurement_that_fails_leaves_nothing_either(tmp_path: Path, values: 
         (tmp_path / "bad" / f"{number}.jpg").write_bytes(b"no picture")
     before = files(tmp_path)
     with pytest.raises(UserError, match=r"none of \d sampled images can be decoded"):
-        preflight.look(config.parse({**values, "input": {"url": str(tmp_path / "bad")}}), True, print)
+        preflight.plan_of(config.parse({**values, "input": {"url": str(tmp_path / "bad")}}), True, print)
     assert files(tmp_path) == before
 
 

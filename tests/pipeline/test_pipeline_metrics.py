@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-from clipseg_ray.pipeline import metrics
+from clipseg_ray.pipeline import prometheus
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.work import Work
 from clipseg_ray.results import status
@@ -22,7 +22,7 @@ from tests.tars import tar_of
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "configs" / "grafana" / "clipseg-ray.json"
-EXPORTED = {*(f"ray_{name}_total" for name in metrics.COUNTERS), *(f"ray_{name}" for name in metrics.GAUGES)}
+EXPORTED = {*(f"ray_{name}_total" for name in prometheus.COUNTERS), *(f"ray_{name}" for name in prometheus.GAUGES)}
 """The names under which Prometheus finds them."""
 
 
@@ -34,11 +34,11 @@ def test_the_dashboard_asks_for_exactly_what_is_exported() -> None:
     variables = [item["definition"] for item in dashboard["templating"]["list"] if "definition" in item]
     assert {name for text in variables for name in re.findall(r"\bray_\w+", text)} <= asked
 
-    tags = {f"ray_{name}_total": keys for name, (_, keys) in metrics.COUNTERS.items()}
-    tags |= {f"ray_{name}": keys for name, (_, keys) in metrics.GAUGES.items()}
+    tags = {f"ray_{name}_total": keys for name, (_, keys) in prometheus.COUNTERS.items()}
+    tags |= {f"ray_{name}": keys for name, (_, keys) in prometheus.GAUGES.items()}
     for expression in expressions:
         for name, labels in re.findall(r"\b(ray_\w+)\{([^}]*)\}", expression):
-            assert set(re.findall(r"(\w+)=", labels)) <= {*metrics.TAGS, *tags[name]}, expression
+            assert set(re.findall(r"(\w+)=", labels)) <= {*prometheus.TAGS, *tags[name]}, expression
         known = {key for name in re.findall(r"\bray_\w+", expression) for key in tags[name]}
         for by in re.findall(r"by \((\w+)\)", expression):
             assert by in known, expression
@@ -54,13 +54,13 @@ def test_the_docs_name_every_metric() -> None:
 def test_what_nobody_knows_is_not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: dict[str, list[float]] = defaultdict(list)
     gauges = {
-        name: SimpleNamespace(set=lambda value, tags, name=name: sent[name].append(value)) for name in metrics.GAUGES
+        name: SimpleNamespace(set=lambda value, tags, name=name: sent[name].append(value)) for name in prometheus.GAUGES
     }
-    counters = {name: SimpleNamespace(inc=lambda value, tags: None) for name in metrics.COUNTERS}
-    monkeypatch.setattr(metrics, "_instruments", lambda: (counters, gauges))
+    counters = {name: SimpleNamespace(inc=lambda value, tags: None) for name in prometheus.COUNTERS}
+    monkeypatch.setattr(prometheus, "_instruments", lambda: (counters, gauges))
     reporter = Reporter("run", Work((), (), 1, 0, 4, 1, 0, 8, 1), io.StringIO())
     reporter.actors, reporter.queue, reporter.actors_pending = None, None, 2
-    metrics.Metrics("output", "run").emit(reporter)
+    prometheus.Prometheus("output", "run").emit(reporter)
     assert sent == {"clipseg_chunks_done": [1], "clipseg_chunks_planned": [4], "clipseg_actors": [2]}
 
 

@@ -12,7 +12,7 @@ from clipseg_ray.pipeline import execute, plan
 from clipseg_ray.pipeline import outcome as outcomes
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.settle import settle
-from clipseg_ray.results import shards
+from clipseg_ray.results import shard_records
 from clipseg_ray.results.completeness import check_ids
 from clipseg_ray.sources.chunks import ShardRecord
 from clipseg_ray.storage import Store
@@ -44,7 +44,7 @@ def test_repeated_ids_are_told_each_time(tmp_path: Path, checkpoint_dir: Path, t
 def test_ids_that_repeat_in_a_shard_are_told_from_the_names_of_records(tmp_path: Path) -> None:
     output = Store.of(report_world.write(tmp_path, [report_world.query("dog")], report_world.scattered(1, 2, ["dog"])))
     assert check_ids(output) is None
-    shards.put(
+    shard_records.put(
         output,
         ShardRecord(shard_id="0123456789abcdef", path="a.tar", samples=3, chunks=(), repeated=("a.tar/x", "a.tar/b")),
     )

@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.queries.naming import set_name
-from clipseg_ray.queries.reading import shipped_tables
 from clipseg_ray.queries.table import from_texts, load_queries
+from clipseg_ray.queries.table_file import shipped_tables
 from clipseg_ray.storage import Store
 
 ROWS = [

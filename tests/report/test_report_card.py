@@ -35,7 +35,7 @@ def test_statistics_are_those_of_the_masks_themselves(tmp_path: Path) -> None:
     shards = world.scattered(2, 40, names)
     store = Store(world.write(tmp_path, [world.query(name) for name in names], shards, chunk_images=16))
     with reading.connect(store) as connection:
-        statistics.view_answers(connection, asked.read(store))
+        statistics.view_answers(connection, asked.described_queries(store))
         found = statistics.by_query(connection)
     assert found.keys() == set(names)
     for name, numbers in found.items():

@@ -22,8 +22,8 @@ from clipseg_ray.cli import app
 from clipseg_ray.errors import UserError
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.report.export import Form, command, huggingface
-from clipseg_ray.report.export.colours import hexadecimal
 from clipseg_ray.report.export.files import name_of
+from clipseg_ray.report.export.palette import hexadecimal
 from clipseg_ray.report.export.walk import PHRASES_FROM, Walk
 from clipseg_ray.results import layout, sets
 from clipseg_ray.storage import Store

@@ -1,6 +1,6 @@
 import pytest
 
-from clipseg_ray.report.status import duration
+from clipseg_ray.report.status_text import duration
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from clipseg_ray.queries.phrases import to_table
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.queries.query import Query
 from clipseg_ray.results import inputs, layout, parts, record, runs, schema, sets
-from clipseg_ray.results import shards as shard_records
+from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.chunks import ChunkRecord, ShardRecord
 from clipseg_ray.storage import Store

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from clipseg_ray.cli import app
 from clipseg_ray.errors import UserError
-from clipseg_ray.report import status as words
+from clipseg_ray.report import status_text as words
 from clipseg_ray.report.watch import EXIT_CODES
 from clipseg_ray.results import layout, record, runs, status
 from clipseg_ray.storage import Store

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.training.shards import TruthShards
 from clipseg_ray.training.squashing import cover, squash_masks
+from clipseg_ray.training.truth_shards import TruthShards
 from tests.tars import tar_of
 from tests.training import world
 

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from clipseg_ray.model.saving import imagenet_preprocessing
 from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.training.batches import Batches
-from clipseg_ray.training.config import ModelConfig, OptimiserConfig, SamplingConfig
+from clipseg_ray.training.config import OptimiserConfig, SamplingConfig, TrainingModelConfig
 from clipseg_ray.training.objective import Objective
 from clipseg_ray.training.optimisation import Optimiser
 from clipseg_ray.training.sampling import Sampler
-from clipseg_ray.training.shards import TruthShards
 from clipseg_ray.training.starting import start
+from clipseg_ray.training.truth_shards import TruthShards
 from tests.training import world
 
 CPU = torch.device("cpu")
@@ -34,7 +34,9 @@ def batch_of(collection, sampling=None, positions=4, mode="crop_blur_highlight")
 
 
 def objective_of(**weights):
-    begun = start(ModelConfig(**world.TINY), ["circle square triangle red green blue yellow corners something with"], 1)
+    begun = start(
+        TrainingModelConfig(**world.TINY), ["circle square triangle red green blue yellow corners something with"], 1
+    )
     return Objective(begun, OptimiserConfig(**weights))
 
 

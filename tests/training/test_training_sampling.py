@@ -5,13 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from clipseg_ray.training.collection import Query, TruthBuilder
+from clipseg_ray.training.collection import TrainingQuery, TruthBuilder
 from clipseg_ray.training.config import SamplingConfig
 from clipseg_ray.training.sampling import Sampler
 
 
 def query(name, *labels):
-    return Query(name, "phrase", (name, f"some {name}"), frozenset({name, *labels}))
+    return TrainingQuery(name, "phrase", (name, f"some {name}"), frozenset({name, *labels}))
 
 
 DOG, CAT, RED, UNIQUE, ANIMAL = query("dog"), query("cat"), query("red"), query("unique"), query("animal", "dog")

@@ -12,7 +12,7 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.report import card, gallery
 from clipseg_ray.report.export import command
 from clipseg_ray.report.export.command import Form
-from clipseg_ray.results import compact_groups, layout, questions, sets
+from clipseg_ray.results import canned_questions, compact_groups, layout, sets
 from clipseg_ray.storage import Entry, Store
 from clipseg_ray.upkeep import compaction, verification
 from clipseg_ray.upkeep.compaction import Compactor, prepare
@@ -86,7 +86,9 @@ def test_every_reader_reads_it(output: str, tmp_path: Path) -> None:
     assert report.sound, report.text()
     assert (report.images, report.masks) == (18, 36)
     with clipseg_ray.open(output) as masks, clipseg_ray.open(dest) as compacted:
-        assert compacted.sql(questions.coverage(9)).fetchall() == masks.sql(questions.coverage(9)).fetchall()
+        assert (
+            compacted.sql(canned_questions.coverage(9)).fetchall() == masks.sql(canned_questions.coverage(9)).fetchall()
+        )
     for url, name in ((output, "a.json"), (dest, "b.json")):
         command.export(url, str(tmp_path / name), Form("coco"), None)
     first, second = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from clipseg_ray import __version__
 from clipseg_ray.masks import algebra
-from clipseg_ray.report.export.walk import Category, Chunk, Walk
+from clipseg_ray.report.export.walk import Category, ExportChunk, Walk
 from clipseg_ray.sources.formats import SOURCES
 from clipseg_ray.storage import Store, plain_errors
 
@@ -20,7 +20,7 @@ ID_STRIDE = 10_000_000
 """An annotation's id is its image's id times this, plus its category's: it stays when images or queries are added."""
 
 
-def write(walk: Walk, chunks: Iterable[Chunk], destination: str) -> str:
+def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
     """Write one JSON file, ``destination`` or ``instances.json`` in it; returns what was written, for a person.
 
     Masks on the model's grid are resized to the image, every pixel that of the nearest centre; area and box are those
@@ -70,7 +70,7 @@ def _append(file: IO[str], values: Iterator[dict[str, Any]], *, first: bool) -> 
     return count
 
 
-def _images(chunk: Chunk, listing_format: str) -> Iterator[dict[str, Any]]:
+def _images(chunk: ExportChunk, listing_format: str) -> Iterator[dict[str, Any]]:
     # Where the images are files of their own, the key is their path below the input's root: a loader finds them.
     file_name = "key" if SOURCES[listing_format].slices else "image_id"
     for row in chunk.images.select(["number", "image_id", "key", "source_url", "width", "height"]).to_pylist():
@@ -84,7 +84,7 @@ def _images(chunk: Chunk, listing_format: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def _annotations(chunk: Chunk) -> Iterator[dict[str, Any]]:
+def _annotations(chunk: ExportChunk) -> Iterator[dict[str, Any]]:
     masks = chunk.masks
     sizes = chunk.images.select(["number", "height", "width"]).take(masks["image"])
     counts = algebra.resize(masks["counts"], masks["height"], masks["width"], sizes["height"], sizes["width"])

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.progress import track
 
 from clipseg_ray.report.export import Form, coco, huggingface, label_maps, overlays
-from clipseg_ray.report.export.walk import Chunk, Walk
+from clipseg_ray.report.export.walk import ExportChunk, Walk
 from clipseg_ray.storage import Store
 
-_WRITERS: dict[Form, Callable[[Walk, Iterable[Chunk], str], str]] = {
+_WRITERS: dict[Form, Callable[[Walk, Iterable[ExportChunk], str], str]] = {
     Form.COCO: coco.write,
     Form.HUGGINGFACE: huggingface.write,
     Form.LABEL_MAPS: label_maps.write,

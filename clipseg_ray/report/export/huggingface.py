@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from clipseg_ray.masks import algebra
 from clipseg_ray.report import asked, card, facts
+from clipseg_ray.report.export.copies import Fetched
 from clipseg_ray.report.export.files import Files
-from clipseg_ray.report.export.pictures import Fetched
-from clipseg_ray.report.export.walk import Chunk, Walk
+from clipseg_ray.report.export.walk import ExportChunk, Walk
 from clipseg_ray.storage import plain_errors
 
 GROUP_ROWS = 64
@@ -48,7 +48,7 @@ COLUMNS = {
 }
 
 
-def write(walk: Walk, chunks: Iterable[Chunk], destination: str) -> str:
+def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
     """Write ``data/train-*.parquet`` and ``README.md``; returns what was written.
 
     Every image that could be read is a row; masks on the model's grid are resized to it, every pixel that of the
@@ -134,7 +134,7 @@ def _feature(kind: pa.DataType) -> Any:
     return {"dtype": {"float": "float32"}.get(str(kind), str(kind)), "_type": "Value"}
 
 
-def _objects(chunk: Chunk, walk: Walk) -> list[list[dict[str, Any]]]:
+def _objects(chunk: ExportChunk, walk: Walk) -> list[list[dict[str, Any]]]:
     """For each image its masks, as the rows' ``objects`` have them."""
     masks = chunk.masks
     sizes = chunk.images.select(["height", "width"]).take(masks["image"])

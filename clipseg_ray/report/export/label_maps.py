@@ -10,15 +10,15 @@ import numpy as np
 from PIL import Image
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.report.export.colours import colour, hexadecimal
 from clipseg_ray.report.export.files import Files, name_of
 from clipseg_ray.report.export.painting import RULE, labels_of, masks_by_image, resized
-from clipseg_ray.report.export.walk import Chunk, Walk
+from clipseg_ray.report.export.palette import colour, hexadecimal
+from clipseg_ray.report.export.walk import ExportChunk, Walk
 
 _MOST_IN_PALETTE, _MOST = 255, 65_535
 
 
-def write(walk: Walk, chunks: Iterable[Chunk], destination: str) -> str:
+def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
     """Write ``labels/<image>.png`` for every image that could be read, at its size; returns what was written.
 
     Labels are 1, 2, … in the order of the chosen queries' numbers; see ``painting`` for who wins a pixel. PNGs have a

@@ -10,11 +10,11 @@ import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont
 
 from clipseg_ray.pixels.opening import PictureError, opened, upright_rgb
-from clipseg_ray.report.export.colours import colour
+from clipseg_ray.report.export.copies import Fetched
 from clipseg_ray.report.export.files import Files, name_of
 from clipseg_ray.report.export.painting import labels_of, masks_by_image, resized
-from clipseg_ray.report.export.pictures import Fetched
-from clipseg_ray.report.export.walk import Chunk, Walk
+from clipseg_ray.report.export.palette import colour
+from clipseg_ray.report.export.walk import ExportChunk, Walk
 
 LONGER_SIDE = 1600
 """Pictures are made smaller than this, in pixels."""
@@ -23,7 +23,7 @@ _OPACITY = 0.45
 _PAPER, _INK = (250, 250, 249), (28, 29, 31)
 
 
-def write(walk: Walk, chunks: Iterable[Chunk], destination: str) -> str:
+def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
     """Write ``<image>.jpg`` for every image in which a chosen query found something; returns what was written.
 
     Where masks overlap, the rule of ``painting`` decides which shows. Colours follow the queries' numbers, so that

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.masks import rle
-from clipseg_ray.report.export.walk import Chunk
+from clipseg_ray.report.export.walk import ExportChunk
 
 RULE = (
     "a pixel's label is that of the mask with the highest score_mean among those that cover it (of equal ones the "
@@ -20,7 +20,7 @@ RULE = (
 )
 
 
-def masks_by_image(chunk: Chunk) -> Iterator[tuple[dict[str, object], pa.Table]]:
+def masks_by_image(chunk: ExportChunk) -> Iterator[tuple[dict[str, object], pa.Table]]:
     """(row of ``images``, its masks) for every image of the chunk."""
     bounds = np.searchsorted(chunk.masks["image"].to_numpy(), np.arange(len(chunk.images) + 1))
     for index, row in enumerate(chunk.images.to_pylist()):

@@ -1,7 +1,7 @@
 """A dataset image by image, a chunk at a time: every image with all its masks, under numbers that stay.
 
 The numbers: an image's is its place in the frozen listing (shards in the order they were first listed, then their
-images in order), a query's is ``Asked.number``. Runs that add images or queries add numbers and change none.
+images in order), a query's is ``DescribedQuery.number``. Runs that add images or queries add numbers and change none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.report import asked
-from clipseg_ray.report.asked import Asked
+from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.results import backlog as lag
 from clipseg_ray.results import inputs, layout, record, schema
 from clipseg_ray.results.chunk_tables import ChunkTables
@@ -49,7 +49,7 @@ class Category:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class ExportChunk:
     """Images in order and what was found in them.
 
     images: rows of the images table with status ok, and ``number``. masks: rows of the masks table whose area is not
@@ -82,7 +82,7 @@ class Walk:
 
     def __post_init__(self) -> None:
         self.record = record.require(self.store)
-        queries = asked.chosen(asked.read(self.store), self.where)
+        queries = asked.chosen(asked.described_queries(self.store), self.where)
         self._folders = _folders(queries)
         with plain_errors(self.store.url):
             self._tables = ChunkTables(self.store, self.record)
@@ -98,7 +98,7 @@ class Walk:
         self.has_phrases = any(query.from_images for query in queries)
         self._phrases = 0
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __iter__(self) -> Iterator[ExportChunk]:
         number = 1
         for shard in self._shards:
             bits = self._index.bits(layout.IMAGES, shard.shard_id)
@@ -122,7 +122,7 @@ class Walk:
         ]
         return images, pa.concat_tables([*masks, schema.MASKS.empty_table().select(_MASK_COLUMNS)])
 
-    def _chunk(self, images: pa.Table, masks: pa.Table) -> Chunk:
+    def _chunk(self, images: pa.Table, masks: pa.Table) -> ExportChunk:
         place = pc.index_in(masks["image_id"], images["image_id"].combine_chunks())
         masks = masks.append_column("image", place).filter(pc.is_valid(place))
         masks = masks.sort_by([("image", "ascending"), ("query_id", "ascending")])
@@ -140,7 +140,7 @@ class Walk:
         keys = np.stack([masks[name].to_numpy() for name in ("image", "category")])
         first = np.ones(len(masks), np.bool_)
         first[1:] = (np.diff(keys) != 0).any(0)
-        return Chunk(images, masks.filter(pa.array(first)), absent)
+        return ExportChunk(images, masks.filter(pa.array(first)), absent)
 
     def _add_phrases(self, masks: pa.Table) -> None:
         if not self.has_phrases:
@@ -156,7 +156,7 @@ class Walk:
                 self._phrases += 1
 
 
-def _folders(queries: list[Asked]) -> dict[str, list[str] | None]:
+def _folders(queries: list[DescribedQuery]) -> dict[str, list[str] | None]:
     """For each folder of masks the ids wanted from it; None for all."""
     found: dict[str, list[str] | None] = {}
     for query in queries:

@@ -12,7 +12,7 @@ _AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class ShardCounts:
     """A shard that has been read to its end: its chunks, its samples, and image ids that occur more than once in it."""
 
     chunks: int
@@ -22,25 +22,25 @@ class Counts:
 
 def put(store: Store, record: ShardRecord) -> None:
     """Put the record of a shard that has been read to its end."""
-    known = Counts(len(record.chunks), record.samples, len(record.repeated))
+    known = ShardCounts(len(record.chunks), record.samples, len(record.repeated))
     store.put(_name(record.shard_id, known), record.to_json())
 
 
-def _name(shard_id: str, known: Counts) -> str:
+def _name(shard_id: str, known: ShardCounts) -> str:
     return layout.shard_record(shard_id, known.chunks, known.samples, known.repeated)
 
 
-def counts(store: Store) -> dict[str, Counts]:
+def counts(store: Store) -> dict[str, ShardCounts]:
     """By shard id what the records' names say: one listing, and nothing is read."""
     found = {}
     for entry in store.list_hashed(layout.SHARDS):
         parsed = layout.parse_shard_record(entry.path.rpartition("/")[2])
         if parsed is not None:
-            found[parsed[0]] = Counts(*parsed[1:])
+            found[parsed[0]] = ShardCounts(*parsed[1:])
     return found
 
 
-def read(store: Store, shard_id: str, known: Counts) -> ShardRecord:
+def read(store: Store, shard_id: str, known: ShardCounts) -> ShardRecord:
     """The whole record of one shard."""
     return ShardRecord.from_json(store.get(_name(shard_id, known)))
 

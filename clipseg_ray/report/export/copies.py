@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from clipseg_ray.errors import UserError, brief
-from clipseg_ray.results.pictures import Pictures
+from clipseg_ray.results.source_images import Pictures
 from clipseg_ray.storage import Store
 
 

@@ -19,7 +19,7 @@ from clipseg_ray.sources.base import Sample, Shard
 from clipseg_ray.sources.listing import discover
 from clipseg_ray.sources.webdataset import WebDataset
 from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.training.collection import Collection, Query, TruthBuilder, has_word
+from clipseg_ray.training.collection import Collection, TrainingQuery, TruthBuilder, has_word
 
 
 class TruthShards(Collection):
@@ -36,7 +36,7 @@ class TruthShards(Collection):
         self._places: list[tuple[str, int, int]] = []
         self._sizes: list[tuple[int, int]] = []
         counts: list[str] = []
-        known: dict[tuple[str, ...], Query] = {}
+        known: dict[tuple[str, ...], TrainingQuery] = {}
         for member in listing.objects:
             with plain_errors(source.url_of(member.path)):
                 for sample in source.samples(Shard.of_object(member)):
@@ -77,10 +77,10 @@ def _place(sample: Sample) -> tuple[str, int, int]:
     return sample.source_url, sample.offset, sample.length
 
 
-def _query(mask: TrueMask, known: dict[tuple[str, ...], Query], held_out_words: Sequence[str]) -> Query:
+def _query(mask: TrueMask, known: dict[tuple[str, ...], TrainingQuery], held_out_words: Sequence[str]) -> TrainingQuery:
     """The query of a true mask; without texts where none may be used."""
     key = (mask.query_id, *mask.texts)
     if key not in known:
         texts = tuple(text for text in mask.texts if not has_word(text, held_out_words))
-        known[key] = Query(mask.query_id, mask.kind, texts, labels=frozenset(mask.texts))
+        known[key] = TrainingQuery(mask.query_id, mask.kind, texts, labels=frozenset(mask.texts))
     return known[key]

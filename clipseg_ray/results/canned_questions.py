@@ -12,14 +12,14 @@ from clipseg_ray.results.reading import literal
 
 
 @dataclass(frozen=True)
-class Asked:
+class FoundQuery:
     """A query of the dataset: its id in ``masks`` and its threshold."""
 
     query_id: str
     threshold: float
 
 
-def find(connection: duckdb.DuckDBPyConnection, url: str, name: str) -> Asked:
+def find(connection: duckdb.DuckDBPyConnection, url: str, name: str) -> FoundQuery:
     """The query that a person names by its id, its only wording, or the phrase that came with images.
 
     ``connection`` has the views of the dataset at ``url``.
@@ -29,11 +29,11 @@ def find(connection: duckdb.DuckDBPyConnection, url: str, name: str) -> Asked:
     known = connection.execute("SELECT query_id, texts, threshold FROM queries").fetchall()
     for query_id, texts, threshold in known:
         if name == query_id or texts == [name]:
-            return Asked(query_id, threshold)
+            return FoundQuery(query_id, threshold)
     phrase = name if name.startswith("phrase-") else phrase_id(name)
     for query_id, _, threshold in known:
         if query_id.startswith("from:") and _has_rows(connection, phrase):
-            return Asked(phrase, threshold)
+            return FoundQuery(phrase, threshold)
     names = [query_id for query_id, _, _ in known]
     near = nearest(name, names, most=3) or names[:10]
     more = f" and {len(names) - len(near)} more" if len(names) > len(near) else ""

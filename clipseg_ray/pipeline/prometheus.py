@@ -37,7 +37,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-class Metrics:
+class Prometheus:
     """One run's metrics."""
 
     def __init__(self, output: str, run_id: str) -> None:

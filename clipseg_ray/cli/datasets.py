@@ -61,10 +61,10 @@ def query(
     mask_decode(counts, height, width), mask_union_all(list(counts)).
     """
     from clipseg_ray.dataset import Masks
-    from clipseg_ray.results import answers, questions
+    from clipseg_ray.results import canned_questions, sql_answers
 
     with Masks(output) as masks:
-        asked = questions.chosen(
+        asked = canned_questions.chosen(
             masks.connection,
             masks.url,
             limit=limit,
@@ -79,9 +79,9 @@ def query(
         statement = sql if sql is not None else asked[0]
         if format_ is not Format.table or file is not None:
             form = "csv" if format_ is Format.table else format_.value
-            answers.write(masks.connection, statement, form=form, path=file)
+            sql_answers.write(masks.connection, statement, form=form, path=file)
             return
-        columns, rows, more = answers.rows(masks.connection, statement)
+        columns, rows, more = sql_answers.rows(masks.connection, statement)
     console = wide_console()
     if sql is None:
         console.print(f"{statement};\n", style="dim", soft_wrap=True)

@@ -28,7 +28,7 @@ _TEXTS = ("query_id", "kind", "mode")
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableRows:
     """A table as it was written: `source` names it, relative pictures lie under the URL `folder`.
 
     columns: names in order. rows: values by column, absent cells left out; row n of the file is rows[n - 1].
@@ -40,7 +40,7 @@ class Rows:
     rows: tuple[dict[str, Any], ...]
 
 
-def read_rows(table: str) -> Rows:
+def read_rows(table: str) -> TableRows:
     """Read the table at a URL, a path, or ``builtin:<name>``. Raises UserError when it cannot be read as one."""
     source = table
     if table.startswith("builtin:"):
@@ -65,7 +65,7 @@ def read_rows(table: str) -> Rows:
         raise UserError(f"{source}: the table has no rows; give it at least one query")
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
     kept = tuple({column: value for column, value in row.items() if value is not None} for row in rows)
-    return Rows(source, absolute(table).rpartition("/")[0], columns, kept)
+    return TableRows(source, absolute(table).rpartition("/")[0], columns, kept)
 
 
 def shipped_tables() -> list[str]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from clipseg_ray.evaluation.answers import Answers
 from clipseg_ray.evaluation.config import EvaluateConfig, RowConfig
-from clipseg_ray.evaluation.metrics import Asked, Chosen, Metrics
+from clipseg_ray.evaluation.metrics import AskedQuery, Chosen, Metrics
 from clipseg_ray.evaluation.protocols import Asking, holds
 from clipseg_ray.evaluation.report import ReportRow
 from clipseg_ray.evaluation.scores import COLUMNS, Scores
@@ -76,13 +76,13 @@ def given_rows(config: EvaluateConfig, answers: Mapping[str, Answers]) -> tuple[
     return rows, pa.Table.from_pylist(queries, QUERIES)
 
 
-def _parts(row: RowConfig, asked: Iterable[Asked]) -> Iterator[tuple[str, str | None, Chosen]]:
+def _parts(row: RowConfig, asked: Iterable[AskedQuery]) -> Iterator[tuple[str, str | None, Chosen]]:
     """A row's kinds, each followed by its queries."""
     own = sorted(filter(partial(holds, row), asked))
     for kind, queries in groupby(own, key=lambda each: each.kind):
         yield kind, None, partial(holds, row.model_copy(update={"kinds": [kind]}))
         for query in queries:
-            yield kind, query.query_id, partial(Asked.__eq__, query)
+            yield kind, query.query_id, partial(AskedQuery.__eq__, query)
 
 
 def _part(row: ReportRow, kind: str, query_id: str | None, scores: Scores) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from clipseg_ray.errors import nearest
 from clipseg_ray.queries.modes import DEFAULT_MODE, Mode, parse_mode
-from clipseg_ray.queries.reading import Rows
 from clipseg_ray.queries.supports import MaskCell, parse_mask_cells
+from clipseg_ray.queries.table_file import TableRows
 from clipseg_ray.queries.templates import resolve_templates
 
 COLUMNS = (
@@ -66,7 +66,7 @@ class Draft:
     columns: dict[str, Any]
 
 
-def column_faults(rows: Rows) -> list[Fault]:
+def column_faults(rows: TableRows) -> list[Fault]:
     """Names that are nearly one of the known columns, which would otherwise be silently ignored."""
     faults = []
     for column in rows.columns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clipseg_ray.results.backlog import Lag
+from clipseg_ray.results.backlog import Backlog
 from clipseg_ray.results.status import NONE, RUNNING, STALE, Run, Status
 
 SHARDS_SHOWN = 10
@@ -43,7 +43,7 @@ def duration(seconds: float | None) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
 
 
-def text(status: Status, lag: Lag | None = None) -> str:
+def text(status: Status, lag: Backlog | None = None) -> str:
     """The whole of it: the dataset, each run that counts, and with ``lag`` its prompt sets and shards."""
     queries = sum(count for _, count in status.prompt_sets)
     lines = [f"{status.url}  {status.state}", f"  fingerprint {status.fingerprint}, {queries} queries"]
@@ -139,7 +139,7 @@ def _number(value: int | None) -> str:
     return "?" if value is None else str(value)
 
 
-def _lag_lines(lag: Lag) -> Iterator[str]:
+def _lag_lines(lag: Backlog) -> Iterator[str]:
     yield (
         f"shards: {lag.shards} listed, {lag.finished} finished, {lag.under_way} under way, {lag.untouched} untouched; "
         f"{lag.unread} not read to their end; images parts: {lag.images_parts}"
