@@ -20,6 +20,6 @@ def test_the_name_that_was_meant():
     assert nearest("circel", names) == ["circle"]
     assert nearest("squar", names, most=3) == ["square", "squares"]
     assert nearest("dog", names) == []
-    assert meant("circel", names, "builtin:{}") == "did you mean builtin:circle?"
+    assert meant("circel", names, "builtin:{}") == "did you mean builtin:circle? There are circle, square, squares"
     assert meant("dog", names) == "there are circle, square, squares"
     assert meant("dog", {}) == "there are none"
