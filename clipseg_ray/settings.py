@@ -1,4 +1,4 @@
-"""Settings files: YAML into pydantic models, changed by dotted overrides, every fault told at once.
+"""Settings files: YAML into pydantic models, changed by dotted overrides, every fault reported at once.
 
     class TrainConfig(Settings):
         data: Location

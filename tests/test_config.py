@@ -41,7 +41,7 @@ def test_a_file_with_overrides(tmp_path: Path) -> None:
     assert config.parse(found.resolved()) == found
 
 
-def test_every_fault_is_told_at_once_with_its_path() -> None:
+def test_every_fault_is_reported_at_once_with_its_path() -> None:
     values = {
         "input": {"url": [], "decode": "fats", "chunk_imges": 4, "part": "3/2"},
         "mask": {"threshold": 0.5},

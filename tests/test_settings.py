@@ -1,4 +1,4 @@
-"""Settings files of any shape: sections in lists and mappings, optional sections, and how faults are told."""
+"""Settings files of any shape: sections in lists and mappings, optional sections, and how faults are reported."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_sections_nest_in_lists_mappings_and_none(tmp_path: Path, monkeypatch: p
     assert House.parse(house.resolved()) == house
 
 
-def test_every_fault_is_told_with_the_place_it_stands_at() -> None:
+def test_every_fault_is_reported_with_the_place_it_stands_at() -> None:
     values = {
         "wals": [],
         "walls": [{"colour": "green"}, {"color": "green"}],
@@ -71,7 +71,7 @@ def test_faults_across_keys_are_the_models_own() -> None:
         House.parse({"url": "a", "walls": [{}]})
 
 
-def test_a_file_that_is_no_mapping_is_told_what_one_has(tmp_path: Path) -> None:
+def test_a_file_that_is_no_mapping_is_reported_with_what_one_has(tmp_path: Path) -> None:
     path = tmp_path / "house.yaml"
     path.write_text("- a list")
     with pytest.raises(UserError, match=r"a configuration is a mapping of sections \(url, walls, …\), not a list"):

@@ -18,7 +18,7 @@ OF_LIBRARIES = {f"{library}.{name}" for library in ("np", "torch", "json") for n
 TOUCH_FILES = {
     "model/checkpoint.py",
     "model/saving.py",
-    "model/precision.py",  # /proc/cpuinfo alone: what the processor can do, which nothing else tells
+    "model/precision.py",  # /proc/cpuinfo alone: what the processor can do, which nothing else reports
 }
 
 

@@ -17,7 +17,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on until the run ends; the exit code is 0 only if it is complete.")
     ] = False,
-    deep: Annotated[bool, typer.Option("--deep", help="List every part: each prompt set, each shard's lag.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="List every part: the backlog of each shard.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For a program; with --watch one line each time.")] = False,
 ) -> None:
     """Say how far the runs into a dataset are, from the dataset alone."""
@@ -27,15 +27,14 @@ def status(
     from clipseg_ray.report import status_text as words
     from clipseg_ray.report.watch import EXIT_CODES
     from clipseg_ray.report.watch import watch as watching
-    from clipseg_ray.results import backlog as lag
-    from clipseg_ray.results import status
+    from clipseg_ray.results import backlog, status
 
     if watch:
         raise typer.Exit(EXIT_CODES.get(watching(output, wide_console(), as_json=as_json).state, 1))
     found = status.read(output)
-    behind = lag.read(output) if deep else None
+    left = backlog.read(output) if deep else None
     if as_json:
-        values = found.as_json() | ({} if behind is None else {"deep": behind.as_json()})
+        values = found.as_json() | ({} if left is None else {"deep": left.as_json()})
         print(json.dumps(values, indent=2))
     else:
-        print(words.text(found, behind))
+        print(words.text(found, left))

@@ -13,7 +13,7 @@ from clipseg_ray.errors import UserError
 class Capacity:
     """A cluster's CPUs and GPUs (Ray's resource totals): what is there ``now``, and the most there can be.
 
-    ``limit`` is empty where the cluster does not tell how far it can grow; Ray's own autoscaler does not.
+    ``limit`` is empty where the cluster does not report how far it can grow; Ray's own autoscaler does not.
     """
 
     now: Mapping[str, float]
@@ -25,7 +25,7 @@ class Capacity:
 
 
 def capacity() -> Capacity:
-    """What the connected cluster has, and how far it can grow where it tells (Ray's own autoscaler does not)."""
+    """What the connected cluster has, and how far it can grow where it reports that (Ray's own autoscaler does not)."""
     import ray
 
     return Capacity(ray.cluster_resources(), most_resources() or {})

@@ -44,7 +44,7 @@ def connected() -> Iterator[None]:
         yield
         return
     if "RAY_ADDRESS" not in os.environ:
-        # A cluster of our own on this machine: Ray's core would tell the terminal of its inner workings.
+        # A cluster of our own on this machine: Ray's core would report its inner workings to the terminal.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:

@@ -1,4 +1,4 @@
-"""What is asked of Ray under names that are not public, each of which any release may change without a word.
+"""What is asked of Ray under names that are not public, each of which any release may change without notice.
 
 All such names are here, and nothing rests on one: a getter whose name has gone answers None, or does nothing, and a
 number nobody knows is left out of what is said. None ends a run. Ray itself is imported on the first question.
@@ -33,7 +33,7 @@ def _none_if_renamed(ask: Callable[P, T]) -> Callable[P, T | None]:
 class PoolState:
     """Ray Data's pool of actors: how many are ready, how many are not yet, how many blocks wait for one.
 
-    None is what this Ray does not tell.
+    None is what this Ray does not report.
     """
 
     running: int | None = None
@@ -45,7 +45,7 @@ class PoolState:
 class Launches:
     """What an autoscaler does: nodes on their way by type, and the last launch that failed (type, why).
 
-    None where there is no such launch, and where this Ray does not tell.
+    None where there is no such launch, and where this Ray does not report it.
     """
 
     pending: Mapping[str, int] | None
@@ -100,7 +100,7 @@ def _forget(operator: Any) -> None:
 
 @_none_if_renamed
 def most_resources() -> Mapping[str, float] | None:
-    """The most the connected cluster can have of each resource; None where it does not tell."""
+    """The most the connected cluster can have of each resource; None where it does not report it."""
     from ray._private.state import state
 
     found: Mapping[str, float] | None = state.get_max_resources_from_cluster_config()

@@ -133,7 +133,7 @@ def check_rows(rows: Sequence[RowConfig], masks: Mapping[str, GivenMasks]) -> No
             )
 
 
-def strangers(truth: TruthSet, masks_url: str) -> UserError:
+def nothing_matches(truth: TruthSet, masks_url: str) -> UserError:
     """What to say where a dataset has masks for none of a truth set's pictures."""
     scene = next(scenes[0] for shard in truth.shards for scenes in truth.scenes(shard))
     with connect(Store.of(masks_url)) as connection:

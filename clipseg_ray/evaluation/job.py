@@ -186,7 +186,7 @@ def _of_masks(config: EvaluateConfig) -> Report:
     notes = _truth_notes(contents)
     for name, found in answers.items():
         if found.pictures_missing == contents[name].pictures:
-            raise given.strangers(truth[name], settings.url)
+            raise given.nothing_matches(truth[name], settings.url)
         if found.pictures_missing or found.masks_missing:
             notes.append(
                 f"{name}: not counted, for the dataset has no masks of them: {found.pictures_missing} pictures, and "
@@ -200,7 +200,7 @@ def _of_masks(config: EvaluateConfig) -> Report:
 def _scored(
     config: EvaluateConfig, worker: Any, spec: Any, truth: Mapping[str, TruthSet], device: str
 ) -> Iterator[tuple[str, Any]]:
-    """The result of every shard with its truth set's name; tells the terminal how far it is."""
+    """The result of every shard with its truth set's name; reports progress on the terminal."""
     import ray
 
     from clipseg_ray.cluster.shard_map import map_shards

@@ -51,7 +51,7 @@ class Scene:
 
     @property
     def sha256(self) -> str:
-        """Hex digest of the picture's bytes: what tells a picture from every other, wherever it lies."""
+        """Hex digest of the picture's bytes: what distinguishes a picture from every other, wherever it lies."""
         return hashlib.sha256(self.image).hexdigest()
 
     def planes(self) -> dict[str, np.ndarray]:

@@ -164,7 +164,7 @@ class _Fleet:
         return max(1.0, gpu_nodes * with_gpus + sum(without))
 
     def _bounds(self, actors: int) -> dict[str, float]:
-        """Images a second that each stage by itself allows."""
+        """Images a second that each step by itself allows."""
         pool, cores = self._found.pool, self.cores(actors)
         readers = max(1.0, (cores - actors * pool.actor_cpus) / pool.reader_cpus)
         return {

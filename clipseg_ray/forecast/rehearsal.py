@@ -197,7 +197,7 @@ class _Steps:
 
 
 def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCosts) -> MeasuredJob | None:
-    """The graph over samples; None where they are too few to tell a rate."""
+    """The graph over samples; None where they are too few for a rate."""
     size = costs.piece
     chunking = Chunking(size, settled.reader.chunking.bytes)
     expected = pool.max / (costs.wall_s["model"] + costs.wall_s["rle"])

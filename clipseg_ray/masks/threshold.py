@@ -44,7 +44,7 @@ def _pack_with_torch(logits_pn: Tensor, threshold_logit_p: Tensor) -> Packed:
     logits_pn = logits_pn.float()
     inside_pn = logits_pn > threshold_logit_p[:, None]
     probability_sum_p = torch.where(inside_pn, logits_pn.sigmoid(), 0.0).sum(1)
-    # x - x is 0 for a finite x and NaN for any other, and a maximum keeps NaN: one number tells of both.
+    # x - x is 0 for a finite x and NaN for any other, and a maximum keeps NaN: one number shows both.
     max_logit_p = (logits_pn + (logits_pn - logits_pn)).amax(1)
     octets_pnk = F.pad(inside_pn, (0, -inside_pn.shape[1] % 8)).view(torch.uint8).unflatten(1, (-1, 8))
     bits_pn = octets_pnk[:, :, 0]

@@ -15,7 +15,7 @@ def embed_texts(checkpoint: Checkpoint, texts: Sequence[str], batch: int = 64) -
     """CLIP's text projections of `texts`: float32 [n, c], un-normalised, as CLIPSeg's decoder expects them.
 
     Each text is tokenised at its natural length and batched with others of that length, so nothing is padded;
-    texts beyond the model's 77 tokens are truncated (`token_counts` tells which).
+    texts beyond the model's 77 tokens are truncated (see `token_counts`).
     """
     tokens = _tokens(checkpoint, texts)
     lengths = [len(ids) for ids in tokens]

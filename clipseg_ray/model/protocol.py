@@ -83,4 +83,4 @@ class SegmentationModel(Protocol):
 
     def presence(self, features: Features, rows: DeviceRows) -> torch.Tensor:
         """How near the whole image and the query of each row are, float32 [p]: the column of that name."""
-        raise UserError("model.presence: this model cannot tell it; set it to false")
+        raise UserError("model.presence: this model cannot estimate it; set it to false")

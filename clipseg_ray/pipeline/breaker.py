@@ -25,7 +25,7 @@ class Breaker:
         self._in_a_row = 0
 
     def shard_unread(self, cause: str) -> None:
-        """A shard could not be read: one object's fault, fast to tell, and no sign that the others fail too."""
+        """A shard could not be read: one object's fault, quickly detected, and no sign that the others fail too."""
         self.causes.append(cause)
 
     def chunk_failed(self, cause: str) -> None:

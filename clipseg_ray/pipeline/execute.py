@@ -112,7 +112,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
 
 
 def _looked(settled: Settled, plan: Plan, record: dict[str, Any], reporter: Reporter) -> Work:
-    """What the dataset lacks, now that this run's heartbeat tells others of it; puts the run's record."""
+    """What the dataset lacks, now that this run's heartbeat announces it to others; puts the run's record."""
     store = plan.store
     retry.refuse_beside(store, record["run_id"], retry_failed=plan.retry_failed)
     retrying.clear(store, plan.redo, plan.all_sets)
@@ -171,7 +171,7 @@ def _all_passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) ->
     causes = "\n".join(f"  {cause}" for cause in list(dict.fromkeys(failures))[:5])
     return INCOMPLETE, (
         f"Incomplete: {len(missing)} chunk(s) or shard(s) of {settled.plan.store.url} are missing:\n{named(missing)}"
-        + (f"\n because:\n{causes}" if causes else "\n without a word from their workers")
+        + (f"\n because:\n{causes}" if causes else "\n no worker reported a cause")
         + "\n  Run again to retry them."
     )
 
@@ -213,7 +213,7 @@ def _one_pass(
 
 
 class _Watch:
-    """Tells the reporter what Ray Data does, and ends a run for which nothing can be scheduled."""
+    """Reports what Ray Data does, and ends a run for which nothing can be scheduled."""
 
     def __init__(self, settled: Settled, pool: Pool, reporter: Reporter, breaker: Breaker | None) -> None:
         self._breaker = breaker
@@ -234,7 +234,7 @@ class _Watch:
         self._nodes.stop()
 
     def step(self, state: PoolState) -> None:
-        """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``, where it tells."""
+        """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``, where Ray reports it."""
         self._report(state)
         self._nodes.actors(state.running, state.pending)
         if self._breaker is not None:

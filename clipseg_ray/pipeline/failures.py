@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CAUSES = 50
-"""Kinds of causes told apart; what comes later is counted under one."""
+"""Kinds of causes kept apart; what comes later is counted under one."""
 EXAMPLES = 3
 _REMEMBERED = 1000
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")

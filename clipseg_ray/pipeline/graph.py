@@ -48,8 +48,8 @@ def results(
     """Run one pass and give each chunk's result as it comes.
 
     ``isolate``: one task in flight per actor, so that a chunk that kills its worker takes no other along. ``watch``
-    is called about ten times a second from Ray Data's scheduling thread; what it raises ends the pass. ``lost`` is told
-    why whenever a chunk is given up without a result: its worker died each time.
+    is called about ten times a second from Ray Data's scheduling thread; what it raises ends the pass. ``lost`` is
+    called with the cause whenever a chunk is given up without a result: its worker died each time.
     """
     Watch.watcher = staticmethod(watch)
     _settings()
@@ -89,7 +89,7 @@ def results(
 
 
 class _LostBlocks(logging.Handler):
-    """Ray Data tells of a block it gives up only in its log."""
+    """Ray Data reports a block it gives up only in its log."""
 
     def __init__(self, lost: Callable[[str], None]) -> None:
         super().__init__(logging.ERROR)

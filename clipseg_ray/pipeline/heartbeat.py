@@ -1,4 +1,4 @@
-"""The thread that tells how far a run is, from its start to its end and whatever the run is doing."""
+"""The thread that reports how far a run is, from its start to its end and whatever the run is doing."""
 
 from __future__ import annotations
 

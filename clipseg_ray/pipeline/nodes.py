@@ -16,9 +16,9 @@ from clipseg_ray.pipeline.progress import Reporter
 
 _EVERY_S = 3.0
 _PATIENCE_S = 10.0
-"""How long actors may not be ready without a word: they load their model."""
+"""How long actors may not be ready before that is reported: they load their model."""
 _SHOWN = 4
-"""Nodes told one by one; of more at once only the number is told."""
+"""Nodes named one by one; of more at once only the number is reported."""
 
 
 class NodeWatch:
@@ -38,7 +38,7 @@ class NodeWatch:
         self._thread.start()
 
     def actors(self, running: int | None, waiting: int | None) -> None:
-        """How many actors are ready and how many are not, now; nothing is said of them where Ray does not tell."""
+        """How many actors are ready and how many are not, now; nothing is said of them where Ray does not report it."""
         self._waiting = waiting
         now = time.monotonic()
         if running is None or running:
@@ -75,7 +75,7 @@ class NodeWatch:
 
 
 class Nodes:
-    """Remembers the nodes that were there; ``news`` tells what changed since."""
+    """Remembers the nodes that were there; ``news`` reports what changed since."""
 
     def __init__(self) -> None:
         self._alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}

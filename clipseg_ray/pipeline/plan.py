@@ -203,7 +203,7 @@ def mask_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def refuse_other_settings(config: RunConfig, store: Store, present: DatasetRecord, listing_format: str) -> None:
-    """Refuse settings that differ from the dataset's, as far as they can be told without loading the model.
+    """Refuse settings that differ from the dataset's, as far as they are known without loading the model.
 
     ``auto`` and unset compute settings take the dataset's own.
     """

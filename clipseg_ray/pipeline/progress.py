@@ -64,7 +64,7 @@ class Totals:
 
 
 class Reporter:
-    """Tells a person how far the run is; ``snapshot`` gives the same as JSON values."""
+    """Reports to a person how far the run is; ``snapshot`` gives the same as JSON values."""
 
     def __init__(self, run_id: str, work: Work, stream: Any = None) -> None:
         self.run_id = run_id
@@ -72,7 +72,7 @@ class Reporter:
         self.actors: int | None = 0
         self.actors_pending: int | None = 0
         self.queue: int | None = 0
-        """Chunks that are read and wait for an actor. These three are None while Ray does not tell."""
+        """Chunks that are read and wait for an actor. These three are None while Ray does not report them."""
         self.doing = "starting"
         self.note = ""
         """What the run waits for."""

@@ -1,4 +1,4 @@
-"""What a run tells Prometheus, through Ray: sums that the driver keeps anyway, handed on about once a second.
+"""What a run reports to Prometheus, through Ray: sums that the driver keeps anyway, handed on about once a second.
 
 Nothing is added to the way of a chunk, and a number is the same here, in the status file and in the run's record.
 Ray puts ``ray_`` before every name and ``_total`` behind a counter's; configs/grafana/ has a dashboard of them.
@@ -23,9 +23,9 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "clipseg_masks": ("Rows of masks written, by what they hold: found or empty.", ("kind",)),
     "clipseg_bytes": ("Bytes of parts written.", ()),
     "clipseg_failures": ("Tries of a chunk that failed.", ()),
-    "clipseg_stage_seconds": (
-        "Seconds spent by all workers, by stage: read, decode, model, rle, write.",
-        ("stage",),
+    "clipseg_step_seconds": (
+        "Seconds spent by all workers, by step: read, decode, model, rle, write.",
+        ("step",),
     ),
 }
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -82,8 +82,8 @@ def _sums(reporter: Reporter) -> Iterator[tuple[str, str, float]]:
     yield "clipseg_masks", "empty", totals.masks - totals.nonempty
     yield "clipseg_bytes", "", totals.bytes
     yield "clipseg_failures", "", totals.failures.count
-    for stage, seconds in dict(totals.seconds).items():
-        yield "clipseg_stage_seconds", stage, seconds
+    for step, seconds in dict(totals.seconds).items():
+        yield "clipseg_step_seconds", step, seconds
 
 
 def _levels(reporter: Reporter) -> Iterator[tuple[str, str, float | None]]:

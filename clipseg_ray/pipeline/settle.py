@@ -174,7 +174,7 @@ def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
 
 
 def _compile(plan: Plan, loaded: Checkpoint, device: str) -> bool:
-    """``model.compile``, ``auto`` decided by the work of the first run, as far as it can be told."""
+    """``model.compile``, ``auto`` decided by the work of the first run, as far as it can be estimated."""
     from clipseg_ray.model import packed
     from clipseg_ray.model.flops import worth_compiling
     from clipseg_ray.model.precision import has_amx

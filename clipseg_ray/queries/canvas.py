@@ -94,7 +94,7 @@ class Canvas:
         return self._normalised(pixels_chw * preprocessing.rescale)
 
     def _share(self, height: int | None = None, width: int | None = None) -> torch.Tensor:
-        """How much of each pixel is marked, S×S unless told otherwise: float32 [h, w]."""
+        """How much of each pixel is marked, S×S unless given otherwise: float32 [h, w]."""
         mask_11hw = torch.from_numpy(np.ascontiguousarray(self.mask_hw, np.float32))[None, None]
         return _interpolate(mask_11hw, height or self.preprocessing.size, width or self.preprocessing.size)[0, 0]
 

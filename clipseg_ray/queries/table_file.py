@@ -50,7 +50,7 @@ def read_rows(table: str) -> TableRows:
     read = _READERS.get(extension)
     if read is None:
         raise UserError(
-            f"{source}: cannot tell the table's format from {extension or 'a name without extension'}; "
+            f"{source}: cannot infer the table's format from {extension or 'a name without extension'}; "
             f"name it {', '.join(sorted(_READERS))}"
         )
     with plain_errors(source):

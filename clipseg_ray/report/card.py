@@ -243,7 +243,7 @@ def limits(found: Facts) -> str:
     if found.record.masks["size"] == "model":
         lines.append("Areas and boxes are in pixels of the grid, not of the image: scale them by image_width / width.")
     if not found.record.masks["keep_empty"]:
-        lines.append("Empty masks were not kept: a missing row does not tell 'asked and absent' from 'not asked'.")
+        lines.append("Empty masks were not kept: a missing row may mean 'asked and absent' or 'not asked'.")
     if "rethresholded" in found.record.masks:
         lines.append(
             "Thresholds were moved after the run, over small probability maps: masks are near those of a run at the "

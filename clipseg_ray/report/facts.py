@@ -14,8 +14,7 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.report import asked, statistics
 from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.statistics import NOTHING, Statistics
-from clipseg_ray.results import backlog as lag
-from clipseg_ray.results import layout, reading, record, runs
+from clipseg_ray.results import backlog, layout, reading, record, runs
 from clipseg_ray.results.backlog import Backlog
 from clipseg_ray.results.chunk_tables import ChunkTables
 from clipseg_ray.results.parts import PartIndex
@@ -136,4 +135,4 @@ def _folders(queries: Sequence[DescribedQuery]) -> list[str]:
 
 
 def _behind(store: Store, parts: PartIndex, queries: Sequence[DescribedQuery]) -> Backlog:
-    return lag.of(store, parts, Counter(query.prompt_set for query in queries))
+    return backlog.of(store, parts, Counter(query.prompt_set for query in queries))

@@ -10,9 +10,9 @@ from clipseg_ray.results.status import NONE, RUNNING, STALE, Run, Status
 
 SHARDS_SHOWN = 10
 CAUSES_SHOWN = 5
-_TOLD = ("complete", "incomplete")
+_REPORTED = ("complete", "incomplete")
 """Ends whose message says no more than the numbers and what is missing."""
-_STAGES = ("read", "decode", "model", "rle", "write")
+_STEPS = ("read", "decode", "model", "rle", "write")
 
 
 def line(values: Mapping[str, Any]) -> str:
@@ -43,8 +43,8 @@ def duration(seconds: float | None) -> str:
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
 
 
-def text(status: Status, lag: Backlog | None = None) -> str:
-    """The whole of it: the dataset, each run that counts, and with ``lag`` its prompt sets and shards."""
+def text(status: Status, backlog: Backlog | None = None) -> str:
+    """The whole of it: the dataset, each run that counts, and with ``backlog`` its prompt sets and shards."""
     queries = sum(count for _, count in status.prompt_sets)
     lines = [f"{status.url}  {status.state}", f"  fingerprint {status.fingerprint}, {queries} queries"]
     if status.state == NONE:
@@ -53,8 +53,8 @@ def text(status: Status, lag: Backlog | None = None) -> str:
         lines += ["", *run_lines(run)]
     if status.earlier:
         lines += ["", f"{status.earlier} earlier run(s), in _runs/"]
-    if lag is not None:
-        lines += ["", *_lag_lines(lag)]
+    if backlog is not None:
+        lines += ["", *_backlog_lines(backlog)]
     return "\n".join(lines)
 
 
@@ -67,7 +67,7 @@ def run_lines(run: Run) -> Iterator[str]:
         yield from _progress(run, values)
     elif run.state == STALE:
         yield "  cut off before its first heartbeat; run it again"
-    if values.get("message") and run.state not in _TOLD:
+    if values.get("message") and run.state not in _REPORTED:
         yield from (f"  {part}" for part in values["message"].splitlines())
 
 
@@ -101,7 +101,7 @@ def _progress(run: Run, values: Mapping[str, Any]) -> Iterator[str]:
     yield f"  this run  {_done(values)}"
     if total := sum(values["seconds_by_step"].values()):
         steps = values["seconds_by_step"]
-        yield "  time in   " + ", ".join(f"{step} {steps[step] / total:.0%}" for step in _STAGES if step in steps)
+        yield "  time in   " + ", ".join(f"{step} {steps[step] / total:.0%}" for step in _STEPS if step in steps)
     yield from _failures(values)
 
 
@@ -139,16 +139,16 @@ def _number(value: int | None) -> str:
     return "?" if value is None else str(value)
 
 
-def _lag_lines(lag: Backlog) -> Iterator[str]:
+def _backlog_lines(backlog: Backlog) -> Iterator[str]:
     yield (
-        f"shards: {lag.shards} listed, {lag.finished} finished, {lag.under_way} under way, {lag.untouched} untouched; "
-        f"{lag.unread} not read to their end; images parts: {lag.images_parts}"
+        f"shards: {backlog.shards} listed, {backlog.finished} finished, {backlog.under_way} under way, "
+        f"{backlog.untouched} untouched; {backlog.unread} not read to their end; images parts: {backlog.images_parts}"
     )
-    at_least = "at least " if lag.unread else ""
-    for item in lag.sets:
+    at_least = "at least " if backlog.unread else ""
+    for item in backlog.sets:
         yield f"{item.name}: {item.queries} queries, masks parts {item.done} of {at_least}{item.total}"
-    for shard in lag.lagging[:SHARDS_SHOWN]:
+    for shard in backlog.unfinished[:SHARDS_SHOWN]:
         yield f"  {shard.path} ({shard.shard}): {shard.done} of {'?' if shard.total is None else shard.total} chunks"
-    left = lag.shards - lag.finished - len(lag.lagging[:SHARDS_SHOWN])
+    left = backlog.shards - backlog.finished - len(backlog.unfinished[:SHARDS_SHOWN])
     if left > 0:
         yield f"  … and {left} more unfinished shard(s)"

@@ -16,7 +16,7 @@ SIDES = (512, 416, 352, 288, 240, 200, 160, 128)
 
 QUALITY = 74
 _PROBE = 24
-"""Pictures that tell which side will do, before all are made."""
+"""Images that show which side will do, before all are made."""
 
 
 @dataclass(frozen=True)

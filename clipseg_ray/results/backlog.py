@@ -11,11 +11,11 @@ from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.storage import Store, plain_errors
 
-LAGGING_NAMED = 1000
+SHARDS_NAMED = 1000
 
 
 @dataclass(frozen=True)
-class SetLag:
+class SetBacklog:
     """Parts of one prompt set. ``total``: chunks known so far, of which ``done`` have masks."""
 
     name: str
@@ -25,7 +25,7 @@ class SetLag:
 
 
 @dataclass(frozen=True)
-class ShardLag:
+class ShardBacklog:
     """A shard that is not finished. ``total`` is None until it has been read to its end; ``done`` chunks have every
     part."""
 
@@ -46,7 +46,7 @@ class Backlog:
     read to their end, so that their chunks are counted only as far as they are done. ``chunks``: those known so far,
     of which ``images_parts`` have images.
 
-    ``lagging``: unfinished shards, those under way first, then those with the most to do; at most LAGGING_NAMED.
+    ``unfinished``: unfinished shards, those under way first, then those with the most to do; at most SHARDS_NAMED.
     """
 
     shards: int
@@ -56,8 +56,8 @@ class Backlog:
     unread: int
     chunks: int
     images_parts: int
-    sets: tuple[SetLag, ...]
-    lagging: tuple[ShardLag, ...]
+    sets: tuple[SetBacklog, ...]
+    unfinished: tuple[ShardBacklog, ...]
 
     @property
     def lacks(self) -> list[str]:
@@ -91,7 +91,7 @@ def of(store: Store, index: PartIndex, queries: Mapping[str, int]) -> Backlog:
     known = {shard_id: counts.chunks for shard_id, counts in shard_records.counts(store).items()}
     done_of = dict.fromkeys(queries, 0)
     total = images_parts = finished = under_way = untouched = 0
-    lagging = []
+    unfinished = []
     for shard in shards:
         bits = {name: index.bits(layout.masks_folder(name), shard.shard_id) for name in queries}
         images = index.bits(layout.IMAGES, shard.shard_id)
@@ -106,8 +106,8 @@ def of(store: Store, index: PartIndex, queries: Mapping[str, int]) -> Backlog:
             finished += 1
             continue
         under_way, untouched = (under_way + 1, untouched) if some else (under_way, untouched + 1)
-        lagging.append((not some, ShardLag(shard.path, shard.shard_id, whole.bit_count(), chunks)))
-    lagging.sort(key=lambda item: (item[0], -item[1].left, item[1].path))
+        unfinished.append((not some, ShardBacklog(shard.path, shard.shard_id, whole.bit_count(), chunks)))
+    unfinished.sort(key=lambda item: (item[0], -item[1].left, item[1].path))
     return Backlog(
         shards=len(shards),
         finished=finished,
@@ -116,6 +116,6 @@ def of(store: Store, index: PartIndex, queries: Mapping[str, int]) -> Backlog:
         unread=sum(shard.shard_id not in known for shard in shards),
         chunks=total,
         images_parts=images_parts,
-        sets=tuple(SetLag(name, count, done_of[name], total) for name, count in queries.items()),
-        lagging=tuple(item for _, item in lagging[:LAGGING_NAMED]),
+        sets=tuple(SetBacklog(name, count, done_of[name], total) for name, count in queries.items()),
+        unfinished=tuple(item for _, item in unfinished[:SHARDS_NAMED]),
     )

@@ -43,7 +43,7 @@ def named(missing: Sequence[object], most: int = NAMED) -> str:
 def check_ids(store: Store) -> str | None:
     """The line that names image ids which more than one image carries; None when there are none.
 
-    Ids begin with the shard's path, so they can only repeat inside a shard, and the names of the shards' records tell.
+    Ids begin with the shard's path, so they can only repeat inside a shard, and the records' names show it.
     With ``input.id_field`` one column of ``images`` is read, and the verdict kept in ``_ids.json`` for as long as no
     part is added.
     """

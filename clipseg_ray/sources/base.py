@@ -121,7 +121,7 @@ class Source(ABC):
     further_endings: ClassVar[tuple[str, ...]] = ()
     """Of names that are read too once the format is set."""
     one_object: ClassVar[bool] = False
-    """Whether only a single name tells the format: several such files are likely to be something else."""
+    """Whether only a single name shows the format: several such files are likely to be something else."""
     slices: ClassVar[bool] = False
     """Whether the listing names single images, to be cut into slices, rather than shards."""
 

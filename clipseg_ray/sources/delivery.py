@@ -1,4 +1,4 @@
-"""An open input object that tells a cut transfer from a cut file."""
+"""An open input object that distinguishes a cut transfer from a cut file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Delivery:
 
     A read returns fewer bytes than asked only at the announced end of the object. Anything less raises ShortBody.
     ``size`` is the announced size in bytes, None where the server announces none. ``fault`` is the last exception a
-    read or seek raised: with it a caller of a parsing library tells storage trouble from bad content.
+    read or seek raised: with it a caller of a parsing library distinguishes storage trouble from bad content.
     """
 
     def __init__(self, handle: IO[bytes], size: int | None, url: str) -> None:

@@ -57,7 +57,7 @@ def discover(urls: Sequence[str], format: str | None, root: str | None = None) -
 
     A URL is an object, a folder, a glob (``*``, ``**``, ``?``, ``[]``) or has braces (``{000..123}``, ``{a,b}``). The
     root is the longest folder common to all, or ``root`` as an earlier run recorded it; objects elsewhere are listed
-    under their full URL. The format is told by the names where it is not given.
+    under their full URL. The format is that of the names where it is not given.
 
     Raises UserError for a URL that matches nothing, names of several formats or of none, and storage errors.
     """
@@ -69,7 +69,7 @@ def discover(urls: Sequence[str], format: str | None, root: str | None = None) -
             path = _relative(url, base)
             objects.setdefault(path, Member(path, entry.size, entry.etag))
     kept = sorted(objects)
-    chosen = format or _told_by(kept, urls)
+    chosen = format or _format_of(kept, urls)
     named = {_relative(url, base) for each in found if each.named for url, _ in each.objects}
     endings = SOURCES[chosen].endings + SOURCES[chosen].further_endings
     kept = [path for path in kept if path in named or path.lower().endswith(endings)]
@@ -161,15 +161,15 @@ def _relative(url: str, root: str) -> str:
     return url.removeprefix(prefix) if url.startswith(prefix) else url
 
 
-def _told_by(paths: Sequence[str], urls: Sequence[str]) -> str:
+def _format_of(paths: Sequence[str], urls: Sequence[str]) -> str:
     counts = {kind: sum(path.lower().endswith(kind.endings) for path in paths) for kind in SOURCES.values()}
     present = [kind for kind, count in counts.items() if count]
     if len(present) == 1 and not (present[0].one_object and counts[present[0]] > 1):
         return present[0].name
     hint = f"set input.format to one of {', '.join(SOURCES)}"
     if not present:
-        raise UserError(f"{_all(urls)}: no name there tells a format; found {_endings(paths)}; {hint}")
-    raise UserError(f"{_all(urls)}: the names tell no single format; found {_endings(paths)}; {hint}")
+        raise UserError(f"{_all(urls)}: no name there has the ending of a format; found {_endings(paths)}; {hint}")
+    raise UserError(f"{_all(urls)}: the names are not of a single format; found {_endings(paths)}; {hint}")
 
 
 def _endings(paths: Sequence[str]) -> str:

@@ -57,7 +57,7 @@ class Manifest(Images):
                         raise UserError(f"{where}: {self.id_field} '{identity}' (input.id_field) is taken by {other}")
                     raise UserError(
                         f"{where}: it names {member.path} as {other} does, with other columns; remove one, or set "
-                        "input.id_field to a column that tells them apart"
+                        "input.id_field to a column that distinguishes them"
                     )
         members = [member for member, _ in found.values()]
         for protocol, member in {protocol_of(member.path): member for member in members}.items():

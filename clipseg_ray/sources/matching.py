@@ -120,7 +120,7 @@ def _listed(store: Store, hidden: set[str] | frozenset[str] = frozenset()) -> It
     for entry in store.list():
         if entry.path not in hidden and _is_hidden(entry.path):
             continue
-        if store.protocol in ("http", "https"):  # an index page tells neither size nor etag
+        if store.protocol in ("http", "https"):  # an index page gives neither size nor etag
             entry = Entry(entry.path, *_size_and_etag(store, entry.path))
         yield store.url_of(entry.path), entry
 
@@ -171,7 +171,7 @@ def _nearest(path: str) -> str:
         try:
             store = Store(folder or "/")
             names = [str(each).rstrip("/").rpartition("/")[2] for each in store.fs.ls(store.root, detail=False)]
-        except Exception:  # a hint only: what is wrong with the URL itself is being told already
+        except Exception:  # a hint only: what is wrong with the URL itself is being reported already
             names = []
         if names:
             close = nearest(name, names, cutoff=0.4)

@@ -131,7 +131,7 @@ class WebDataset(Source):
                 yield self._sample(shard, sample, seekable)
             return
         break_at = archive.broken_at
-        # The offset of the archive's entry tells a reader entering there the same; behind a sample that has its image
+        # The offset of the archive's entry gives a reader entering there the same; behind a sample that has its image
         # it would not, so that place cannot be entered.
         key, start = f"@{break_at}", None
         if sample is not None and sample.image is None and not sample.links:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 15.0
 _LOST_S = 600.0
-"""How long a job is followed without a word from its cluster."""
+"""How long a job is followed without an answer from its cluster."""
 _QUIET_S = 60.0
 """How long a log may say nothing before it is asked for anew: a connection can die without a sign of it. A run says
 something every 15 s."""
@@ -252,7 +252,7 @@ def _exit_code(job: JobDetails, write: Callable[[str], None]) -> int:
         return job.driver_exit_code if job.driver_exit_code > 0 else 128 - job.driver_exit_code
     if job.status == "STOPPED":
         return STOPPED
-    write(f"{job.message or 'the job failed without a word'}\n")
+    write(f"{job.message or 'the job failed and reported no cause'}\n")
     return 1
 
 

@@ -124,11 +124,11 @@ def _start(server: JobServer, request: Request, plan: Plan, base: str, *, shared
             number = max([number, *(_attempt(job, base) for job in jobs)]) + 1
             submission_id = f"{base}-a{number}"
             if server.submit(submission_id, entrypoint, folder, metadata):
-                _tell_of_others(jobs, metadata)
+                _report_others(jobs, metadata)
                 return submission_id, True
 
 
-def _tell_of_others(jobs: list[JobDetails], ours: dict[str, str]) -> None:
+def _report_others(jobs: list[JobDetails], ours: dict[str, str]) -> None:
     i, _, n = ours[_PART].partition("/")
     for job in jobs:
         theirs = job.metadata or {}

@@ -78,7 +78,7 @@ class Batches:
         threads: int,
         patches: int | None = None,
     ) -> None:
-        """patches: patches a side, for batches that also tell what covers each patch."""
+        """patches: patches a side, for batches that also hold what covers each patch."""
         self._collection = collection
         self._preprocessing = preprocessing
         self._mode = mode

@@ -136,7 +136,7 @@ class OptimiserConfig(Section):
     contrastive_weight: Annotated[float, Field(ge=0)] = 0.0
     """Of the loss that draws picture prompt and text of one query together."""
     patch_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Of the loss that has every patch tell by itself which queries hold there, through CLIP's own projections. It
+    """Of the loss that has every patch predict by itself which queries hold there, through CLIP's own projections. It
     stands for CLIP's pre-training where there is none: a picture answers all queries at once, without the decoder."""
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of the running mean of the weights, which is then what is measured and saved."""

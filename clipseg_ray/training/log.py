@@ -38,7 +38,7 @@ def _short(value: Any) -> Any:
     return value
 
 
-def told(record: dict[str, Any], steps: int) -> str:
+def described(record: dict[str, Any], steps: int) -> str:
     """A record as a line for a person; ``steps`` is the number of the last."""
     line = f"step {record['step']}/{steps}: loss {record['loss']:.4f} (masks {record['bce']:.4f}), "
     line += f"{record['seconds']:.2f} s a step, of which {record['waited']:.2f} s waiting for data"

@@ -49,7 +49,7 @@ class Objective(nn.Module):
         labels = to_patches(batch.labels, self.model).float()
         loss = F.binary_cross_entropy_with_logits(logits, labels)
         parts = {"bce": loss.detach()}
-        if self._weight:  # 0 where no row has a picture prompt, so that all workers tell of the same parts
+        if self._weight:  # 0 where no row has a picture prompt, so that all workers report the same parts
             contrast = loss.new_zeros(())
             if prompts_mc is not None:
                 contrast = self._contrast(prompts_mc.float(), paired_mc.float(), batch.query_m)

@@ -22,7 +22,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from clipseg_ray.errors import UserError, last_line
 from clipseg_ray.storage import Store
 from clipseg_ray.training.config import TrainConfig, TrainingWorkersConfig
-from clipseg_ray.training.log import told
+from clipseg_ray.training.log import described
 from clipseg_ray.training.loop import train
 
 STATUS = "status.json"
@@ -113,7 +113,7 @@ def _watched(trainer: Any, config: TrainConfig, store: Store) -> str | None:
         ended = bool(wait([result], _HEARTBEAT_S).done)
         record = _status(store)
         if record is not None and record != shown:
-            print(told(record, config.optimiser.steps), flush=True)
+            print(described(record, config.optimiser.steps), flush=True)
             begun, shown = True, record
         elif not begun and not ended and time.monotonic() - since > _SILENCE_S:
             print(f"waiting for the workers: {_unmet(config.workers)}", flush=True)

@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import backlog as lag
-from clipseg_ray.results import compact_groups, inputs, layout, parts, record, sets
+from clipseg_ray.results import backlog, compact_groups, inputs, layout, parts, record, sets
 from clipseg_ray.results.compact_groups import Group, Part
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
@@ -85,7 +84,7 @@ def prepare(output: str, destination: str) -> Compaction:
         if not listed[layout.IMAGES]:
             raise UserError(f"{source.url}: nothing has been written yet; see clipseg-ray status {source.url}")
         places = ((folder, *part.place) for folder, found in listed.items() for part in found.values())
-        lacks = lag.of(source, PartIndex.of(places), {item.name: len(item.digests) for item in claimed}).lacks
+        lacks = backlog.of(source, PartIndex.of(places), {item.name: len(item.digests) for item in claimed}).lacks
         made = compacted_record(present)
         with plain_errors(target.url):
             _settle(source, target, made)

@@ -23,7 +23,7 @@ class Orphan:
 
 @dataclass(kw_only=True)
 class Findings:
-    """What was found. ``faults`` are lines that name a file and what is wrong with it; ``strangers`` are files under
+    """What was found. ``faults`` are lines that name a file and what is wrong with it; ``unrecognised`` are files under
     names that no run writes, which no reader looks at; ``remedy`` says what mends what is missing."""
 
     url: str
@@ -33,7 +33,7 @@ class Findings:
     faults: list[str] = field(default_factory=list)
     orphans: list[Orphan] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
+    unrecognised: list[str] = field(default_factory=list)
     remedy: str = "which a run into the same output computes"
 
     @property
@@ -48,7 +48,7 @@ class Findings:
             ("faults", self.faults),
             ("orphans, which --fix removes", self.orphans),
             (f"missing, {self.remedy}", self.missing),
-            ("files that no run wrote, left alone", self.strangers),
+            ("unrecognised files, left alone", self.unrecognised),
         )
         for title, found in sections:
             if found:

@@ -88,7 +88,7 @@ class _Dataset:
             elif folder == layout.SHARDS:
                 report.orphans.append(Orphan(entry.path, "of no listed shard"))
             else:
-                report.strangers.append(entry.path)
+                report.unrecognised.append(entry.path)
         report.orphans += _leftovers(self.store)
         return dict(sorted(parts.items()))
 
@@ -196,7 +196,7 @@ def _read_compacted(dataset: _Dataset, listed: Sequence[Entry], report: Findings
         if name.endswith(".parquet") and folder.split("/")[0] in _READ:
             report.orphans.append(Orphan(entry.path, "is not made of parts that count, though readers would read it"))
         else:
-            report.strangers.append(entry.path)
+            report.unrecognised.append(entry.path)
     report.orphans += _leftovers(store)
     samples = {
         (each.shard_id, index): chunk.samples

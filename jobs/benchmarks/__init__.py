@@ -1,4 +1,4 @@
-"""Benchmarks: ours and its peers in turns on the same inputs, first checked for the same results.
+"""Benchmarks: ours and its baselines in turns on the same inputs, first checked for the same results.
 
 python jobs/benchmark.py --help
 """

@@ -12,7 +12,7 @@ from clipseg_ray import command_line
 from clipseg_ray.errors import UserError
 
 app = command_line.application(
-    "Ours and its peers in turns on the same inputs; a table, then one JSON line. Exit code 1: they disagree."
+    "Ours and its baselines in turns on the same inputs; a table, then one JSON line. Exit code 1: they disagree."
 )
 
 
@@ -31,7 +31,7 @@ class Switch(StrEnum):
 
 
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute.")]
-Precision = Annotated[str, typer.Option(help="Ours in fp32, bf16, fp16 (GPU) or auto; the peers stay in fp32.")]
+Precision = Annotated[str, typer.Option(help="Ours in fp32, bf16, fp16 (GPU) or auto; the baselines stay in fp32.")]
 Compile = Annotated[Switch, typer.Option(help="Whether ours is compiled.")]
 Checkpoint = Annotated[
     str | None, typer.Option(help="A CLIPSeg checkpoint instead of the full-size seeded random one.", metavar="NAME")
@@ -149,7 +149,7 @@ def plan(
     images_dir: ImagesDir = None,
     json_file: JsonFile = None,
 ) -> None:
-    """What plan --measure foretells of a run against the run: wall time of both, on the Ray at RAY_ADDRESS or here."""
+    """The run that plan --measure estimates, against the run: wall time of both, on the Ray at RAY_ADDRESS or here."""
     from benchmarks.plan import benchmark
 
     _ready(device)
@@ -185,7 +185,7 @@ def query(
 
 @app.command(epilog="Example: python jobs/benchmark.py scale --shards 1000 --run-chunks 400")
 def scale(
-    shards: Annotated[int, typer.Option(min=2, help="Shards planned, resumed and looked at on paper.")] = 100_000,
+    shards: Annotated[int, typer.Option(min=2, help="Shards planned, resumed and looked at, simulated.")] = 100_000,
     shard_chunks: Annotated[int, typer.Option(min=1, help="Chunks of each.")] = 10,
     run_chunks: Annotated[
         int, typer.Option(min=0, help="Chunks of the run without pixels, on a Ray of its own; 0 for none.")

@@ -11,9 +11,9 @@ import torch
 
 from benchmarks import inputs, memory
 from benchmarks.agreement import Agreement, columns_differ, precision_error
+from benchmarks.baselines import Transformers, masks_of
 from benchmarks.harness import Contestant, Race, environment, race, report, single_thread
 from benchmarks.ours import Ours, block_bytes
-from benchmarks.peers import Transformers, masks_of
 from benchmarks.roofline import H200_BF16, encoder_products
 from clipseg_ray.masks import rle
 from clipseg_ray.model import flops
@@ -27,7 +27,7 @@ _DOCUMENTED = "transformers, as documented"
 _FACTORED = "transformers, factored by hand"
 _ALONE = "engine alone: pixels in, bits out"
 _PAIRS_A_ROUND = {"cpu": {_DOCUMENTED: 8, _FACTORED: 64}, "cuda": {_DOCUMENTED: 256, _FACTORED: 2048}}
-"""(image, prompt) pairs a peer does in a round, unless one image has more: bounds the time of a round."""
+"""(image, prompt) pairs a baseline does in a round, unless one image has more: bounds the time of a round."""
 
 
 def benchmark(
@@ -45,7 +45,7 @@ def benchmark(
 ) -> dict[str, Any]:
     """Run it, print it, and return what the JSON line holds.
 
-    images: for ours in each round (8 on a CPU, 256 on a GPU); the peers do fewer, and every time is per image.
+    images: for ours in each round (8 on a CPU, 256 on a GPU); the baselines do fewer, and every time is per image.
     checkpoint: a name or folder instead of the seeded random model. Raises UserError for inputs that are not there.
     """
     single_thread(device)
@@ -87,18 +87,18 @@ def benchmark(
 
 
 class _Bench:
-    """Ours and the peers over the same pictures."""
+    """Ours and the baselines over the same pictures."""
 
     def __init__(
         self,
         loaded: Checkpoint,
-        peer: Transformers,
+        baseline: Transformers,
         device: str,
         precision: str,
         compile: bool,
         jpegs: Sequence[bytes],
     ) -> None:
-        self.loaded, self.peer, self.device, self.precision, self.jpegs = loaded, peer, device, precision, jpegs
+        self.loaded, self.baseline, self.device, self.precision, self.jpegs = loaded, baseline, device, precision, jpegs
         self.ours = Ours(loaded, device, precision, compile)
         self.at_once = 8
 
@@ -108,7 +108,7 @@ class _Bench:
         exact = self.ours if self.precision == "fp32" else Ours(self.loaded, self.device, "fp32", False)
         embedded = exact.engine.embed(embed_texts(self.loaded, texts))
         jpeg = self.jpegs[0]
-        reference_phw = torch.cat(list(self.peer.documented_logits(jpeg, texts, self.at_once))).float()
+        reference_phw = torch.cat(list(self.baseline.documented_logits(jpeg, texts, self.at_once))).float()
         theirs = masks_of(reference_phw)
         pixels_bhwc = exact.pixels([jpeg], "exact")
         logits_phw = exact.engine.decode(exact.engine.encode(pixels_bhwc), embedded)[0].transpose(1, 2).cpu().numpy()
@@ -151,7 +151,7 @@ class _Bench:
             return self.at_once
         texts = everything[: sizes[-1]]
         contestants = [
-            Contestant(str(size), partial(self.peer.documented, self.jpegs[0], texts, size), warm=False)
+            Contestant(str(size), partial(self.baseline.documented, self.jpegs[0], texts, size), warm=False)
             for size in sizes
         ]
         timings = race("", "", contestants, 1, self.device).timings
@@ -160,7 +160,7 @@ class _Bench:
     def _race(self, texts: Sequence[str], rounds: int) -> tuple[Race, dict[str, Any]]:
         ours, count = self.ours, len(texts)
         embedded = ours.engine.embed(embed_texts(self.loaded, texts))
-        conditionals_qc = self.peer.embed(texts)
+        conditionals_qc = self.baseline.embed(texts)
         pixels_bhwc = ours.pixels(self.jpegs)
         share = {name: self.jpegs[: max(1, pairs // count)] for name, pairs in _PAIRS_A_ROUND[self.device].items()}
         decoder_call = 4 if self.device == "cpu" else 64
@@ -175,12 +175,12 @@ class _Bench:
                 Contestant(_ALONE, lambda: ours.alone(pixels_bhwc, embedded), len(self.jpegs), warm=False),
                 Contestant(
                     _FACTORED,
-                    lambda: [self.peer.factored(j, conditionals_qc, decoder_call) for j in share[_FACTORED]],
+                    lambda: [self.baseline.factored(j, conditionals_qc, decoder_call) for j in share[_FACTORED]],
                     len(share[_FACTORED]),
                 ),
                 Contestant(
                     _DOCUMENTED,
-                    lambda: [self.peer.documented(j, texts, self.at_once) for j in share[_DOCUMENTED]],
+                    lambda: [self.baseline.documented(j, texts, self.at_once) for j in share[_DOCUMENTED]],
                     len(share[_DOCUMENTED]),
                     warm=False,
                 ),
@@ -270,8 +270,8 @@ def _notes(result: dict[str, Any]) -> list[str]:
     settings, encoder, threads = result["settings"], result["encoder"], result["hardware"]["torch_threads"]
     notes = [
         f"JPEG in, RLE and scores out, {settings['device']}, {threads} torch thread(s); ours in {settings['precision']}"
-        f"{', compiled' if settings['compile'] else ''}, peers in fp32, eager. Texts of ours and of the factored way "
-        "are embedded beforehand. Peers do fewer images a round; all times are per image.",
+        f"{', compiled' if settings['compile'] else ''}, baselines in fp32, eager. Texts of ours and of the factored "
+        "way are embedded beforehand. Baselines do fewer images a round; all times are per image.",
         f"Results {result['agreement_text']}.",
         "Decoding fast instead of exactly: {pixels_differ:.2e} of pixels differ, mean IoU {iou_mean:.5f}.".format(
             **result["fast_decode_error"]

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from transformers.utils import logging
 
-from benchmarks.pictures import COLOURS, draw
+from benchmarks.drawings import COLOURS, draw
 from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.errors import UserError
 

@@ -1,4 +1,4 @@
-"""How well ``clipseg-ray plan --measure`` foretells a run: the measurement, then the run.
+"""How well ``clipseg-ray plan --measure`` estimates a run: the measurement, then the run.
 
 Each is a process of its own, the command line's, on the same configuration. What is compared is the wall time of the
 whole process: Ray's start, the model's, the chunks, the final checks, the card.

@@ -1,4 +1,4 @@
-"""Logits to run lengths and scores: ours against torch, numpy and pycocotools as in `peers`."""
+"""Logits to run lengths and scores: ours against torch, numpy and pycocotools as in `baselines`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from pycocotools import mask as coco
 
 from benchmarks.agreement import columns_differ
+from benchmarks.baselines import masks_of
 from benchmarks.harness import Contestant, environment, race, report, single_thread
-from benchmarks.peers import masks_of
 from clipseg_ray.masks.columns import columns
 from clipseg_ray.masks.resize import encode_at_size
 from clipseg_ray.masks.rle import encode_bits

@@ -1,6 +1,6 @@
-"""What the driver does at scale: planning and resuming a hundred thousand shards on paper, and runs without pixels.
+"""What the driver does at scale: planning and resuming a hundred thousand simulated shards, and runs without pixels.
 
-``on_paper`` holds real plans against an S3 whose listings are computed (``paper_s3``): real code, no network, no parts.
+``simulated`` holds real plans against an S3 with computed listings (``simulated_s3``): real code, no network, no parts.
 ``run_without_pixels`` is a real run of the real graph on local Ray, whose workers decode and segment nothing
 (``stand_ins``): they read real tars and write real parts. Each is measured in a process of its own; rates of the driver
 are given in seconds of its CPU too, which say more than the clock where workers and driver share few cores.
@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks import stand_ins
 from benchmarks.harness import aligned, environment, report
-from benchmarks.paper_s3 import Names, PaperS3
+from benchmarks.simulated_s3 import Names, SimulatedS3
 from clipseg_ray import config as configuration
 from clipseg_ray import storage
 from clipseg_ray.errors import UserError
@@ -42,7 +42,7 @@ _LEAST_RATE = 40.0
 
 @dataclass
 class Step:
-    """One step on paper: seconds of the clock and of CPU, requests by kind, and the process's largest size by then."""
+    """One simulated step: seconds of the clock and of CPU, requests by kind, and the process's largest size by then."""
 
     name: str
     wall_s: float
@@ -54,7 +54,7 @@ class Step:
 def benchmark(
     *, shards: int = 100_000, shard_chunks: int = 10, run_chunks: int = 20_000, json_file: str | None = None
 ) -> dict[str, Any]:
-    """Plan ``shards`` shards of ``shard_chunks`` chunks on paper, run ``run_chunks`` without pixels; print and return.
+    """Plan ``shards`` shards of ``shard_chunks`` simulated chunks, run ``run_chunks`` without pixels; print and return.
 
     ``agrees`` is false where the driver needs more than 2 GiB, is slower than 40 chunks a CPU second, or lost a chunk.
     """
@@ -63,12 +63,12 @@ def benchmark(
         **environment("cpu"),
         "settings": {"shards": shards, "shard_chunks": shard_chunks, "run_chunks": run_chunks},
     }
-    steps = [Step(**values) for values in _in_a_process(on_paper, shards, shard_chunks)]
+    steps = [Step(**values) for values in _in_a_process(simulated, shards, shard_chunks)]
     chunks = shards * shard_chunks
-    result["paper"] = [asdict(step) for step in steps]
+    result["simulated"] = [asdict(step) for step in steps]
     result["peak_bytes"] = max(step.peak_bytes for step in steps)
     result["agrees"] = result["peak_bytes"] < _MOST_BYTES
-    notes = [f"On paper: {shards} shards, {chunks} chunks.", _paper_table(steps), ""]
+    notes = [f"Simulated: {shards} shards, {chunks} chunks.", _simulated_table(steps), ""]
     if run_chunks:
         found = _in_a_process(run_without_pixels, max(1, run_chunks // _SHARD_CHUNKS))
         result["run"] = found
@@ -79,17 +79,16 @@ def benchmark(
     return result
 
 
-def on_paper(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
+def simulated(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
     """The steps of planning, in this process."""
-    s3 = PaperS3()
-    s3.names = [Names("paper/in/", [f"{number:07d}" for number in range(shards)], [".tar"])]
+    s3 = SimulatedS3()
+    s3.names = [Names("simulated/in/", [f"{number:07d}" for number in range(shards)], [".tar"])]
     real = storage._filesystem
     storage._filesystem = lambda protocol: s3 if protocol == "s3" else real(protocol)
     from clipseg_ray.pipeline import datasource
     from clipseg_ray.pipeline.plan import Plan, look
     from clipseg_ray.pipeline.settle import settle
-    from clipseg_ray.results import backlog as lag
-    from clipseg_ray.results import inputs, status
+    from clipseg_ray.results import backlog, inputs, status
 
     steps: list[Step] = []
 
@@ -102,7 +101,7 @@ def on_paper(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
         steps.append(Step(name, wall, used, dict(s3.requests), _peak()))
 
     with TemporaryDirectory(prefix="clipseg-ray-benchmark-") as temporary:
-        config = _config("s3://paper/in", "s3://paper/out", Path(temporary))
+        config = _config("s3://simulated/in", "s3://simulated/out", Path(temporary))
         with step("loading the code and the model, for what follows"):
             from clipseg_ray.model import checkpoint
 
@@ -126,15 +125,15 @@ def on_paper(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
         record = [f"-{shard_chunks}-{shard_chunks * _CHUNK_IMAGES}-0.json"]
         listing = s3.names[0]
         for title, done in (("half", ids[: shards // 2]), ("all", ids)):
-            s3.names = [listing, Names(f"paper/out/{layout.SHARDS}/", done, record)]
-            s3.names += [Names(f"paper/out/{folder}/", done, names) for folder in folders]
+            s3.names = [listing, Names(f"simulated/out/{layout.SHARDS}/", done, record)]
+            s3.names += [Names(f"simulated/out/{folder}/", done, names) for folder in folders]
             with step(f"resume: {title} of the chunks there"):
                 plan = look(config)
             assert plan.work.chunks_done == len(done) * shard_chunks
         with step("status"):
-            status.read("s3://paper/out")
+            status.read("s3://simulated/out")
         with step("status --deep"):
-            lag.read("s3://paper/out")
+            backlog.read("s3://simulated/out")
     return [asdict(each) for each in steps]
 
 
@@ -241,7 +240,7 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _paper_table(steps: list[Step]) -> str:
+def _simulated_table(steps: list[Step]) -> str:
     rows = [["", "wall s", "CPU s", "lists", "gets", "heads", "puts", "peak MiB"]]
     for step in steps:
         counts = [str(step.requests.get(kind, 0)) for kind in ("list", "get", "head", "put")]

@@ -1,7 +1,7 @@
 """Reading and segmenting without looking at a pixel, for runs in which only the driver's work is real.
 
 ``install`` is a ``worker_process_setup_hook``: the workers of a simulated run walk real tars and write real part files
-of a few rows, but decode no picture and hold no model. The driver is told nothing of it.
+of a few rows, but decode no picture and hold no model. The driver knows nothing of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each benchmark runs on a tiny model, agrees with its peers, and ends with one JSON line that names no machine."""
+"""Each benchmark runs on a tiny model, agrees with its baselines, and ends with one JSON line that names no machine."""
 
 import json
 import platform
@@ -89,11 +89,11 @@ def test_pipeline(checkpoint_dir, capsys):
     assert 0 < entry["startup_s"] < entry["startup_s"] + entry["steady_s"] <= entry["wall_s"]
 
 
-def test_scale_on_paper(capsys):
+def test_scale_simulated(capsys):
     scale.benchmark(shards=60, shard_chunks=50, run_chunks=0)
     found, text = last_line(capsys)
     assert found["agrees"]
-    steps = {step["name"]: step for step in found["paper"]}
+    steps = {step["name"]: step for step in found["simulated"]}
     half, whole = (steps[f"resume: {what} of the chunks there"] for what in ("half", "all"))
     # Listings alone: no record is read, and pages are asked for by the thousand.
     assert half["requests"]["get"] == whole["requests"]["get"] <= 3

@@ -29,12 +29,12 @@ ROOT = Path(__file__).parents[2]
 
 def pool(*without: str) -> Any:
     """An operator of Ray Data's, a pool of three actors, that lacks some names."""
-    told = SimpleNamespace(running=3, pending=1, restarting=1)
+    reported = SimpleNamespace(running=3, pending=1, restarting=1)
     operator = Operator()
-    operator.get_actor_info = lambda: told
+    operator.get_actor_info = lambda: reported
     operator._output_blocks_stats = list(range(1000))
     for name in without:
-        delattr(told if hasattr(told, name) else operator, name)
+        delattr(reported if hasattr(reported, name) else operator, name)
     return operator
 
 
@@ -66,7 +66,7 @@ def executor(operator: Any, *without: str) -> Any:
         (SimpleNamespace(_topology=None), PoolState()),
     ],
 )
-def test_a_pool_tells_what_it_can(job: Any, known: PoolState) -> None:
+def test_a_pool_reports_what_it_can(job: Any, known: PoolState) -> None:
     assert ray_internals.pool_state(job) == known
 
 
@@ -83,7 +83,7 @@ LAUNCH = {"ray_node_type_name": "gpu", "count": 2, "details": "no\ncapacity"}
 
 
 def status(*without: str) -> Any:
-    """What an autoscaler tells that launches three nodes and could not launch another, less some names."""
+    """What an autoscaler reports that launches three nodes and could not launch another, less some names."""
     launch = {name: value for name, value in LAUNCH.items() if name not in without}
     found = {
         "pending_launches": [SimpleNamespace(**launch)],
@@ -95,7 +95,7 @@ def status(*without: str) -> Any:
 
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("reported", "words"),
     [
         (status(), "launching 3 gpu, launch of gpu failed: no capacity"),
         (status("pending_launches"), "launch of gpu failed: no capacity"),
@@ -106,10 +106,10 @@ def status(*without: str) -> Any:
         (status("ray_node_type_name"), ""),
     ],
 )
-def test_what_an_autoscaler_does_is_told_as_far_as_it_is_known(
-    told: Any, words: str, monkeypatch: pytest.MonkeyPatch
+def test_what_an_autoscaler_does_is_reported_as_far_as_it_is_known(
+    reported: Any, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sdk, "get_cluster_status", lambda address: told)
+    monkeypatch.setattr(sdk, "get_cluster_status", lambda address: reported)
     assert nodes.launching() == words
 
 

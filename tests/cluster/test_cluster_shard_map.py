@@ -62,7 +62,7 @@ def test_an_actor_without_work_makes_room_while_others_work(tmp_path: Path) -> N
     assert within_time(done) == ["short", "long"]
 
 
-def test_an_actor_that_cannot_start_is_told() -> None:
+def test_an_actor_that_cannot_start_is_reported() -> None:
     def prepare(_: object) -> Callable[[int], int]:
         raise UserError("model.checkpoint: there is none")
 

@@ -62,6 +62,6 @@ def test_same_arguments_same_bytes_and_held_out_pairs_on_request(folder, tmp_pat
 
 def test_the_command_writes_them_too(folder, tmp_path):
     command = [sys.executable, "-m", "clipseg_ray.demo.shards", str(tmp_path / "out"), "--scenes", "4", "--seed", "40"]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert told.split() == [str(tmp_path / "out" / "scenes-00000.tar")]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert printed.split() == [str(tmp_path / "out" / "scenes-00000.tar")]
     assert (tmp_path / "out" / "scenes-00000.tar").read_bytes() == (folder / "scenes-00000.tar").read_bytes()

@@ -125,7 +125,7 @@ def test_rays_launcher_starts_every_node_type(
 
 
 def ec2_type(name: str, region: str) -> dict[str, Any]:
-    """What EC2 tells of an instance type."""
+    """What EC2 reports of an instance type."""
     from moto import mock_aws
 
     with mock_aws():

@@ -187,7 +187,7 @@ def test_nothing_in_common_is_said(tmp_path: Path) -> None:
     things = survey(found).vocabulary
     with pytest.raises(UserError, match=r"masks\.match: id: no query of .* \(dog, pet, …\) has a truth \(cow, …\)"):
         given.truth_of(EvaluatedMasks(url=url), {"cow": things["cat"]})
-    message = str(given.strangers(TruthSet.of([str(tmp_path / "truth")], str(tmp_path)), url))
+    message = str(given.nothing_matches(TruthSet.of([str(tmp_path / "truth")], str(tmp_path)), url))
     assert "theirs are named like 'truth/s-000.tar/a', the dataset's like 's-000.tar/a'" in message
     masks = {"test": given.GivenMasks(url, {"dog": things["dog"]}, True)}
     with pytest.raises(UserError, match=r"row 'r': none of the dataset's 1 queries with a truth is meant; .* object"):

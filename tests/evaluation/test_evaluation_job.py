@@ -118,7 +118,7 @@ def test_what_a_person_must_know_is_one_line_and_exit_code_2(
     assert "error: row 'r': nothing to ask on the truth set 'test'" in capsys.readouterr().err
 
 
-def test_a_fault_in_a_worker_is_told_as_it_is(tmp_path: Path) -> None:
+def test_a_fault_in_a_worker_is_reported_as_it_is(tmp_path: Path) -> None:
     url = write_masks(tmp_path, [CHAIR], [], ["a"], tmp_path / "chairs")
     sample = ("a", noise(0), {"truth": [entry("chair", box(0, 0, 96, 48))], "height": 95, "width": 96})
     values = {

@@ -1,4 +1,4 @@
-"""Truth shards: what is read from them, what counts as true, and how faults are told."""
+"""Truth shards: what is read from them, what counts as true, and how faults are reported."""
 
 from __future__ import annotations
 

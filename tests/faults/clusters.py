@@ -34,7 +34,7 @@ class Node:
         """SIGKILL to every process of the node, as when its machine is taken away."""
         processes = _tree(self.process.pid)
         for process in processes:
-            process.suspend()  # or a parent would tell of a child's death first, as no lost machine does
+            process.suspend()  # or a parent would report a child's death first, as no lost machine does
         for process in processes:
             process.kill()
         self.process.wait(30)

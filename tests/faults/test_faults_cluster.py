@@ -129,7 +129,7 @@ def test_a_node_is_killed_and_another_joins(folder: Path, checkpoint_dir: Path) 
         cluster.node_of(heavy.busiest(driver.output)).kill()
         killed = time.monotonic()
         cluster.add_node()
-        print(f"\na lost node was told after {driver.wait_for('is gone') - killed:.1f} s")
+        print(f"\na lost node was reported after {driver.wait_for('is gone') - killed:.1f} s")
         print(f"a new one after {driver.wait_for('joined') - killed:.1f} s")
         text = driver.finish()
     assert "failed 0" in text
@@ -143,9 +143,7 @@ def test_all_gpu_nodes_are_killed_and_one_comes_back(folder: Path, checkpoint_di
         for node in cluster.nodes:
             node.kill()
         killed = time.monotonic()
-        print(
-            f"\nthe loss of both nodes was told after {driver.wait_for('the cluster has 0 CPU, 0 GPU') - killed:.1f} s"
-        )
+        print(f"\nboth nodes' loss was reported after {driver.wait_for('the cluster has 0 CPU, 0 GPU') - killed:.1f} s")
         driver.wait_for("no actor ready for")
         done = driver.parts
         cluster.add_node()

@@ -18,8 +18,7 @@ from rich.console import Console
 
 from clipseg_ray.report import status_text as words
 from clipseg_ray.report.watch import EXIT_CODES, watch
-from clipseg_ray.results import backlog as lag
-from clipseg_ray.results import status
+from clipseg_ray.results import backlog, status
 from clipseg_ray.storage import Store
 from tests.pipeline import world
 from tests.tars import tar_of, write_tar
@@ -228,17 +227,17 @@ def parts(output: Path) -> dict[Path, int]:
 
 
 def named_in_status(output: Path) -> dict[Path, int]:
-    """What the status tells after a poisoned run; the parts that are there."""
+    """What the status reports after a poisoned run; the parts that are there."""
     found = status.read(str(output))
     assert found.state == "incomplete"
-    told = found.runs[-1].values
-    assert told["missing_chunks"] == 2
-    missing = {(item["path"], item["chunk"]): item for item in told["missing"]}
+    reported = found.runs[-1].values
+    assert reported["missing_chunks"] == 2
+    missing = {(item["path"], item["chunk"]): item for item in reported["missing"]}
     assert set(missing) == {("s-001.tar", 2), ("s-002.tar", None)}
     for item in missing.values():
         assert "its worker died each time" in item["cause"]
-    assert told["failures"], "no cause was counted"
-    shown = words.text(found, lag.read(str(output)))
+    assert reported["failures"], "no cause was counted"
+    shown = words.text(found, backlog.read(str(output)))
     assert "s-001.tar: chunk 2 (" in shown
     assert "s-002.tar: not read to its end" in shown
     assert "9 of at least 10" in shown

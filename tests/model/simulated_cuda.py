@@ -3,7 +3,7 @@
     with SimulatedCuda(monkeypatch) as cuda:
         engine = Engine(make_model(checkpoint, device="cuda", ...))
 
-Tensors are told to be on ``cuda:n`` and may not meet those of the host; their numbers are kept on the CPU. What makes a
+Tensors claim to be on ``cuda:n`` and may not meet those of the host; their numbers are kept on the CPU. What makes a
 GPU treacherous is what is simulated:
 
 * Work is queued on streams and done when something waits for it, or when the schedule says so: streams named in `lag`

@@ -1,4 +1,4 @@
-"""What the graph asks of Ray Data's inner workings, which a new release may change without a word."""
+"""What the graph asks of Ray Data's inner workings, which a new release may change without notice."""
 
 import time
 from types import SimpleNamespace
@@ -43,7 +43,7 @@ def test_ray_data_keeps_them_under_that_name(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_ray_data_tells_of_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_data_reports_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[PoolState] = []
     monkeypatch.setattr(graph.Watch, "watcher", staticmethod(seen.append))
     monkeypatch.setattr(ray.data.DataContext.get_current(), "custom_execution_callback_classes", [graph.Watch])

@@ -30,7 +30,7 @@ def reporter() -> Reporter:
     return Reporter("20260101T000000-abcdef", work, io.StringIO())
 
 
-def told(store: Store, **wanted: Any) -> dict[str, Any]:
+def reported(store: Store, **wanted: Any) -> dict[str, Any]:
     """The status once it has these values."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -41,23 +41,23 @@ def told(store: Store, **wanted: Any) -> dict[str, Any]:
     raise AssertionError(f"the status never had {wanted}")
 
 
-def test_it_is_told_from_the_start_to_the_end(tmp_path: Path) -> None:
+def test_it_is_reported_from_the_start_to_the_end(tmp_path: Path) -> None:
     store, saying = Store.of(str(tmp_path)), reporter()
     with Heartbeat(store, saying, {"driver": "here:1"}) as beating:
-        first = told(store, state="running", driver="here:1", doing="starting")
+        first = reported(store, state="running", driver="here:1", doing="starting")
         assert (first["chunks_done"], first["chunks_total"], first["chunks_total_is_estimate"]) == (1, 4, True)
         saying.add(ChunkResult(SHARD.shard_id, 1, images=2, statuses={"ok": 2}, masks=6, nonempty=1, bytes=10))
         saying.add(ChunkResult(SHARD.shard_id, 2, failure="s-000.tar: cannot be reached"))
         saying.actors, saying.queue = 3, 2
-        now = told(store, chunks_done=2, failed_chunks=1, actors=3, queue=2)
+        now = reported(store, chunks_done=2, failed_chunks=1, actors=3, queue=2)
         assert now["failures"][0]["cause"] == "s-000.tar: cannot be reached"
         assert now["failures"][0]["examples"] == [f"s-000.tar chunk 2 ({SHARD.shard_id}-000002.parquet)"]
         left = Work(("images",), (ShardWork(SHARD, {"images": 0b11}),), 1, 1000, 4, 2, 0, 8, 1)
         saying.surveyed(left, list(left.missing()), "trying again")
-        again = told(store, doing="trying again", missing_chunks=1)
+        again = reported(store, doing="trying again", missing_chunks=1)
         assert [(item["path"], item["chunk"]) for item in again["missing"]] == [("s-000.tar", None)]
         beating.end("incomplete", "1 chunk is missing")
-    last = told(store, state="incomplete", message="1 chunk is missing")
+    last = reported(store, state="incomplete", message="1 chunk is missing")
     assert (last["actors"], last["queue"], last["doing"]) == (0, 0, "")
 
 
@@ -68,6 +68,6 @@ def test_storage_that_fails_for_a_while_stops_no_heartbeat(tmp_path: Path, monke
         beating = Heartbeat(store, saying, {}).__enter__()
         time.sleep(0.1)
         assert runs.newest(store) == ([], 0)
-    told(store, state="running")
+    reported(store, state="running")
     beating.end("complete", "")
-    told(store, state="complete")
+    reported(store, state="complete")

@@ -1,4 +1,4 @@
-"""What Prometheus is told: the dashboard's names are the code's, and a real scrape has a run's own numbers."""
+"""What is reported to Prometheus: the dashboard's names are the code's, and a real scrape has a run's own numbers."""
 
 import io
 import json
@@ -95,17 +95,17 @@ def test_a_run_is_scraped_with_its_own_numbers(tmp_path: Path, checkpoint_dir: P
         if of_this_run("ray_clipseg_images_total") >= 5 or time.monotonic() > deadline:
             break
         time.sleep(0.5)
-    told = status.read(output).runs[0].values
-    assert of_this_run("ray_clipseg_images_total", status="ok") == told["images_by_status"]["ok"] == 4
+    reported = status.read(output).runs[0].values
+    assert of_this_run("ray_clipseg_images_total", status="ok") == reported["images_by_status"]["ok"] == 4
     assert of_this_run("ray_clipseg_images_total", status="undecodable") == 1
-    assert of_this_run("ray_clipseg_masks_total") == told["masks"] == 12
-    assert of_this_run("ray_clipseg_masks_total", kind="found") == told["nonempty_masks"]
-    assert of_this_run("ray_clipseg_bytes_total") == told["bytes"]
-    assert of_this_run("ray_clipseg_chunks_total") == told["chunks"] == 3
+    assert of_this_run("ray_clipseg_masks_total") == reported["masks"] == 12
+    assert of_this_run("ray_clipseg_masks_total", kind="found") == reported["nonempty_masks"]
+    assert of_this_run("ray_clipseg_bytes_total") == reported["bytes"]
+    assert of_this_run("ray_clipseg_chunks_total") == reported["chunks"] == 3
     assert of_this_run("ray_clipseg_chunks_done") == of_this_run("ray_clipseg_chunks_planned") == 3
-    for stage in ("read", "decode", "model", "rle", "write"):
-        seconds = of_this_run("ray_clipseg_stage_seconds_total", stage=stage)
-        assert seconds == pytest.approx(told["seconds_by_step"][stage], abs=0.01), stage
-        assert seconds > 0, stage
+    for step in ("read", "decode", "model", "rle", "write"):
+        seconds = of_this_run("ray_clipseg_step_seconds_total", step=step)
+        assert seconds == pytest.approx(reported["seconds_by_step"][step], abs=0.01), step
+        assert seconds > 0, step
     # Nothing failed, so that counter has no sample yet; every other name is there.
     assert set(samples) | {"ray_clipseg_failures_total"} >= EXPORTED

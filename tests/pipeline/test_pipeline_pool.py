@@ -115,8 +115,10 @@ def node(name: str, alive: bool = True, reason: str = "", gpus: int = 1) -> dict
     }
 
 
-@pytest.mark.parametrize(("told", "note"), [((0, 2), "no actor"), ((1, 2), "2 actor(s) not"), ((None, None), "")])
-def test_what_actors_wait_for_is_said_where_ray_tells(told: tuple, note: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("reported", "note"), [((0, 2), "no actor"), ((1, 2), "2 actor(s) not"), ((None, None), "")])
+def test_what_actors_wait_for_is_said_where_ray_reports_it(
+    reported: tuple, note: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(nodes.ray, "nodes", list)
     monkeypatch.setattr(nodes, "there_and_free", lambda: "")
     monkeypatch.setattr(nodes, "launching", lambda: "")
@@ -124,14 +126,14 @@ def test_what_actors_wait_for_is_said_where_ray_tells(told: tuple, note: str, mo
     monkeypatch.setattr(nodes, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     watch = nodes.NodeWatch(Reporter("run", Work((), (), 0, 0, 0, 0, 0, 0, 0), io.StringIO()), "1 GPU")
     clock[0] = 60.0
-    assert watch._note() == ""  # nobody has told anything yet
-    watch.actors(*told)
+    assert watch._note() == ""  # nothing has been reported yet
+    watch.actors(*reported)
     found = watch._note()
     watch.stop()
-    assert found == (note and f"{note} ready{' for 60 s' if told[0] == 0 else ''}: each needs 1 GPU")
+    assert found == (note and f"{note} ready{' for 60 s' if reported[0] == 0 else ''}: each needs 1 GPU")
 
 
-def test_nodes_that_come_and_go_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_that_come_and_go_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     there = [node("a"), node("b")]
     monkeypatch.setattr(nodes.ray, "nodes", lambda: there)
     seen = nodes.Nodes()

@@ -27,7 +27,7 @@ def table(tmp_path: Path) -> str:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_repeated_ids_are_told_each_time(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
+def test_repeated_ids_are_reported_each_time(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
     files: dict[str, bytes] = {}
     for i, name in enumerate(("one", "two", "one")):
         files |= {f"{i}.jpg": world.jpeg(i), f"{i}.json": json.dumps({"name": name}).encode()}
@@ -41,7 +41,7 @@ def test_repeated_ids_are_told_each_time(tmp_path: Path, checkpoint_dir: Path, t
         assert "occur more than once: one;" in outcome.message
 
 
-def test_ids_that_repeat_in_a_shard_are_told_from_the_names_of_records(tmp_path: Path) -> None:
+def test_ids_that_repeat_in_a_shard_are_reported_from_the_names_of_records(tmp_path: Path) -> None:
     output = Store.of(report_world.write(tmp_path, [report_world.query("dog")], report_world.scattered(1, 2, ["dog"])))
     assert check_ids(output) is None
     shard_records.put(

@@ -250,10 +250,10 @@ def test_tars_have_nothing_that_can_come_back(tmp_path: Path, checkpoint_dir: Pa
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_command_on_ray(with_one_gone: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     job = with_one_gone
-    told = []
+    reported = []
 
     def clear(*arguments: Any, clear: Any = retrying.clear) -> None:
-        told.extend(run.state for run in status.read(job.output).runs)
+        reported.extend(run.state for run in status.read(job.output).runs)
         clear(*arguments)
 
     monkeypatch.setattr(retrying, "clear", clear)
@@ -265,7 +265,7 @@ def test_the_command_on_ray(with_one_gone: Job, monkeypatch: pytest.MonkeyPatch)
     assert "1 chunk(s) or shard(s) without their parts" in result.output
     assert "1 chunk(s) with 1 image(s) that were not found" in result.output
     assert "Of 1 image(s) that were not found before, 1 are there now." in result.output
-    assert told == ["running"], "others know of it before it removes anything"
+    assert reported == ["running"], "others know of it before it removes anything"
     assert job.statuses() == ["ok"] * 4
     assert verification.verify(job.output).sound
 

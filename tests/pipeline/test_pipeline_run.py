@@ -21,8 +21,7 @@ from clipseg_ray import config
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import describe, plan
 from clipseg_ray.pipeline import outcome as outcomes
-from clipseg_ray.results import backlog as lag
-from clipseg_ray.results import reading, summary
+from clipseg_ray.results import backlog, reading, summary
 from clipseg_ray.storage import Store
 from tests.pipeline import world
 from tests.tars import tar_of
@@ -50,8 +49,8 @@ def test_a_local_output_reads_as_one_table_everywhere(tmp_path: Path, checkpoint
         "README.md", "_dataset.json", "_inputs", "_runs", "_sets", "_shards", "images", "masks", "queries",
     }  # fmt: skip
     assert len(list((Path(output) / "images").iterdir())) == 6
-    behind = lag.read(output)
-    assert (behind.shards, behind.finished, behind.images_parts, behind.lagging) == (2, 2, 6, ())
+    behind = backlog.read(output)
+    assert (behind.shards, behind.finished, behind.images_parts, behind.unfinished) == (2, 2, 6, ())
     titles = [title for title, _, _ in summary.tables(output, 3)]
     assert titles == ["images", "queries", "the 3 best masks"]
 

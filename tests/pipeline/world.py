@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from benchmarks.pictures import draw
+from benchmarks.drawings import draw
 from clipseg_ray import config
 from clipseg_ray.pipeline import driver
 from clipseg_ray.pipeline.outcome import Outcome

@@ -209,7 +209,7 @@ def test_a_mode_reads_what_it_writes():
     assert dict(parse_mode("crop( context = 0.2 )").parameters)["context"] == 0.2
 
 
-def test_an_unknown_mode_is_told_the_nearest_and_all():
+def test_an_unknown_mode_is_reported_with_the_nearest_and_all():
     with pytest.raises(ValueError, match=rf"^'crp' is no mode; did you mean 'crop'\? There are {', '.join(MODES)}$"):
         parse_mode("crp")
     with pytest.raises(ValueError, match=rf"^'startswith' is no mode; there are {', '.join(MODES)}$"):

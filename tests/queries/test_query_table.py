@@ -161,7 +161,7 @@ def test_reads_any_url(picture_folder):
     ("name", "content", "message"),
     [
         ("gone.csv", None, "not found"),
-        ("t.txt", "text\ndog\n", "cannot tell the table's format from .txt; name it .csv, .jsonl"),
+        ("t.txt", "text\ndog\n", "cannot infer the table's format from .txt; name it .csv, .jsonl"),
         ("t.csv", "text\n", "the table has no rows"),
         ("t.csv", "text,kind\na,b,c\n", "row 1 has 3 cells, the header 2"),
         ("t.csv", "text,text\na,b\n", "two columns are named 'text'"),

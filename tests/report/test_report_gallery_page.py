@@ -141,7 +141,7 @@ def test_filters_by_query_kind_and_score(page: WebDriver) -> None:
     assert left != before
 
 
-def test_hovering_tells_score_and_area(page: WebDriver) -> None:
+def test_hovering_shows_score_and_area(page: WebDriver) -> None:
     card = page.find_element(By.CSS_SELECTOR, "#q2 .card")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", card)
     page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")

@@ -47,7 +47,7 @@ class Answer:
 
 @dataclass
 class Picture:
-    """One image of a shard; ``data`` defaults to noise of ``width`` × ``height`` as PNG, ``status`` tells failures."""
+    """One image of a shard; ``data`` defaults to noise of ``width`` × ``height`` as PNG, ``status`` names failures."""
 
     image_id: str
     width: int = 64

@@ -1,4 +1,4 @@
-"""What is told of a run from its status file alone: states, staleness, several drivers, and what it costs to ask."""
+"""What is reported of a run from its status file alone: states, staleness, several drivers, and the cost of asking."""
 
 import itertools
 import json
@@ -82,7 +82,7 @@ def shown(store: Store, *options: str) -> str:
     return result.output
 
 
-def test_a_running_run_is_shown_with_all_it_tells(store: Store) -> None:
+def test_a_running_run_is_shown_with_all_it_reports(store: Store) -> None:
     run_id = put(store)
     text = shown(store)
     for part in (
@@ -104,7 +104,7 @@ def test_what_a_run_waits_for_is_said(store: Store) -> None:
     assert "waits     no actor ready for 40 s: each needs 1 GPU" in shown(store)
 
 
-def test_numbers_ray_does_not_tell_are_unknown(store: Store) -> None:
+def test_numbers_ray_does_not_report_are_unknown(store: Store) -> None:
     put(store, actors=None, actors_pending=None, queue=None)
     assert "actors    ? ready; ? chunk(s) read and waiting" in shown(store)
     assert "· actors ? · failed 3 ·" in words.line(values(actors=None))
@@ -198,16 +198,16 @@ def test_watching_a_run_that_dies_ends(store: Store) -> None:
 def test_watching_in_a_log_is_a_line_a_heartbeat(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = put(store, heartbeat_s=30.0, chunks_done=30)
     beats = iter([{}, {"chunks_done": 31}, {"chunks_done": 31}, {"chunks_done": 120, "state": "complete"}])
-    told = time.time()
+    reported = time.time()
 
     def pass_by(seconds: float) -> None:
         assert seconds == 10.0
         changed = next(beats)
         same = "state" not in changed and changed.get("chunks_done", 30) == 30
-        said = {"heartbeat_s": 30.0, "time": told if same else told + changed["chunks_done"], **changed}
+        said = {"heartbeat_s": 30.0, "time": reported if same else reported + changed["chunks_done"], **changed}
         runs.write_status(store, run_id, values(**said))
 
-    runs.write_status(store, run_id, values(heartbeat_s=30.0, time=told))
+    runs.write_status(store, run_id, values(heartbeat_s=30.0, time=reported))
     monkeypatch.setattr("clipseg_ray.report.watch.time.sleep", pass_by)
     result = CliRunner().invoke(app, ["status", store.url, "--watch"])
     assert result.exit_code == 0, result.output

@@ -78,7 +78,7 @@ def write_manifest(store: Store, name: str, numbers: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """How to write some of the pictures as the input's part ``a`` or ``b``, and what the samples then tell."""
+    """How to write some of the pictures as the input's part ``a`` or ``b``, and what the samples then hold."""
 
     format: str
     write: Callable[[Store, str, Sequence[int]], None]

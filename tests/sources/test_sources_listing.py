@@ -119,7 +119,7 @@ def test_formats(flaky):
     with pytest.raises(UserError, match=r"no name there ends in .jpg, .*input.format: images has it; found 1 × "):
         discover(["flaky://t"], "images")
     flaky.files |= {"o/a.xyz": b"", "o/b": b""}
-    with pytest.raises(UserError, match=r"no name there tells a format; found 1 × .xyz, 1 × names without ending"):
+    with pytest.raises(UserError, match=r"ending of a format; found 1 × .xyz, 1 × names without ending"):
         discover(["flaky://o"], None)
     with pytest.raises(UserError, match=r"there is no 'tfrecord'; choose one of webdataset, parquet, images, manifest"):
         source_of("tfrecord", "flaky://o")

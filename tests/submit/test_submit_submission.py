@@ -203,7 +203,7 @@ def test_an_id_is_of_the_masks_and_the_images(monkeypatch: pytest.MonkeyPatch, v
     assert len({same, *changed}) == 7
 
 
-def test_another_run_into_the_same_output_is_told(
+def test_another_run_into_the_same_output_is_reported(
     monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = PlayedServer()

@@ -35,7 +35,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
         ({"output": {"url": "s3://me:secret@bucket/x"}}, r"output\.url: s3://… holds credentials"),
     ],
 )
-def test_faults_are_told(values, message):
+def test_faults_are_reported(values, message):
     needed = {} if set(values) == {"data"} and "format" not in values["data"] else NEEDED
     with pytest.raises(UserError, match=message):
         TrainConfig.parse({**needed, **values})

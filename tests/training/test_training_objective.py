@@ -58,7 +58,7 @@ def test_the_masks_loss_is_that_of_transformers(collection):
     assert parts.keys() == {"bce"}
 
 
-def test_workers_tell_of_the_same_parts_whatever_they_drew(collection):
+def test_workers_report_the_same_parts_whatever_they_drew(collection):
     objective = objective_of(contrastive_weight=0.1, patch_weight=0.1)
     shown, unshown = batch_of(collection), batch_of(collection, {"support_share": 0.0})
     assert len(unshown.prompts) == 0

@@ -148,7 +148,7 @@ def test_a_killed_compaction_goes_on(output: str, tmp_path: Path) -> None:
 
 
 def test_what_the_dataset_lacks_is_said_and_found(output: str, tmp_path: Path) -> None:
-    """Chunks that killed their worker have no part at all; that their shard was read is all that tells of them."""
+    """Chunks that killed their worker have no part at all; that their shard was read is the only sign of them."""
     dest, store = str(tmp_path / "dest"), Store.of(output)
     later = some_parts(output)
     for path in later:

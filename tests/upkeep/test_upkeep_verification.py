@@ -163,13 +163,13 @@ def test_orphans_are_named_and_removed(output, monkeypatch, capsys):
         orphan.write_bytes(masks.read_bytes())
     os.utime(orphans[-1], (time.time() - 7200,) * 2)
     being_written = masks.with_name(".part.parquet.5678.tmp")
-    stranger = Path(output, "notes.txt")
-    for file in (being_written, stranger):
+    notes = Path(output, "notes.txt")
+    for file in (being_written, notes):
         file.write_text("mine")
     named = {path.relative_to(output).as_posix() for path in orphans}
     report = verify(output)
     assert {orphan.path for orphan in report.orphans} == named
-    assert report.strangers == ["notes.txt"]
+    assert report.unrecognised == ["notes.txt"]
     assert (report.faults, report.missing) == ([], [])
 
     def call(*arguments):
@@ -186,7 +186,7 @@ def test_orphans_are_named_and_removed(output, monkeypatch, capsys):
     assert all(f"  {path}" in text.partition("removing 7 files:")[2] for path in named)
     assert not any(path.exists() for path in orphans)
     assert being_written.exists()
-    assert stranger.exists()
+    assert notes.exists()
     assert call()[0] == 0
 
 

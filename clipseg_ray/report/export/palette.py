@@ -1,4 +1,4 @@
-"""Colours that tell queries apart, the same for a query in every export."""
+"""Colours that distinguish queries, the same for a query in every export."""
 
 from __future__ import annotations
 

@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 from clipseg_ray.errors import UserError
 from clipseg_ray.report import asked
 from clipseg_ray.report.asked import DescribedQuery
-from clipseg_ray.results import backlog as lag
-from clipseg_ray.results import inputs, layout, record, schema
+from clipseg_ray.results import backlog, inputs, layout, record, schema
 from clipseg_ray.results.chunk_tables import ChunkTables
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, plain_errors
@@ -87,7 +86,7 @@ class Walk:
         with plain_errors(self.store.url):
             self._tables = ChunkTables(self.store, self.record)
             self._index = self._tables.index([layout.IMAGES, *self._folders])
-            self.missing = lag.of(self.store, self._index, Counter(query.prompt_set for query in queries)).lacks
+            self.missing = backlog.of(self.store, self._index, Counter(query.prompt_set for query in queries)).lacks
             self._shards, _ = inputs.read(self.store)
         self.total = self._index.count(layout.IMAGES)
         self.categories = {

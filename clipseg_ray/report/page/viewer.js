@@ -21,11 +21,11 @@ function pairs(list, into) {
 }
 
 const tip = document.getElementById("tip");
-let told = null;
+let tipped = null;
 
 function showTip(button) {
   const sample = samples.get(button);
-  told = button;
+  tipped = button;
   tip.replaceChildren(make("strong", {}, page.pictures[sample.picture].id), pairs(facts(sample), make("dl", {})));
   tip.hidden = false;
   const at = button.getBoundingClientRect(), own = tip.getBoundingClientRect();
@@ -35,13 +35,13 @@ function showTip(button) {
 }
 
 function hideTip() {
-  told = null;
+  tipped = null;
   tip.hidden = true;
 }
 
 /** A card reached by keys keeps its tip while the page moves to it; under a pointer there is another card by then. */
 function moveTip() {
-  if (told && told.matches(":focus-visible")) showTip(told);
+  if (tipped && tipped.matches(":focus-visible")) showTip(tipped);
   else hideTip();
 }
 

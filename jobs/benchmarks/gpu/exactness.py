@@ -10,9 +10,9 @@ import torch
 
 from benchmarks import inputs
 from benchmarks.agreement import Agreement, precision_error
+from benchmarks.baselines import Transformers
 from benchmarks.gpu import models
 from benchmarks.gpu.part import Finding, Setting
-from benchmarks.peers import Transformers
 from clipseg_ray.masks import rle
 from clipseg_ray.model.embedding import embed_texts
 from clipseg_ray.model.engine import Engine
@@ -42,11 +42,11 @@ def bf16(setting: Setting) -> Finding:
     values: dict[str, dict[str, Any]] = {}
     for head in models.HEADS:
         loaded = models.checkpoint(setting, head)
-        peer = Transformers(str(models.folder(setting, head)), setting.device)
+        baseline = Transformers(str(models.folder(setting, head)), setting.device)
         texts, jpeg = _questions(setting)
-        exact_phw = _theirs(peer, jpeg, texts)
-        low = copy.copy(peer)
-        low.model = copy.deepcopy(peer.model).to(torch.bfloat16)
+        exact_phw = _theirs(baseline, jpeg, texts)
+        low = copy.copy(baseline)
+        low.model = copy.deepcopy(baseline.model).to(torch.bfloat16)
         theirs_phw = _theirs(low, jpeg, texts)
         engine = models.engine(setting, "bf16", head=head)
         ours_phw = _ours(engine, loaded, jpeg, texts)
@@ -65,9 +65,9 @@ def bf16(setting: Setting) -> Finding:
 def _agreement(setting: Setting, head: models.Head) -> Agreement:
     loaded = models.checkpoint(setting, head)
     engine = models.engine(setting, "fp32", head=head)
-    peer = Transformers(str(models.folder(setting, head)), setting.device)
+    baseline = Transformers(str(models.folder(setting, head)), setting.device)
     texts, jpeg = _questions(setting)
-    reference_phw = _theirs(peer, jpeg, texts)
+    reference_phw = _theirs(baseline, jpeg, texts)
     logits_phw = _ours(engine, loaded, jpeg, texts)
     prompts = engine.embed(embed_texts(loaded, texts))
     pixels_bhwc = decode(jpeg, loaded.preprocessing, "exact").pixels_hwc[None]
@@ -89,9 +89,9 @@ def _ours(engine: Engine, loaded: Any, jpeg: bytes, texts: list[str]) -> np.ndar
     return engine.decode(engine.encode(pixels_bhwc), prompts)[0].transpose(1, 2).float().cpu().numpy()
 
 
-def _theirs(peer: Transformers, jpeg: bytes, texts: list[str]) -> np.ndarray:
+def _theirs(baseline: Transformers, jpeg: bytes, texts: list[str]) -> np.ndarray:
     """float32 [p, h, w]."""
-    return torch.cat(list(peer.documented_logits(jpeg, texts, _AT_ONCE))).float().cpu().numpy()
+    return torch.cat(list(baseline.documented_logits(jpeg, texts, _AT_ONCE))).float().cpu().numpy()
 
 
 def _error(logits_phw: np.ndarray, exact_phw: np.ndarray) -> dict[str, float]:
@@ -105,6 +105,6 @@ def _error(logits_phw: np.ndarray, exact_phw: np.ndarray) -> dict[str, float]:
 
 
 def _without_tf32() -> None:
-    """For the reference too: cuDNN's convolutions use TF32 unless they are told otherwise."""
+    """For the reference too: cuDNN's convolutions use TF32 unless that is switched off."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

@@ -31,7 +31,7 @@ class Names:
                 yield name
 
 
-class PaperS3:
+class SimulatedS3:
     """What ``storage.Store`` asks of s3fs, for one bucket in memory. ``requests`` counts by kind."""
 
     def __init__(self, names: Sequence[Names] = ()) -> None:

@@ -30,7 +30,7 @@ class Masks:
 
 
 class Transformers:
-    """What both peers share: processor and model in fp32, as ``from_pretrained`` gives them."""
+    """What both baselines share: processor and model in fp32, as ``from_pretrained`` gives them."""
 
     def __init__(self, checkpoint: str, device: str) -> None:
         logging.disable_progress_bar()
