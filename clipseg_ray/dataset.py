@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from clipseg_ray.results import mask_pixels, reading
 from clipseg_ray.results.mask_pixels import Size
-from clipseg_ray.results.source_images import Pictures
+from clipseg_ray.results.source_images import SourceImages
 from clipseg_ray.storage import Store
 
 
@@ -70,12 +70,12 @@ class Masks:
         """The masks of a row or a table as bool arrays: see :func:`clipseg_ray.results.mask_pixels.decode`."""
         return mask_pixels.decode(rows, size)
 
-    def pictures(self, images: pa.Table) -> Iterator[bytes | Exception]:
-        """The encoded pictures of rows of ``images``: see :func:`clipseg_ray.results.source_images.Pictures.fetch`."""
-        return Pictures(self._store).fetch(images)
+    def source_images(self, images: pa.Table) -> Iterator[bytes | Exception]:
+        """The encoded image of each row of ``images``: see `clipseg_ray.results.source_images.SourceImages.fetch`."""
+        return SourceImages(self._store).fetch(images)
 
     def torch(self, query_ids: Sequence[str], size: int) -> Any:
-        """Pictures with masks, map-style: :class:`clipseg_ray.torch_dataset.MasksDataset`."""
+        """Images with masks, map-style: :class:`clipseg_ray.torch_dataset.MasksDataset`."""
         from clipseg_ray.torch_dataset import MasksDataset  # the one way from here to torch, for who asks
 
         return MasksDataset(self.connection, self.url, query_ids, size=size)

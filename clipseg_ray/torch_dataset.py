@@ -1,4 +1,4 @@
-"""A dataset's pictures with their masks, as PyTorch takes them.
+"""A dataset's images with their masks, as PyTorch takes them.
 
 dataset = clipseg_ray.open("s3://my-bucket/masks").torch(["chair", "table"], size=352)
 loader = torch.utils.data.DataLoader(dataset, batch_size=16, shuffle=True, num_workers=4)
@@ -21,27 +21,27 @@ from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
 from clipseg_ray.results import mask_pixels
 from clipseg_ray.results.canned_questions import find
 from clipseg_ray.results.reading import literal
-from clipseg_ray.results.source_images import Pictures
+from clipseg_ray.results.source_images import SourceImages
 from clipseg_ray.storage import Store
 
 Item = dict[str, Any]
 
 
 class MasksDataset(torch.utils.data.Dataset[Item]):
-    """Every readable picture of a dataset, with its masks for some queries; map-style.
+    """Every readable image of a dataset, with its masks for some queries; map-style.
 
     An item is a dict: ``image_id``; ``image``, uint8 [3, size, size], RGB, squashed to a square as the model saw it;
     ``masks``, bool [queries, size, size], in the order of the queries, every pixel that of the nearest centre;
     ``present``, bool [queries], False where the dataset has no row (then the mask is empty).
 
-    Pictures are read where the run found them when an item is asked for, those of a batch at once; run lengths of the
+    Images are read where the run found them when an item is asked for, those of a batch at once; run lengths of the
     chosen queries (some hundred bytes each) are held in memory. It can be pickled to loader processes.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, url: str, query_ids: Sequence[str], *, size: int) -> None:
         """``connection`` has the views of the dataset at ``url`` (``reading.connect``) and is not kept.
 
-        Raises UserError for a query that is not there, and for pictures in compressed tars, which have no index."""
+        Raises UserError for a query that is not there, and for images in compressed tars, which have no index."""
         self.query_ids = [find(connection, url, query).query_id for query in query_ids]
         self.size = size
         self._images = connection.sql(
@@ -50,7 +50,7 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
         ).to_arrow_table()
         if self._images.column("offset").null_count:
             raise UserError(
-                f"{url}: its pictures lie in compressed tars, which can only be read from the start; "
+                f"{url}: its images lie in compressed tars, which can only be read from the start; "
                 "unpack them and run again"
             )
         listed = ", ".join(map(literal, self.query_ids))
@@ -58,7 +58,7 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
             f"SELECT image_id, query_id, counts, height, width FROM masks WHERE query_id IN ({listed})"
         ).to_arrow_table()
         self._row_nq = self._rows()
-        self._pictures = Pictures(Store.of(url))
+        self._images = SourceImages(Store.of(url))
         self._preprocessing = Preprocessing(
             size=size, resample=BILINEAR, rescale=1 / 255, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
         )
@@ -80,14 +80,14 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item]:
-        """Several items; their pictures are asked for together."""
+        """Several items; their images are asked for together."""
         chosen = self._images.take(pa.array([range(len(self))[index] for index in indices]))
         items = []
         for index, image_id, found in zip(
-            indices, chosen.column("image_id").to_pylist(), self._pictures.fetch(chosen), strict=True
+            indices, chosen.column("image_id").to_pylist(), self._images.fetch(chosen), strict=True
         ):
             if isinstance(found, Exception):
-                raise UserError(f"{image_id}: the picture cannot be had again ({found})") from found
+                raise UserError(f"{image_id}: the image cannot be had again ({found})") from found
             pixels_hwc = decode(found, self._preprocessing).pixels_hwc
             image = torch.from_numpy(pixels_hwc).permute(2, 0, 1).contiguous()
             items.append({"image_id": image_id, "image": image, **self._masks_of(self._row_nq[index])})

@@ -30,7 +30,7 @@ def make(values: Mapping[str, Any]) -> None:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory, checkpoint_dir: Path) -> str:
-    """Three tars of twelve pictures, one of them broken, and three queries. Read only."""
+    """Three tars of twelve images, one of them broken, and three queries. Read only."""
     folder = tmp_path_factory.mktemp("made")
     world.write_tars(str(folder / "in"), shards=2, images=5)
     broken = {"broken.jpg": b"no picture", "last.jpg": world.jpeg(77)}

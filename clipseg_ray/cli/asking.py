@@ -20,7 +20,7 @@ def queries(
         typer.Option(metavar="CHECKPOINT", help="Count its tokens, and find truncated prompts and near-duplicates."),
     ] = None,
     render: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Write what the model will see of the queries' pictures, as PNG.")
+        str | None, typer.Option(metavar="DIR", help="Write what the model will see of the support pictures, as PNG.")
     ] = None,
     threshold: Annotated[
         float, typer.Option(metavar="T", help="The run's masks.threshold, for queries without their own.")
@@ -53,7 +53,7 @@ def queries(
         source = "the released checkpoints' preprocessing; --model names another" if model is None else model
         size = f"{preprocessing.size}×{preprocessing.size} pixels ({source})"
         console.print(
-            f"wrote {len(written)} PNG to {render}, {size}" if written else "no query has a picture to render",
+            f"wrote {len(written)} PNG to {render}, {size}" if written else "no query has a support picture to render",
             soft_wrap=True,
         )
     console.print(summary, soft_wrap=True)

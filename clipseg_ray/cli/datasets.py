@@ -47,8 +47,8 @@ def query(
     co_occur: Annotated[
         tuple[str, str] | None, typer.Option(metavar="A B", help="Where the masks of two queries overlap.")
     ] = None,
-    coverage: Annotated[bool, typer.Option("--coverage", help="In how many pictures each query was found.")] = False,
-    absent: Annotated[bool, typer.Option("--absent", help="Pictures in which nothing was found.")] = False,
+    coverage: Annotated[bool, typer.Option("--coverage", help="In how many images each query was found.")] = False,
+    absent: Annotated[bool, typer.Option("--absent", help="Images in which nothing was found.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Rows of a canned question.")] = 20,
     format_: Annotated[Format, typer.Option("--format", help="For a person, or for a program.")] = Format.table,
     file: Annotated[str | None, typer.Option("-o", metavar="FILE", help="Write to it, not to standard output.")] = None,

@@ -26,7 +26,7 @@ def card(output: OutputUrl) -> None:
 def gallery(
     output: OutputUrl,
     to: Annotated[str, typer.Option("-o", metavar="DIR|FILE", help="A .html file, or a folder for index.html.")],
-    max_mb: Annotated[float, typer.Option(min=0.1, help="What the page may weigh; pictures are made to fit.")] = 10,
+    max_mb: Annotated[float, typer.Option(min=0.1, help="What the page may weigh; images are made to fit.")] = 10,
 ) -> None:
     """Write one HTML page to look at what each query found; it needs nothing but a browser."""
     from clipseg_ray.report import gallery

@@ -1,4 +1,4 @@
-"""One picture to look at: a few images, and what each of some queries found in them, laid over."""
+"""One sheet to look at: a few images, and what each of some queries found in them, laid over."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def write_contact_sheet(
     for column, title in enumerate(["", *queries]):
         pen.text((_GAP + column * (_SIDE + _GAP), 4), title, fill="black", font=font)
     for row, image_id in enumerate(chosen):
-        picture = _picture(shards, image_id)
+        image = _image(shards, image_id)
         top = _HEAD + row * (_SIDE + _GAP)
-        sheet.paste(picture, (_GAP, top))
+        sheet.paste(image, (_GAP, top))
         found = {query: rest for query, *rest in connection.execute(_MASKS, [image_id, list(queries)]).fetchall()}
         for column, query in enumerate(queries, 1):
             left = _GAP + column * (_SIDE + _GAP)
             if query in found:
                 height, across, counts, score = found[query]
-                sheet.paste(_overlaid(picture, decode([counts], height, across)[0]), (left, top))
+                sheet.paste(_overlaid(image, decode([counts], height, across)[0]), (left, top))
                 pen.text(
                     (left + 4, top + 2), f"{score:.2f}", fill="white", font=font, stroke_width=2, stroke_fill="black"
                 )
@@ -55,21 +55,21 @@ def write_contact_sheet(
     return path
 
 
-def _picture(shards: Path, image_id: str) -> Image.Image:
+def _image(shards: Path, image_id: str) -> Image.Image:
     """The image of an ``image_id`` as runs name it: ``<tar>/<key>``."""
     shard, _, key = image_id.rpartition("/")
     with tarfile.open(shards / shard) as tar:
         member = tar.extractfile(f"{key}.jpg")
         assert member is not None
-        picture = Image.open(io.BytesIO(member.read())).convert("RGB")
-    return picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        image = Image.open(io.BytesIO(member.read())).convert("RGB")
+    return image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
 
 
-def _overlaid(picture: Image.Image, mask_hw: np.ndarray) -> Image.Image:
-    """The picture, grey and darker outside the mask and tinted inside."""
+def _overlaid(image: Image.Image, mask_hw: np.ndarray) -> Image.Image:
+    """The image, grey and darker outside the mask and tinted inside."""
     inside = Image.fromarray(mask_hw.astype(np.uint8) * 255).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     share = np.asarray(inside, np.float32)[..., None] / 255
-    pixels = np.asarray(picture, np.float32)
+    pixels = np.asarray(image, np.float32)
     dark = pixels.mean(2, keepdims=True) * 0.45
     tinted = pixels * 0.6 + _TINT * 0.4
     return Image.fromarray((dark + (tinted - dark) * share).clip(0, 255).astype(np.uint8))

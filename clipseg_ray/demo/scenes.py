@@ -83,7 +83,7 @@ class _Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class _Placed:
-    """A cutout with its upper left corner (may be outside the picture); ``plan`` is None for clutter."""
+    """A cutout with its upper left corner (may be outside the image); ``plan`` is None for clutter."""
 
     cutout: Cutout
     top: int
@@ -206,7 +206,7 @@ def _overlap(box: tuple[int, int, int, int], front: tuple[int, int, int, int]) -
 
 
 def _windows(layer: _Placed, side: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where the cutout lies in the picture, and which of its own pixels these are."""
+    """Where the cutout lies in the image, and which of its own pixels these are."""
     height, width = layer.cutout.cover_hw.shape
     there, own = [], []
     for start, extent in ((layer.top, height), (layer.left, width)):

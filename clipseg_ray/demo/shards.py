@@ -36,7 +36,7 @@ def write_shards(folder: Path, *, shards: int, images: int, seed: int, held_out_
 
 
 def sidecar(shown: DrawnScene) -> dict[str, Any]:
-    """The JSON beside a scene's picture; ``counts`` are COCO's compressed run lengths at the picture's size."""
+    """The JSON beside a scene's image; ``counts`` are COCO's compressed run lengths at the image's size."""
     height, width, _ = shown.pixels_hwc.shape
     counts = iter(_counts([*(truth.mask_hw for truth in shown.truth), *(one.mask_hw for one in shown.instances)]))
     truth = [

@@ -77,7 +77,7 @@ def run(settings: Sequence[str], *, program: str, invocation: str) -> int:
     print(f"Drawing 512 scenes took {drawn - started:.0f} s, the job {done - drawn:.0f} s, Ray's start included.")
     store = Store.of(config.output.url)
     with reading.connect(store) as connection:
-        print(f"\nWhich pictures hold something to sit on, largest first? DuckDB, over {store.url}:\n{QUESTION}")
+        print(f"\nWhich images hold something to sit on, largest first? DuckDB, over {store.url}:\n{QUESTION}")
         connection.sql(QUESTION).show()
         sheet = write_contact_sheet(FOLDER / "contact-sheet.png", connection, shards=scenes, queries=_SHOWN)
     show = f"{program} show {shlex.quote(store.url)}"

@@ -15,7 +15,7 @@ from clipseg_ray.evaluation.tally import SHARE, Tally
 
 @dataclass(eq=False)
 class Answer:
-    """What one query got: the tallies of the pictures without the thing and with it; images_cb as in ``Counts``."""
+    """What one query got: the tallies of the images without the thing and with it; images_cb as in ``Counts``."""
 
     absent: Tally = field(default_factory=Tally)
     present: Tally = field(default_factory=Tally)
@@ -25,13 +25,13 @@ class Answer:
 class Answers:
     """Mergeable counts of given masks, per query.
 
-    pictures_missing: pictures without any masks. masks_missing: further (picture, query) pairs without one. Neither
+    images_missing: images without any masks. masks_missing: further (image, query) pairs without one. Neither
     is counted as an answer.
     """
 
     def __init__(self) -> None:
         self.answers: dict[AskedQuery, Answer] = {}
-        self.pictures_missing = 0
+        self.images_missing = 0
         self.masks_missing = 0
 
     def update(
@@ -46,7 +46,7 @@ class Answers:
         """Count one mask.
 
         mask_hw, label_hw: bool [h, w] at the truth's size; None where empty. ignore_hw: pixels that count for nothing.
-        score: of the mask, 0…1. size: pixels of the picture.
+        score: of the mask, 0…1. size: pixels of the image.
         """
         if ignore_hw is not None:
             size -= _number(ignore_hw)
@@ -77,7 +77,7 @@ class Answers:
             mine.absent += theirs.absent
             mine.present += theirs.present
             mine.images_cb = mine.images_cb + theirs.images_cb
-        self.pictures_missing += other.pictures_missing
+        self.images_missing += other.images_missing
         self.masks_missing += other.masks_missing
 
     def scores(self, chosen: Chosen, *, present_only: bool = False) -> Scores:

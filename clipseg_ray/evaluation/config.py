@@ -45,15 +45,15 @@ class SupportsConfig(Section):
     """Where picture prompts come from."""
 
     truth: str
-    """The truth set whose pictures and masks they are. A picture is never a support for itself."""
+    """The truth set whose images and masks they are. No image is a support for itself."""
     shots: Annotated[int, Field(ge=1)] = 1
     """Supports of one question; their embeddings are averaged."""
     pool: Annotated[int, Field(ge=1)] = 10
     """Candidates drawn for each query, from which each question draws its own."""
     smallest: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """Least share of its picture that a support's mask covers. One in a hundred is about PFENet's limit."""
+    """Least share of its image that a support's mask covers. One in a hundred is about PFENet's limit."""
     mode: str = DEFAULT_MODE
-    """How picture and mask become one picture."""
+    """How a support picture and its mask become one."""
     seed: int = 0
     """Of what is drawn."""
 
@@ -73,13 +73,13 @@ class RowConfig(Section):
     """Only these query_ids, or those of a published split (``pascal-5i/0``, see ``splits``); with ``tune``, thresholds
     are still those of all queries of their kinds."""
     pictures: Literal["all", "present"] = "all"
-    """``present``: only pictures that have the thing, as one-shot protocols and PhraseCut do."""
+    """``present``: only images that have the thing, as one-shot protocols and PhraseCut do."""
     texts: Literal["first", "all", "paper"] = "first"
     """Wordings: each query's first; each of them, counted alike; those that are CLIPSeg's generalised queries."""
     template: OneOrSeveral = Field(default=["plain"], min_length=1)
     """Template sets or templates that wordings are put into."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """The picture's share in a hybrid."""
+    """The support picture's share in a hybrid."""
     table: Location | None = None
     """For ``protocol: table``: a query table at any URL, or ``builtin:<name>``."""
 
@@ -152,7 +152,7 @@ class EvaluateConfig(Settings):
         if self.masks is not None and row.protocol != "text":
             yield f"{key}.protocol: a dataset of masks was asked once and for all; leave it out"
         if row.protocol in ("picture", "hybrid") and self.supports is None:
-            yield f"{key}.protocol: {row.protocol} needs pictures, e.g. supports: {{truth: tune}}"
+            yield f"{key}.protocol: {row.protocol} needs support pictures, e.g. supports: {{truth: tune}}"
         if (row.protocol == "table") != (row.table is not None):
             yield f"{key}.table: goes with protocol: table, and only with it"
         try:

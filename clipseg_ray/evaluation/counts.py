@@ -37,10 +37,10 @@ def _histograms(rows: int) -> np.ndarray:
 class Counts:
     """Counts of one query, or of several added together.
 
-    pixels_cb: int64 [3, BINS], pixels by probability: of pictures without the thing (0); of those with it the
+    pixels_cb: int64 [3, BINS], pixels by probability: of images without the thing (0); of those with it the
         background (1) and the foreground (2).
-    images_cb: int64 [2, BINS], pictures by score: without the thing (0) and with it (1).
-    share_sum_t: int64 [T], for each of THRESHOLDS the sum of IoU over the pictures with the thing, in 1 / SHARE.
+    images_cb: int64 [2, BINS], images by score: without the thing (0) and with it (1).
+    share_sum_t: int64 [T], for each of THRESHOLDS the sum of IoU over the images with the thing, in 1 / SHARE.
     """
 
     pixels_cb: np.ndarray = field(default_factory=lambda: _histograms(3))
@@ -54,7 +54,7 @@ class Counts:
         ignore_hw: np.ndarray | None = None,
         score: float | None = None,
     ) -> None:
-        """Count one picture; see ``Metrics.update``."""
+        """Count one image; see ``Metrics.update``."""
         probability_hw = np.asarray(probability_hw)
         if probability_hw.dtype != np.float32:
             raise ValueError(f"probabilities are float32, not {probability_hw.dtype}")
@@ -64,7 +64,7 @@ class Counts:
             raise ValueError("some probabilities are not between 0 and 1; give probabilities, not logits")
         seen_b = found_cb.any(axis=0)
         if not seen_b.any():
-            return  # all of it is to be ignored: the picture says nothing
+            return  # all of it is to be ignored: the image says nothing
         bin_of_score = int(np.flatnonzero(seen_b)[-1]) if score is None else bin_of(score)
         if found_cb[1].any():
             self.pixels_cb[1:] += found_cb
@@ -82,7 +82,7 @@ class Counts:
         return self
 
     def where_present(self) -> Counts:
-        """Those of the pictures with the thing alone."""
+        """Those of the images with the thing alone."""
         pixels_cb, images_cb = self.pixels_cb.copy(), self.images_cb.copy()
         pixels_cb[0], images_cb[0] = 0, 0
         return Counts(pixels_cb, images_cb, self.share_sum_t)
@@ -128,7 +128,7 @@ class Counts:
 
     @property
     def average_precision_images(self) -> float | None:
-        """AP of the score as a sign that the thing is there, over pictures; None if it is in none or in all."""
+        """AP of the score as a sign that the thing is there, over images; None if it is in none or in all."""
         return average_precision(self.images_cb) if self.images_cb[0].any() else None
 
 

@@ -57,7 +57,7 @@ class GivenMasks:
     keep_empty: bool
 
     def score(self, truth: TruthSet, shard: Shard) -> Answers:
-        """Compare the masks of one truth shard's pictures."""
+        """Compare the masks of one truth shard's images."""
         answers = Answers()
         with connect(Store.of(self.url)) as connection:
             for scenes in truth.scenes(shard):
@@ -70,7 +70,7 @@ class GivenMasks:
                     if scene.image_id in read:
                         self._compare(scene, rows[scene.image_id], answers)
                     else:
-                        answers.pictures_missing += 1
+                        answers.images_missing += 1
         return answers
 
     def _compare(self, scene: Scene, rows: Mapping[str, _Row], answers: Answers) -> None:
@@ -94,7 +94,7 @@ class GivenMasks:
 def truth_of(settings: EvaluatedMasks, vocabulary: Mapping[str, Thing]) -> dict[str, Thing]:
     """The truth of each query of the dataset that has one, by the dataset's query_id.
 
-    Phrases that came with the images are left out: they were not asked of every picture. Raises UserError where no
+    Phrases that came with the images are left out: they were not asked of every image. Raises UserError where no
     query has a truth, or a mapping names what is not there.
     """
     store = Store.of(settings.url)
@@ -134,12 +134,12 @@ def check_rows(rows: Sequence[RowConfig], masks: Mapping[str, GivenMasks]) -> No
 
 
 def nothing_matches(truth: TruthSet, masks_url: str) -> UserError:
-    """What to say where a dataset has masks for none of a truth set's pictures."""
+    """What to say where a dataset has masks for none of a truth set's images."""
     scene = next(scenes[0] for shard in truth.shards for scenes in truth.scenes(shard))
     with connect(Store.of(masks_url)) as connection:
         known = connection.execute("SELECT min(image_id) FROM images WHERE status = 'ok'").fetchone()
     return UserError(
-        f"masks.url: {masks_url} has masks for none of the truth's pictures: theirs are named like {scene.image_id!r}, "
+        f"masks.url: {masks_url} has masks for none of the truth's images: theirs are named like {scene.image_id!r}, "
         f"the dataset's like {known and known[0]!r}; evaluate on the shards the run read"
     )
 

@@ -102,7 +102,7 @@ class MasksWorker:
         self._spec = spec
 
     def __call__(self, item: Item) -> Answers:
-        """What the shard's pictures got."""
+        """What the shard's images got."""
         name, shard = item
         return self._spec.masks[name].score(self._spec.truth[name], shard)
 
@@ -185,12 +185,12 @@ def _of_masks(config: EvaluateConfig) -> Report:
         answers[name].merge(found)
     notes = _truth_notes(contents)
     for name, found in answers.items():
-        if found.pictures_missing == contents[name].pictures:
+        if found.images_missing == contents[name].images:
             raise given.nothing_matches(truth[name], settings.url)
-        if found.pictures_missing or found.masks_missing:
+        if found.images_missing or found.masks_missing:
             notes.append(
-                f"{name}: not counted, for the dataset has no masks of them: {found.pictures_missing} pictures, and "
-                f"{found.masks_missing} queries of single pictures"
+                f"{name}: not counted, for the dataset has no masks of them: {found.images_missing} images, and "
+                f"{found.masks_missing} queries of single images"
             )
     rows, queries = given_rows(config, answers)
     facts = {"masks": settings.url, "truth": _truth_facts(config, contents), "config": config.resolved()}
@@ -228,7 +228,7 @@ def _without_supports(jobs: Sequence[Task], pictures: Mapping[str, Any]) -> set[
 
 def _truth_facts(config: EvaluateConfig, contents: Mapping[str, Contents]) -> dict[str, Any]:
     return {
-        name: {"url": config.truth[name], "pictures": each.pictures, "queries": len(each.vocabulary)}
+        name: {"url": config.truth[name], "images": each.images, "queries": len(each.vocabulary)}
         for name, each in contents.items()
     }
 
@@ -237,6 +237,6 @@ def _truth_notes(contents: Mapping[str, Contents]) -> list[str]:
     return [
         "truth: "
         + "; ".join(
-            f"{name}, {each.pictures} pictures with {len(each.vocabulary)} queries" for name, each in contents.items()
+            f"{name}, {each.images} images with {len(each.vocabulary)} queries" for name, each in contents.items()
         )
     ]

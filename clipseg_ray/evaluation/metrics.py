@@ -1,7 +1,7 @@
 """Metrics over a whole set, streaming and mergeable: per query, per kind, per any group of queries.
 
     metrics = Metrics()
-    metrics.update("sit-on", probability_hw, label_hw, kind="affordance")   # once per picture and query
+    metrics.update("sit-on", probability_hw, label_hw, kind="affordance")   # once per image and query
     metrics.merge(those_of_another_worker)
     metrics.scores(lambda asked: asked.kind == "affordance").iou_fg         # at its best threshold
     metrics.to_table()                                                      # a row per query, per kind, and overall
@@ -67,11 +67,11 @@ class Metrics:
         kind: str = "",
         score: float | None = None,
     ) -> None:
-        """Count one picture's answer to one query.
+        """Count one image's answer to one query.
 
         probability_hw: float32 [h, w] within 0…1, at the label's size. label_hw: bool [h, w]; None where the thing is
-        not in the picture. ignore_hw: bool [h, w], pixels that count for nothing; a picture all ignored does not count.
-        score: the greatest probability before any resizing, for what is measured per picture; default: the greatest
+        not in the image. ignore_hw: bool [h, w], pixels that count for nothing; an image all ignored does not count.
+        score: the greatest probability before any resizing, for what is measured per image; default: the greatest
         of ``probability_hw`` outside ``ignore_hw``.
 
         Raises ValueError for other dtypes, shapes and values, NaN among them.
@@ -95,7 +95,7 @@ class Metrics:
         """The chosen queries' measures.
 
         thresholds: default and for kinds not named: the chosen queries' common best, 0.5 where that is undefined.
-        present_only: count only pictures that have the thing, as most published protocols do.
+        present_only: count only images that have the thing, as most published protocols do.
         """
         return _scores(self._chosen(chosen, present_only), thresholds)
 

@@ -1,6 +1,6 @@
 """Ways of asking, and what is asked in each on each truth set.
 
-- text: every query of the set's vocabulary, in words, of every picture.
+- text: every query of the set's vocabulary, in words, of every image.
 - picture: in one or a few support pictures with their masks (one-shot, few-shot), drawn anew for each question.
 - hybrid: both, ``alpha · picture + (1 − alpha) · text``.
 - table: the queries of a query table that have a ``concept``; the truth is the union over its categories. CLIPSeg's
@@ -86,7 +86,7 @@ class Asking:
 
 @dataclass(frozen=True)
 class Task:
-    """One way of asking on one truth set. ``everywhere``: also of pictures without the thing."""
+    """One way of asking on one truth set. ``everywhere``: also of images without the thing."""
 
     truth: str
     asking: Asking

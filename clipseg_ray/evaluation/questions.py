@@ -1,4 +1,4 @@
-"""The questions of one job as the decoder takes them: conditionals for every picture."""
+"""The questions of one job as the decoder takes them: conditionals for every image."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from clipseg_ray.queries.query import Query
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Questions:
-    """What is asked of every picture of a truth set in one way. Pickles to workers.
+    """What is asked of every image of a truth set in one way. Pickles to workers.
 
     texts_wc: for each thing its wordings' embeddings, float32 [w, c], w ≥ 1; None where words are no part of it.
-    pictures: for each thing its supports; None where pictures are no part of it. alpha: the pictures' share.
+    pictures: for each thing its supports; None where these are no part of it. alpha: the supports' share.
     """
 
     job: Task
@@ -31,16 +31,16 @@ class Questions:
     shots: int = 1
     seed: int = 0
 
-    def conditionals(self, index: int, picture: str) -> np.ndarray:
-        """The conditionals to be asked for thing ``index`` of the picture with this SHA-256: float32 [w, c].
+    def conditionals(self, index: int, image: str) -> np.ndarray:
+        """The conditionals to be asked for thing ``index`` of the image with this SHA-256: float32 [w, c].
 
-        One row a wording; no row where too few other pictures can serve as supports.
+        One row a wording; no row where too few other images can serve as supports.
         """
         if self.pictures is None:
             assert self.texts_wc is not None
             return self.texts_wc[index]
         candidates = self.pictures[index]
-        vector_c = candidates.draw(picture, self.things[index].query_id, self.shots, self.seed)
+        vector_c = candidates.draw(image, self.things[index].query_id, self.shots, self.seed)
         if vector_c is None:
             return np.zeros((0, candidates.vectors_nc.shape[1]), np.float32)
         if self.texts_wc is None:
@@ -51,7 +51,7 @@ class Questions:
 def prepare(
     job: Task, checkpoint: Checkpoint, pictures: Mapping[str, Candidates], *, shots: int = 1, seed: int = 0
 ) -> Questions:
-    """Embed a job's words. Things that need pictures and have none in ``pictures`` are left out of ``things``."""
+    """Embed a job's words. Things that need supports and have none in ``pictures`` are left out of ``things``."""
     asking = job.asking
     things = tuple(thing for thing in job.things if not asking.by_picture or thing.query_id in pictures)
     return Questions(

@@ -118,7 +118,7 @@ _SHOWN: list[tuple[str, Callable[[ReportRow], Any]]] = [
     ("IoU_FG", lambda row: row.scores.iou_fg),
     ("IoU_BIN", lambda row: row.scores.iou_bin),
     ("mIoU", lambda row: row.scores.miou),
-    ("IoU per picture", lambda row: row.scores.iou_per_image),
+    ("IoU per image", lambda row: row.scores.iou_per_image),
     ("AP", lambda row: row.scores.ap),
     ("mAP", lambda row: row.scores.map),
     ("precision", lambda row: row.scores.precision),
@@ -126,7 +126,7 @@ _SHOWN: list[tuple[str, Callable[[ReportRow], Any]]] = [
     ("absent, silent", lambda row: row.scores.absent_silent),
     ("present, found", lambda row: row.scores.present_found),
     ("presence right", lambda row: row.scores.presence_accuracy),
-    ("AP of pictures", lambda row: row.scores.ap_images),
+    ("AP of images", lambda row: row.scores.ap_images),
 ]
 """The columns of the Markdown table; one that is undefined in every row is left out."""
 

@@ -18,15 +18,15 @@ class Scores:
     queries: int
     """Queries asked."""
     images_present: int
-    """(picture, query) pairs where the thing is there."""
+    """(image, query) pairs where the thing is there."""
     images_absent: int
-    """(picture, query) pairs where it is not."""
+    """(image, query) pairs where it is not."""
     threshold: float | None
     """Probability above which a pixel is inside; None where the queries have several."""
     best_threshold: float | None
     """The one threshold with the greatest IoU_FG here."""
     iou_fg: float | None
-    """IoU of the foreground, pixels pooled over pictures and queries."""
+    """IoU of the foreground, pixels pooled over images and queries."""
     iou_bin: float | None
     """Mean of the IoU of foreground and background, pixels pooled."""
     miou: float | None

@@ -1,4 +1,4 @@
-"""A model against a truth shard: every picture encoded once, asked every question, and compared."""
+"""A model against a truth shard: every image encoded once, asked every question, and compared."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from clipseg_ray.evaluation.questions import Questions
 from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.protocol import Features
-from clipseg_ray.pixels.decode import PictureError, decode
+from clipseg_ray.pixels.decode import ImageError, decode
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.sources.base import Shard
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """One question to one picture: the scene's place among those in memory, what is asked, its true pixels."""
+    """One question to one image: the scene's place among those in memory, what is asked, its true pixels."""
 
     scene: int
     thing: Thing
@@ -30,7 +30,7 @@ class _Pair:
 
 
 class Scorer:
-    """Scores one model. Needs memory for SCENES_AT_ONCE pictures, and for the counts of every query."""
+    """Scores one model. Needs memory for SCENES_AT_ONCE images, and for the counts of every query."""
 
     def __init__(self, engine: Engine, preprocessing: Preprocessing) -> None:
         self.engine = engine
@@ -40,7 +40,7 @@ class Scorer:
         """The metrics of each of ``questions`` over one shard.
 
         The prediction is the probability on the model's grid, resized bilinearly to the truth's size; the score is its
-        maximum on the grid, as in a masks dataset. Raises UserError for pictures and truths that cannot be read, and
+        maximum on the grid, as in a masks dataset. Raises UserError for images and truths that cannot be read, and
         for a model that gives no finite numbers.
         """
         metrics = [Metrics() for _ in questions]
@@ -64,12 +64,12 @@ class Scorer:
         pairs: list[_Pair] = []
         conditionals: list[np.ndarray] = []
         for index, scene in enumerate(scenes):
-            picture = scene.sha256
+            image = scene.sha256
             for place, thing in enumerate(questions.things):
                 label_wh = thing.label(scene, planes[index])
                 if label_wh is None and not questions.job.everywhere:
                     continue
-                rows_wc = questions.conditionals(place, picture)
+                rows_wc = questions.conditionals(place, image)
                 conditionals.append(rows_wc)
                 pairs += [_Pair(index, thing, label_wh)] * len(rows_wc)
         if not pairs:
@@ -111,15 +111,15 @@ class Scorer:
 
     def _pixels(self, scene: Scene) -> np.ndarray:
         try:
-            picture = decode(scene.image, self.preprocessing)
-        except PictureError as error:
-            raise UserError(f"{scene.image_id}: {error}; a truth shard's pictures must be readable") from error
-        if (picture.height, picture.width) != (scene.height, scene.width):
+            decoded = decode(scene.image, self.preprocessing)
+        except ImageError as error:
+            raise UserError(f"{scene.image_id}: {error}; a truth shard's images must be readable") from error
+        if (decoded.height, decoded.width) != (scene.height, scene.width):
             raise UserError(
-                f"{scene.image_id}: the picture is {picture.width}×{picture.height} pixels (width×height), its truth "
+                f"{scene.image_id}: the image is {decoded.width}×{decoded.height} pixels (width×height), its truth "
                 f"{scene.width}×{scene.height}; they must be of one size"
             )
-        return picture.pixels_hwc
+        return decoded.pixels_hwc
 
 
 def _resized(probability_pwh: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -22,21 +22,21 @@ from clipseg_ray.queries.supports import Support, make_support
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The supports of one query: the SHA-256 of each one's picture, and its embedding, float32 [n, c]."""
+    """The supports of one query: the SHA-256 of each one's image, and its embedding, float32 [n, c]."""
 
     pictures: tuple[str, ...]
     vectors_nc: np.ndarray
 
-    def draw(self, picture: str, query_id: str, shots: int, seed: int) -> np.ndarray | None:
+    def draw(self, image: str, query_id: str, shots: int, seed: int) -> np.ndarray | None:
         """The mean embedding of ``shots`` supports for one question, float32 [c]; None where there are too few.
 
-        picture: SHA-256 of the picture that is asked, which is never a support for itself. The draw is a pure function
-        of seed, picture and query.
+        image: SHA-256 of the image that is asked, which is never a support for itself. The draw is a pure function
+        of seed, image and query.
         """
-        other = [index for index, candidate in enumerate(self.pictures) if candidate != picture]
+        other = [index for index, candidate in enumerate(self.pictures) if candidate != image]
         if len(other) < shots:
             return None
-        chosen = random.Random(f"{seed} {picture} {query_id}").sample(other, shots)
+        chosen = random.Random(f"{seed} {image} {query_id}").sample(other, shots)
         return self.vectors_nc[chosen].mean(axis=0)
 
 
@@ -45,8 +45,8 @@ def candidates(
 ) -> dict[str, Candidates]:
     """For each query up to ``pool`` supports, embedded; a query with fewer than ``shots`` is left out.
 
-    Reads the truth set once and keeps the pictures that may still be drawn. Which are drawn depends on the seed and
-    the pictures, not on their order.
+    Reads the truth set once and keeps the images that may still be drawn. Which are drawn depends on the seed and
+    the images, not on their order.
     """
     kept: dict[str, dict[str, Support]] = defaultdict(dict)
     for scene in (scene for shard in truth.shards for scenes in truth.scenes(shard) for scene in scenes):
@@ -96,5 +96,5 @@ def _support(scene: Scene, counts: str) -> Support:
         raise UserError(f"{scene.image_id}: no support picture: {error}") from error
 
 
-def _rank(seed: int, picture: str, query_id: str) -> str:
-    return hashlib.sha256(f"{seed} {picture} {query_id}".encode()).hexdigest()
+def _rank(seed: int, image: str, query_id: str) -> str:
+    return hashlib.sha256(f"{seed} {image} {query_id}".encode()).hexdigest()

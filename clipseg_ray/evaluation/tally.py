@@ -1,4 +1,4 @@
-"""What became of pixels and pictures at one threshold, and the measures that follow.
+"""What became of pixels and images at one threshold, and the measures that follow.
 
 Over a set the pixels are pooled:
 
@@ -14,14 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 SHARE = 1 << 32
-"""A picture's own IoU is kept in units of 1 / SHARE: sums of integers know no order."""
+"""An image's own IoU is kept in units of 1 / SHARE: sums of integers know no order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
     """Counts at one threshold; they add up.
 
-    Pixels: true_positive, false_positive, false_negative, true_negative. (Picture, query) pairs, by whether the thing
+    Pixels: true_positive, false_positive, false_negative, true_negative. (Image, query) pairs, by whether the thing
     is there and whether a mask was given: present_found, present_silent, absent_found, absent_silent.
     share_sum: over the present pairs, each one's own IoU in units of 1 / SHARE.
     """

@@ -3,8 +3,8 @@
     {"truth": [{"query_id": "sit-on", "kind": "affordance", "texts": ["something to sit on"], "counts": "<RLE>"}, …],
      "height": 352, "width": 352}
 
-``counts`` is COCO's compressed RLE at the picture's size. ``truth`` lists each query with a true pixel once; a query
-not listed is absent from the picture. An optional ``"ignore": "<RLE>"`` marks pixels that count for nothing.
+``counts`` is COCO's compressed RLE at the image's size. ``truth`` lists each query with a true pixel once; a query
+not listed is absent from the image. An optional ``"ignore": "<RLE>"`` marks pixels that count for nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from clipseg_ray.sources.webdataset import WebDataset
 from clipseg_ray.storage import plain_errors
 
 SCENES_AT_ONCE = 16
-"""Pictures of a shard in memory together."""
+"""Images of a shard in memory together."""
 
 
 @dataclass(frozen=True)
 class TrueMask:
-    """One query that holds in a picture: ``counts`` is the RLE of its true pixels."""
+    """One query that holds in an image: ``counts`` is the RLE of its true pixels."""
 
     query_id: str
     kind: str
@@ -40,7 +40,7 @@ class TrueMask:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A picture (encoded bytes) and its truth; height and width in pixels; ``ignore`` an RLE or None."""
+    """An image (encoded bytes) and its truth; height and width in pixels; ``ignore`` an RLE or None."""
 
     image_id: str
     image: bytes
@@ -51,7 +51,7 @@ class Scene:
 
     @property
     def sha256(self) -> str:
-        """Hex digest of the picture's bytes: what distinguishes a picture from every other, wherever it lies."""
+        """Hex digest of the image's bytes: what distinguishes an image from every other, wherever it lies."""
         return hashlib.sha256(self.image).hexdigest()
 
     def planes(self) -> dict[str, np.ndarray]:
@@ -120,9 +120,9 @@ class TruthSet:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a truth set holds. vocabulary: every query that holds in some picture, by id."""
+    """What a truth set holds. vocabulary: every query that holds in some image, by id."""
 
-    pictures: int
+    images: int
     vocabulary: dict[str, Thing]
 
 
@@ -131,24 +131,24 @@ def survey(truth: TruthSet) -> Contents:
 
     Raises UserError where one query_id has several kinds or wordings.
     """
-    pictures, found = 0, dict[str, Thing]()
+    images, found = 0, dict[str, Thing]()
     for scene in (scene for shard in truth.shards for scenes in truth.scenes(shard) for scene in scenes):
-        pictures += 1
+        images += 1
         for mask in scene.masks:
             thing = Thing(mask.query_id, mask.kind, mask.texts)
             known = found.setdefault(mask.query_id, thing)
             if known != thing:
                 raise UserError(
                     f"{scene.image_id}: the query {mask.query_id!r} is {thing.kind} {list(thing.texts)} here and "
-                    f"{known.kind} {list(known.texts)} in a picture before; give each meaning an id of its own"
+                    f"{known.kind} {list(known.texts)} in an image before; give each meaning an id of its own"
                 )
-    return Contents(pictures, found)
+    return Contents(images, found)
 
 
 def scene_of(sample: Sample) -> Scene:
     """The scene a sample of a truth shard is. Raises UserError, naming it, for a sample that is none."""
     if sample.image is None:
-        raise UserError(f"{sample.image_id}: {sample.error or 'no picture'}; a truth shard has one for each sample")
+        raise UserError(f"{sample.image_id}: {sample.error or 'no image'}; a truth shard has one for each sample")
     fields = sample.fields
     try:
         masks = tuple(_mask(entry) for entry in fields["truth"])

@@ -1,4 +1,4 @@
-"""Prompts into CLIP's joint space: one un-normalised vector of width `projection_dim` per text or picture."""
+"""Prompts into CLIP's joint space: one un-normalised vector of width `projection_dim` per text or image."""
 
 import itertools
 from collections.abc import Iterator, Sequence

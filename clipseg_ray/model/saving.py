@@ -12,7 +12,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def imagenet_preprocessing(image_size: int) -> Preprocessing:
-    """What CLIPSeg's pictures go through: squashed to ``image_size`` pixels a side, ImageNet's mean and deviation."""
+    """What CLIPSeg's images go through: squashed to ``image_size`` pixels a side, ImageNet's mean and deviation."""
     return Preprocessing(size=image_size, resample=BILINEAR, rescale=1 / 255, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 

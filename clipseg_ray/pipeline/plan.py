@@ -122,7 +122,7 @@ def _without_output(listing: Listing, source: Source, store: Store) -> Listing:
 
 
 def _refuse_moved(listing: Listing, frozen: Sequence[Shard], source: Source) -> None:
-    """Refuse an input that is the frozen one under another root: every picture would be done again under new ids."""
+    """Refuse an input that is the frozen one under another root: every image would be done again under new ids."""
     known = {(member.path, member.size, member.etag) for shard in frozen for member in shard.members or (shard,)}
     listed = [(member.path, member.size, member.etag) for member in source.members(listing.objects)]
     paths = {path for path, _, _ in known}
@@ -295,4 +295,4 @@ def _all_present(work: ShardWork) -> int:
 
 def _warnings(config: RunConfig, work: Work) -> Iterable[str]:
     if (config.input.limit or config.input.sample) and len(work.folders) > 1 and work.chunks_done:
-        yield "input.limit and input.sample were settled by the first run into this output; they add no pictures now"
+        yield "input.limit and input.sample were settled by the first run into this output; they add no images now"

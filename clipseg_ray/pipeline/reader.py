@@ -1,4 +1,4 @@
-"""First step of a chunk: read one shard front to back, decode its pictures, hand on chunks of pixels."""
+"""First step of a chunk: read one shard front to back, decode its images, hand on chunks of pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pipeline.work import ShardWork
-from clipseg_ray.pixels.decode import Picture, decode_all
+from clipseg_ray.pixels.decode import DecodedImage, decode_all
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.phrase_set import phrases_of
 from clipseg_ray.results import layout, parts, shard_records
@@ -97,7 +97,7 @@ class Reader:
         settled = {image_id: row for image_id, row in written.items() if row["status"] == "missing"}
         decoding = time.perf_counter()
         encoded = [sample for sample in chunk.samples if sample.image is not None and sample.image_id not in settled]
-        pictures = decode_all(encoded, _image, self.preprocessing, self.decode, threads=self.threads)
+        decoded = decode_all(encoded, _image, self.preprocessing, self.decode, threads=self.threads)
         pixels_bhwc = np.empty((len(encoded), size, size, 3), np.uint8)
         good = 0
         rows = []
@@ -120,8 +120,8 @@ class Reader:
                 "error": sample.error,
             }
             if sample.image is not None:
-                _, found = next(pictures)
-                if isinstance(found, Picture):
+                _, found = next(decoded)
+                if isinstance(found, DecodedImage):
                     pixels_bhwc[good] = found.pixels_hwc
                     good += 1
                     phrases.append(self._phrases(sample))

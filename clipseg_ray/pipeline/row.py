@@ -31,7 +31,7 @@ class ChunkRow:
     """A chunk between the two steps.
 
     ``folders``: the part folders this chunk lacks. ``images``: the images table of all its samples, in order.
-    ``pixels_bhwc``: uint8, one picture per sample with status ok, in order; ``phrases``: for each of those
+    ``pixels_bhwc``: uint8, one image per sample with status ok, in order; ``phrases``: for each of those
     the phrases that came with it (empty lists unless the run asks for them). ``failure``: set when reading failed for
     a passing reason; the other fields are then empty and ``chunk`` may be -1 for "the rest of the shard".
     """

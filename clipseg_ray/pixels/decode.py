@@ -1,14 +1,14 @@
 """Encoded image bytes to uint8 RGB at the model's size: JPEG, PNG, WebP and GIF.
 
-What a picture means here is what transformers' `load_image` makes of it:
+What an image means here is what transformers' `load_image` makes of it:
 
-- The EXIF orientation is applied; widths and heights are those of the upright picture.
+- The EXIF orientation is applied; widths and heights are those of the upright image.
 - Alpha is dropped, not blended: a transparent pixel keeps the colour stored under it, as `convert("RGB")` does.
 - Of an animation the first frame counts.
 - CMYK JPEGs, Adobe's inverted ones among them, become RGB by Pillow's formula, without colour profiles.
 
 One thing differs on purpose: 16-bit greyscale is scaled to 8 bits by its high byte, as Pillow itself does for
-16-bit RGB. `convert("RGB")` would clip it, which leaves a white picture.
+16-bit RGB. `convert("RGB")` would clip it, which leaves a white image.
 
 Two modes, with the same verdict on every input. `exact` is Pillow throughout and bit-identical to transformers'
 PIL image processor. `fast` decodes JPEGs with simplejpeg and resizes them with torch's antialiased uint8 kernel:
@@ -28,7 +28,7 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from clipseg_ray.pixels.opening import PictureError, opened, upright_rgb
+from clipseg_ray.pixels.opening import ImageError, opened, upright_rgb
 from clipseg_ray.pixels.orientation import read_orientation, swaps_axes, upright
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
 
@@ -37,28 +37,28 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded picture at the model's size, and what it was before."""
+class DecodedImage:
+    """A decoded image at the model's size, and what it was before."""
 
     pixels_hwc: np.ndarray
     """uint8 of shape (S, S, 3), RGB, C-contiguous."""
     width: int
-    """Pixels of the upright picture."""
+    """Pixels of the upright image."""
     height: int
-    """Pixels of the upright picture."""
+    """Pixels of the upright image."""
     orientation: int
     """The EXIF tag's value, 1 to 8; 1 if there is none. Already applied."""
 
 
-def decode(data: bytes, preprocessing: Preprocessing, mode: Mode = "fast") -> Picture:
-    """Decode one picture, turn it upright and squash it to the model's size.
+def decode(data: bytes, preprocessing: Preprocessing, mode: Mode = "fast") -> DecodedImage:
+    """Decode one image, turn it upright and squash it to the model's size.
 
-    Raises `PictureError`, and nothing else, for bytes that are no picture. The size is checked before pixels are
+    Raises `ImageError`, and nothing else, for bytes that are no image. The size is checked before pixels are
     allocated. `MemoryError` passes through: it is about the machine, not about the bytes.
     """
     with opened(data) as image:
-        if mode == "fast" and (picture := _decode_fast(data, image, preprocessing)):
-            return picture
+        if mode == "fast" and (decoded := _decode_fast(data, image, preprocessing)):
+            return decoded
         return _decode_exact(image, preprocessing)
 
 
@@ -68,29 +68,29 @@ def decode_all(
     preprocessing: Preprocessing,
     mode: Mode = "fast",
     threads: int = 1,
-) -> Iterator[tuple[T, Picture | PictureError]]:
+) -> Iterator[tuple[T, DecodedImage | ImageError]]:
     """Decode a stream of samples on several threads; each comes out with its verdict, in the order it came in.
 
     `samples` is read from the caller's thread, never more than 2·`threads` + 1 ahead of what was taken out. One
     thread means the caller's own and no pool. What `samples` raises passes through, and so does anything
-    `get_bytes` raises; a `PictureError` from there is that sample's verdict.
+    `get_bytes` raises; an `ImageError` from there is that sample's verdict.
     """
 
-    def verdict(sample: T) -> Picture | PictureError:
+    def verdict(sample: T) -> DecodedImage | ImageError:
         try:
             return decode(get_bytes(sample), preprocessing, mode)
-        except PictureError as error:
+        except ImageError as error:
             # A new one: the raised one holds the frames it came through, and with them the encoded bytes.
-            return PictureError(error.status, error.message)
+            return ImageError(error.status, error.message)
 
     if threads == 1:
         for sample in samples:
             yield sample, verdict(sample)
         return
-    # Each thread works on a picture of its own; a torch pool inside every one of them would fight for the cores.
+    # Each thread works on an image of its own; a torch pool inside every one of them would fight for the cores.
     pool = ThreadPoolExecutor(threads, "decode", initializer=torch.set_num_threads, initargs=(1,))
     try:
-        window: deque[tuple[T, Future[Picture | PictureError]]] = deque()
+        window: deque[tuple[T, Future[DecodedImage | ImageError]]] = deque()
         for sample in samples:
             window.append((sample, pool.submit(verdict, sample)))
             if len(window) > 2 * threads:
@@ -103,14 +103,14 @@ def decode_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_exact(image: Image.Image, preprocessing: Preprocessing) -> Picture:
+def _decode_exact(image: Image.Image, preprocessing: Preprocessing) -> DecodedImage:
     rgb, orientation = upright_rgb(image)
     side = (preprocessing.size, preprocessing.size)
     pixels_hwc = np.array(rgb.resize(side, resample=preprocessing.resample))
-    return Picture(pixels_hwc, rgb.width, rgb.height, orientation)
+    return DecodedImage(pixels_hwc, rgb.width, rgb.height, orientation)
 
 
-def _decode_fast(data: bytes, image: Image.Image, preprocessing: Preprocessing) -> Picture | None:
+def _decode_fast(data: bytes, image: Image.Image, preprocessing: Preprocessing) -> DecodedImage | None:
     """Decode what simplejpeg takes without a murmur; None for everything else."""
     if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L") or preprocessing.resample != BILINEAR:
         return None
@@ -127,7 +127,7 @@ def _decode_fast(data: bytes, image: Image.Image, preprocessing: Preprocessing) 
     resized_hwc = _squash(stored_hwc, preprocessing.size, swaps_axes(orientation))
     if swaps_axes(orientation):
         width, height = height, width
-    return Picture(upright(resized_hwc, orientation), width, height, orientation)
+    return DecodedImage(upright(resized_hwc, orientation), width, height, orientation)
 
 
 def _squash(pixels_hwc: np.ndarray, side: int, transposed: bool) -> np.ndarray:
@@ -135,7 +135,7 @@ def _squash(pixels_hwc: np.ndarray, side: int, transposed: bool) -> np.ndarray:
 
     Both round to uint8 between the passes, so their order decides most of the levels that differ: 20 % of them
     with the wrong one, under 2 % with the right one. torch always squashes the width first, Pillow ≥ 13 the
-    height if that shrinks much more (python-pillow/Pillow#9549). Pillow sees the upright picture; `transposed`
+    height if that shrinks much more (python-pillow/Pillow#9549). Pillow sees the upright image; `transposed`
     says that its width is this one's height.
     """
     height, width = pixels_hwc.shape[:2]

@@ -14,14 +14,14 @@ TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns a stored picture upright, by tag value; 1 needs nothing."""
+"""What turns a stored image upright, by tag value; 1 needs nothing."""
 
 
 def read_orientation(image: Image.Image) -> int:
     """The tag's value, 1 to 8; 1 where there is none, where it makes no sense or the EXIF block is broken.
 
     EXIF comes first, then XMP's `tiff:Orientation`, as `PIL.ImageOps.exif_transpose` reads them. A broken
-    EXIF block says nothing about the pixels, so it is no reason to refuse the picture.
+    EXIF block says nothing about the pixels, so it is no reason to refuse the image.
     """
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -31,12 +31,12 @@ def read_orientation(image: Image.Image) -> int:
 
 
 def swaps_axes(orientation: int) -> bool:
-    """Whether the upright picture's width is the stored picture's height."""
+    """Whether the upright image's width is the stored image's height."""
     return orientation >= 5
 
 
 def upright(pixels_hwc: np.ndarray, orientation: int) -> np.ndarray:
-    """A stored picture turned upright, as a C-contiguous array."""
+    """A stored image turned upright, as a C-contiguous array."""
     if swaps_axes(orientation):
         pixels_hwc = pixels_hwc.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -17,13 +17,13 @@ _FILE = "preprocessor_config.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """From an RGB picture of any size to the model's input: squash, rescale, normalise.
+    """From an RGB image of any size to the model's input: squash, rescale, normalise.
 
     The input of the model is `(pixels_hwc * rescale - mean) / std`, with `pixels_hwc` uint8 of `size`×`size`×3.
     """
 
     size: int
-    """Side of the model's input in pixels. Pictures are squashed to a square: CLIPSeg is right for no other shape."""
+    """Side of the model's input in pixels. Images are squashed to a square: CLIPSeg is right for no other shape."""
     resample: int
     """PIL's code of the resampling filter, one of `RESAMPLING_CODES`."""
     rescale: float

@@ -3,7 +3,7 @@
 The modes are those the paper compares (CLIPSeg, section 4.3 and table 2), computed from their definitions on the
 *normalised* picture, where 0 is the mean colour: what is darkened fades to it.
 
-Every picture is first squashed to the model's size S, as pictures to be segmented are. Two things depart from a
+Every picture is first squashed to the model's size S, as images to be segmented are. Two things depart from a
 literal reading, and neither does anything to a picture that is S×S already. Modes that crop keep the picture in
 its own size and shape (at most 4·S), so that a small thing in a large photo stays sharp; the blur is still that of
 the picture at S×S. And masks are resized to shares between 0 and 1, so that nothing thin gets lost.

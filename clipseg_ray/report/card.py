@@ -24,7 +24,7 @@ OURS = "<!-- clipseg-ray rewrites this file at the end of each run. Delete this 
 WEIGHTS = (
     "Masks come from the weights named above, whose licence is theirs. Of the released CLIPSeg weights "
     "(`CIDAS/clipseg-*`) the authors say that the MIT licence of their code does not cover them (research use); the "
-    "hub page says Apache-2.0. The pictures, which are not in this dataset, keep their own licence."
+    "hub page says Apache-2.0. The images, which are not in this dataset, keep their own licence."
 )
 
 _LOADING = """\
@@ -233,12 +233,12 @@ def _failures(found: Facts) -> str:
 def limits(found: Facts) -> str:
     """What a reader must know before trusting the masks, as a list."""
     lines = [
-        "CLIPSeg sees every picture squashed to a square in patches of 16 pixels; thin and small things are lost, "
+        "CLIPSeg sees every image squashed to a square in patches of 16 pixels; thin and small things are lost, "
         "outlines are soft.",
         "`score` is the greatest probability on the model's grid: how sure the model is of its best pixel, not how "
         "good the mask is. It is not calibrated; compare within a query, not across queries.",
         "A mask says where the model's probability is above the query's threshold, also where nothing that was asked "
-        "for is in the picture.",
+        "for is in the image.",
     ]
     if found.record.masks["size"] == "model":
         lines.append("Areas and boxes are in pixels of the grid, not of the image: scale them by image_width / width.")

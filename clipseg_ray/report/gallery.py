@@ -2,7 +2,7 @@
 
     clipseg-ray gallery demo-output/masks -o gallery.html
 
-Everything is in the file: small pictures, masks as COCO run lengths, numbers, style and script. Text from the dataset
+Everything is in the file: small images, masks as COCO run lengths, numbers, style and script. Text from the dataset
 enters the page as JSON and becomes text nodes only; a content security policy by hash lets no other script run.
 """
 
@@ -28,7 +28,7 @@ from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.facts import Facts
 from clipseg_ray.report.samples import GROUPS, Pick
 from clipseg_ray.report.thumbnails import Thumbnail, fitting
-from clipseg_ray.results.source_images import Pictures
+from clipseg_ray.results.source_images import SourceImages
 from clipseg_ray.storage import Store, get_many, plain_errors
 
 MAX_BYTES = 10_000_000
@@ -37,7 +37,7 @@ MAX_BYTES = 10_000_000
 GRID = 352
 """Masks on a larger grid are drawn at this longer side."""
 
-_PICTURE_BYTES = 5_000  # of a thumbnail that is still worth a look
+_THUMBNAIL_BYTES = 5_000  # of a thumbnail that is still worth a look
 _SAMPLE_BYTES = 900
 _TRIED = 16
 _PAGE = ("masks.js", "charts.js", "samples.js", "viewer.js", "page.js")
@@ -46,7 +46,7 @@ _PAGE = ("masks.js", "charts.js", "samples.js", "viewer.js", "page.js")
 def write(output: str, destination: str, max_bytes: int = MAX_BYTES) -> str:
     """Write the gallery of a dataset to a ``.html`` file, or to ``index.html`` in a folder; returns its URL.
 
-    Where the pictures would make the page heavier than ``max_bytes``, they are smaller, and fewer samples are shown.
+    Where the images would make the page heavier than ``max_bytes``, they are smaller, and fewer samples are shown.
     Raises UserError where no dataset is, or one without masks.
     """
     store = Store.of(output)
@@ -59,7 +59,7 @@ def write(output: str, destination: str, max_bytes: int = MAX_BYTES) -> str:
     supports = [support for query in page["queries"] for support in query["supports"]]
     urls = [support.pop("url") for support in supports]
     room = (max_bytes - len(_html(page)) - 64 * (images.num_rows + len(urls))) * 3 // 4
-    encoded = _encoded(Pictures(store), images, urls)
+    encoded = _encoded(SourceImages(store), images, urls)
     made = fitting(encoded, max(0, room))
     for place, thumbnail in zip([*page["pictures"], *supports], made, strict=True):
         place["src"] = None if thumbnail is None else _data_url(thumbnail)
@@ -71,29 +71,29 @@ def _affordable(chosen: dict[str, list[list[Pick]]], room: int) -> list[Pick]:
     wanted: list[Pick] = []
     for per_group in range(samples.PER_GROUP, 0, -1):
         wanted = samples.shortened(chosen, per_group)
-        pictures = len({pick.image_id for pick in wanted})
-        if pictures * _PICTURE_BYTES * 4 // 3 + len(wanted) * _SAMPLE_BYTES <= room:
+        shown = len({pick.image_id for pick in wanted})
+        if shown * _THUMBNAIL_BYTES * 4 // 3 + len(wanted) * _SAMPLE_BYTES <= room:
             break
     return wanted
 
 
-def _encoded(pictures: Pictures, images: pa.Table, urls: Sequence[str]) -> Iterator[bytes | Exception]:
-    """The encoded pictures of the images, then those of the queries.
+def _encoded(source: SourceImages, images: pa.Table, urls: Sequence[str]) -> Iterator[bytes | Exception]:
+    """The encoded images of rows of ``images``, then the support pictures at ``urls``.
 
     Where none of the first can be had the input is not within reach, and the others are not waited for.
     """
-    first = list(pictures.fetch(images.slice(0, _TRIED)))
+    first = list(source.fetch(images.slice(0, _TRIED)))
     yield from first
     rest = images.slice(_TRIED)
     if all(isinstance(each, Exception) for each in first):
         yield from (FileNotFoundError(url) for url in rest["source_url"].to_pylist())
     else:
-        yield from pictures.fetch(rest)
+        yield from source.fetch(rest)
     yield from get_many(urls)
 
 
 def _page(found: Facts, wanted: Sequence[Pick], masks: pa.Table, images: pa.Table) -> dict[str, Any]:
-    """Everything the page shows but its pictures, as JSON values."""
+    """Everything the page shows but its images, as JSON values."""
     place = {row["image_id"]: index for index, row in enumerate(images.to_pylist())}
     queries = [_query(found, query) for query in found.queries]
     index_of = {query.query_id: index for index, query in enumerate(found.queries)}

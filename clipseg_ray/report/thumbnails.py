@@ -1,4 +1,4 @@
-"""Pictures made small enough that all of them together fit a number of bytes."""
+"""Images made small enough that all of them together fit a number of bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from clipseg_ray.pixels.opening import PictureError, opened, upright_rgb
+from clipseg_ray.pixels.opening import ImageError, opened, upright_rgb
 from clipseg_ray.pixels.orientation import swaps_axes
 
 SIDES = (512, 416, 352, 288, 240, 200, 160, 128)
@@ -21,20 +21,20 @@ _PROBE = 24
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small WebP, and the size of the whole picture it shows: pixels, upright."""
+    """A small WebP, and the size of the whole image it shows: pixels, upright."""
 
     webp: bytes
     width: int
     height: int
 
 
-def fitting(pictures: Iterable[bytes | Exception], total_bytes: int) -> list[Thumbnail | None]:
-    """Thumbnails of all pictures, in order, with the largest of ``SIDES`` at which they fit ``total_bytes``.
+def fitting(images: Iterable[bytes | Exception], total_bytes: int) -> list[Thumbnail | None]:
+    """Thumbnails of all images, in order, with the largest of ``SIDES`` at which they fit ``total_bytes``.
 
-    None stands for what is no picture or could not be had and, where even the smallest side is too much, for the last
-    pictures. One picture at a time is held at its own size.
+    None stands for what is no image or could not be had and, where even the smallest side is too much, for the last
+    images. One image at a time is held at its own size.
     """
-    drafts = [_draft(picture) for picture in pictures]
+    drafts = [_draft(image) for image in images]
     made: list[Thumbnail | None] = []
     for side in SIDES:
         made = [_at(each, side) for each in drafts[:_PROBE]]
@@ -53,7 +53,7 @@ def fitting(pictures: Iterable[bytes | Exception], total_bytes: int) -> list[Thu
 
 @dataclass(frozen=True)
 class _Draft:
-    """A picture at the largest of ``SIDES``, as a JPEG: quick to write, and small enough to keep them all."""
+    """An image at the largest of ``SIDES``, as a JPEG: quick to write, and small enough to keep them all."""
 
     jpeg: bytes
     width: int
@@ -70,16 +70,16 @@ def _at(draft: _Draft | None, side: int) -> Thumbnail | None:
     return Thumbnail(sink.getvalue(), draft.width, draft.height)
 
 
-def _draft(picture: bytes | Exception) -> _Draft | None:
-    if isinstance(picture, Exception):
+def _draft(encoded: bytes | Exception) -> _Draft | None:
+    if isinstance(encoded, Exception):
         return None
     try:
-        with opened(picture) as image:
+        with opened(encoded) as image:
             width, height = image.size
             # A JPEG decodes at 1/2, 1/4 or 1/8 for a fraction of the time; twice the size wanted keeps it sharp.
             image.draft("RGB", (2 * SIDES[0], 2 * SIDES[0]))
             rgb, orientation = upright_rgb(image)
-    except PictureError:
+    except ImageError:
         return None
     if swaps_axes(orientation):
         width, height = height, width

@@ -46,7 +46,7 @@ def _has_rows(connection: duckdb.DuckDBPyConnection, query_id: str) -> bool:
 
 
 def top(query_id: str, limit: int) -> str:
-    """The pictures in which a query has the greatest score."""
+    """The images in which a query has the greatest score."""
     return f"""\
 SELECT image_id, round(score::DOUBLE, 3) AS score, round(score_mean::DOUBLE, 3) AS score_mean, area,
        round(coverage::DOUBLE, 4) AS coverage
@@ -57,7 +57,7 @@ LIMIT {limit}"""
 
 
 def borderline(query_id: str, threshold: float, limit: int) -> str:
-    """The pictures whose score is nearest to the threshold: just found and just missed."""
+    """The images whose score is nearest to the threshold: just found and just missed."""
     return f"""\
 SELECT image_id, round(score::DOUBLE, 3) AS score, area, round(coverage::DOUBLE, 4) AS coverage
 FROM masks
@@ -67,7 +67,7 @@ LIMIT {limit}"""
 
 
 def co_occur(first: str, second: str, limit: int) -> str:
-    """The pictures in which the masks of two queries overlap, by intersection over union."""
+    """The images in which the masks of two queries overlap, by intersection over union."""
     return f"""\
 SELECT image_id, round(mask_iou(a.counts, b.counts), 3) AS iou, mask_overlap(a.counts, b.counts) AS pixels,
        a.area AS area_a, b.area AS area_b
@@ -79,7 +79,7 @@ LIMIT {limit}"""
 
 
 def coverage(limit: int) -> str:
-    """In how many pictures each query was found, and how much of them it covers there."""
+    """In how many images each query was found, and how much of them it covers there."""
     return f"""\
 SELECT query_id, count(*) AS images, count(*) FILTER (area > 0) AS found_in,
        round(avg(coverage) FILTER (area > 0), 4) AS mean_coverage,
@@ -92,7 +92,7 @@ LIMIT {limit}"""
 
 
 def absent(limit: int) -> str:
-    """The pictures in which nothing was found, the least unlikely first, and those that could not be read."""
+    """The images in which nothing was found, the least unlikely first, and those that could not be read."""
     return f"""\
 SELECT image_id, any_value(status) AS status, round(max(score)::DOUBLE, 3) AS best_score,
        arg_max(query_id, score) AS best_query

@@ -1,4 +1,4 @@
-"""The encoded pictures behind a dataset's masks, found again in its input."""
+"""The encoded images behind a dataset's masks, found again in its input."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from clipseg_ray.sources import fetching, formats
 from clipseg_ray.storage import Store
 
 
-class Pictures:
-    """Reads pictures from where a run found them. Raises UserError where no dataset is."""
+class SourceImages:
+    """Reads images from where a run found them. Raises UserError where no dataset is."""
 
     def __init__(self, store: Store) -> None:
         settings = record.require(store).input
@@ -21,8 +21,8 @@ class Pictures:
         )
 
     def fetch(self, images: pa.Table) -> Iterator[bytes | Exception]:
-        """The encoded picture of each row of ``images`` (rows of the images table), in order.
+        """The encoded image of each row of ``images`` (rows of the images table), in order.
 
-        An exception stands where a picture cannot be had: see :func:`clipseg_ray.sources.fetching.fetch`.
+        An exception stands where an image cannot be had: see :func:`clipseg_ray.sources.fetching.fetch`.
         """
         return fetching.fetch(self._source, images)

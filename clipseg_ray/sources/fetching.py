@@ -13,12 +13,12 @@ from clipseg_ray.storage import StaleObject
 
 
 def fetch(source: Source, images: pa.Table) -> Iterator[bytes | Exception]:
-    """The encoded picture of each row, in order, a few at a time; an exception stands where one cannot be had.
+    """The encoded image of each row, in order, a few at a time; an exception stands where one cannot be had.
 
     images: rows of the images table, with at least ``source_url``, ``key``, ``offset`` and ``length``. Rows without a
-    length never had a picture and give FileNotFoundError; a picture that is not as long as it was gives StaleObject.
+    length never had an image and give FileNotFoundError; an image that is not as long as it was gives StaleObject.
 
-    Files, plain tars and Parquet are read where the pictures lie. Compressed tars are read from the start: give their
+    Files, plain tars and Parquet are read where the images lie. Compressed tars are read from the start: give their
     rows in the order of the images table, or every few rows cost a pass.
     """
     rows = images.select(["source_url", "key", "offset", "length"]).to_pylist()

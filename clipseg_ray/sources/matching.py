@@ -126,7 +126,7 @@ def _listed(store: Store, hidden: set[str] | frozenset[str] = frozenset()) -> It
 
 
 def _is_hidden(path: str) -> bool:
-    """Dot names, folders in ``_``, and files in ``_`` that are no pictures: cameras write ``_MG_1234.JPG``."""
+    """Dot names, folders in ``_``, and files in ``_`` that are no images: cameras write ``_MG_1234.JPG``."""
     *folders, name = path.split("/")
     if any(part.startswith((".", "_")) for part in folders) or name.startswith("."):
         return True

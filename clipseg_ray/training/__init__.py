@@ -1,1 +1,1 @@
-"""Training: pictures with true masks in, a checkpoint that transformers loads out."""
+"""Training: images with true masks in, a checkpoint that transformers loads out."""

@@ -18,7 +18,7 @@ from clipseg_ray.training.collection import Collection
 from clipseg_ray.training.config import SamplingConfig
 from clipseg_ray.training.cropping import View, square_crop
 from clipseg_ray.training.sampling import Draw, Sampler
-from clipseg_ray.training.squashing import cover, squash_masks, squash_picture
+from clipseg_ray.training.squashing import cover, squash_image, squash_masks
 
 _AHEAD = 2
 """Steps prepared in advance."""
@@ -26,14 +26,14 @@ _AHEAD = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """B pictures, K queries asked of each (R = B·K rows, picture by picture), M of them with a picture prompt.
+    """B images, K queries asked of each (R = B·K rows, image by image), M of them with a picture prompt.
 
     pixels: uint8 [B, S, S, 3]. prompts: float32 [M, 3, S, S], normalised. labels: bool [R, S, S]. texts: the distinct
     ones, and text_r int64 [R] which is each row's. prompt_row_m: int64 [M], the rows with a picture prompt.
     share_m: float32 [M], the prompt's share in the blend. query_m: int64 [M], which query it shows.
 
     Where patches are asked by themselves: wordings, a text for each of all Q queries; cover_tn: float32 [T, n·n], the
-    share of each patch that each truth of the B pictures covers; picture_t, query_t: int64 [T], whose it is.
+    share of each patch that each truth of the B images covers; image_t, query_t: int64 [T], whose it is.
     """
 
     pixels: torch.Tensor
@@ -46,7 +46,7 @@ class Batch:
     query_m: torch.Tensor
     wordings: tuple[str, ...] = ()
     cover_tn: torch.Tensor | None = None
-    picture_t: torch.Tensor | None = None
+    image_t: torch.Tensor | None = None
     query_t: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
@@ -87,7 +87,7 @@ class Batches:
         self._patches = patches
 
     def steps(self, sampler: Sampler, steps: range, images: int, *, rank: int, world: int) -> Iterator[Batch]:
-        """The batches of a worker for some steps; all workers together draw ``images`` pictures a step."""
+        """The batches of a worker for some steps; all workers together draw ``images`` images a step."""
         share = images // world
         with ThreadPoolExecutor(self._threads, "batch", initializer=torch.set_num_threads, initargs=(1,)) as pool:
             window: deque[tuple[int, list[Draw], list[Future[_Item]]]] = deque()
@@ -119,7 +119,7 @@ class Batches:
 
     def _item(self, draw: Draw) -> _Item:
         side = self._preprocessing.size
-        pixels_hwc = self._collection.picture(draw.picture)
+        pixels_hwc = self._collection.image(draw.image)
         present = [number for number, row in enumerate(draw.rows) if row.truth is not None]
         truths = [row.truth for row in draw.rows if row.truth is not None]
         height, width = pixels_hwc.shape[:2]
@@ -135,14 +135,14 @@ class Batches:
                 prompts[number] = prompt
         cover_tn = None
         if self._patches is not None:
-            every = self._collection.truth.of(draw.picture)
+            every = self._collection.truth.of(draw.image)
             every_thw = self._collection.masks(list(every)) if len(every) else np.zeros((0, height, width), bool)
             cover_tn = cover(view.of_masks(every_thw), self._patches)
-        shown_hwc = squash_picture(view.of_picture(pixels_hwc), side)
+        shown_hwc = squash_image(view.of_image(pixels_hwc), side)
         return _Item(shown_hwc, labels_khw, prompts=prompts, cover_tn=cover_tn)
 
     def _view(self, draw: Draw, masks: dict[int, np.ndarray], shape: tuple[int, int], rng: np.random.Generator) -> View:
-        """What of the picture is shown. masks: those already decoded, by truth; shape: the picture's height, width."""
+        """What of the image is shown. masks: those already decoded, by truth; shape: the image's height, width."""
         rows = columns = slice(None)
         sampling = self._sampling
         if sampling.crop and (shape[0] != shape[1] or sampling.crop_scale[0] < 1):
@@ -161,7 +161,7 @@ class Batches:
         masks_khw = view.of_masks(self._collection.masks([support]))
         if not masks_khw.any():
             return None
-        pixels_hwc = view.of_picture(self._collection.picture(int(self._collection.truth.picture_t[support])))
+        pixels_hwc = view.of_image(self._collection.image(int(self._collection.truth.image_t[support])))
         return compose(pixels_hwc, masks_khw[0], self._mode, self._preprocessing)
 
     def _collate(self, draws: Sequence[Draw], futures: Sequence[Future[_Item]]) -> Batch:
@@ -174,9 +174,9 @@ class Batches:
         patches: dict[str, Any] = {}
         if self._patches is not None:
             truth = self._collection.truth
-            every = [truth.of(draw.picture) for draw in draws]
+            every = [truth.of(draw.image) for draw in draws]
             patches["cover_tn"] = torch.from_numpy(np.concatenate([item.cover_tn for item in items]))
-            patches["picture_t"] = torch.tensor([b for b, held in enumerate(every) for _ in held])
+            patches["image_t"] = torch.tensor([b for b, held in enumerate(every) for _ in held])
             patches["query_t"] = torch.tensor([int(truth.query_t[each]) for held in every for each in held])
         return Batch(
             pixels=torch.from_numpy(np.stack([item.pixels_hwc for item in items])),

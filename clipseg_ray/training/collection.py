@@ -1,4 +1,4 @@
-"""A collection: pictures, and for each the queries that hold in it with their true masks."""
+"""A collection: images, and for each the queries that hold in it with their true masks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def has_word(text: str, words: Sequence[str]) -> bool:
 class TrainingQuery:
     """What a true mask answers.
 
-    texts: its wordings, at least one. labels: what it stands for, its wordings among them. A picture lacks a query for
+    texts: its wordings, at least one. labels: what it stands for, its wordings among them. An image lacks a query for
     certain only if none of the queries that hold in it shares a label with it.
     """
 
@@ -31,9 +31,9 @@ class TrainingQuery:
 
 @dataclass(frozen=True)
 class TrainingTruth:
-    """Which queries hold where. A truth is one (picture, query) pair; they are numbered picture by picture.
+    """Which queries hold where. A truth is one (image, query) pair; they are numbered image by image.
 
-    queries: every query that holds anywhere. start_n: int64 [N + 1], where each picture's truths begin.
+    queries: every query that holds anywhere. start_n: int64 [N + 1], where each image's truths begin.
     query_t: int32 [T], index into ``queries``.
     """
 
@@ -41,24 +41,24 @@ class TrainingTruth:
     start_n: np.ndarray
     query_t: np.ndarray
 
-    def of(self, picture: int) -> range:
-        """The truths of a picture."""
-        return range(int(self.start_n[picture]), int(self.start_n[picture + 1]))
+    def of(self, image: int) -> range:
+        """The truths of an image."""
+        return range(int(self.start_n[image]), int(self.start_n[image + 1]))
 
     def holders(self, query: int) -> np.ndarray:
-        """The truths of a query, in every picture where it holds: int64."""
+        """The truths of a query, in every image where it holds: int64."""
         order_t, start_q = self._by_query
         return order_t[start_q[query] : start_q[query + 1]]
 
-    def lacks(self, picture: int, query: int) -> bool:
-        """Whether nothing that holds in the picture may be meant by the query."""
+    def lacks(self, image: int, query: int) -> bool:
+        """Whether nothing that holds in the image may be meant by the query."""
         labels = self.queries[query].labels
-        held = self.query_t[self.start_n[picture] : self.start_n[picture + 1]].tolist()
+        held = self.query_t[self.start_n[image] : self.start_n[image + 1]].tolist()
         return all(labels.isdisjoint(self.queries[each].labels) for each in held)
 
     @cached_property
-    def picture_t(self) -> np.ndarray:
-        """int64 [T], the picture of each truth."""
+    def image_t(self) -> np.ndarray:
+        """int64 [T], the image of each truth."""
         return np.repeat(np.arange(len(self.start_n) - 1), np.diff(self.start_n))
 
     @cached_property
@@ -68,36 +68,36 @@ class TrainingTruth:
 
 
 class Collection(ABC):
-    """Pictures by number, and true masks by the number of their truth."""
+    """Images by number, and true masks by the number of their truth."""
 
     truth: TrainingTruth
     fingerprint: str
-    """Changes when any picture or truth does."""
+    """Changes when any image or truth does."""
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.truth.start_n) - 1
 
     @abstractmethod
-    def picture(self, picture: int) -> np.ndarray:
+    def image(self, image: int) -> np.ndarray:
         """uint8 [h, w, 3], upright."""
 
     @abstractmethod
     def masks(self, truths: Sequence[int]) -> np.ndarray:
-        """The masks of some truths of one picture: bool [k, h, w], at the size of the picture."""
+        """The masks of some truths of one image: bool [k, h, w], at the size of the image."""
 
 
 @dataclass
 class TruthBuilder:
-    """Collects truths picture by picture, numbering each query when it is first met."""
+    """Collects truths image by image, numbering each query when it is first met."""
 
     _numbers: dict[str, int] = field(default_factory=dict)
     _queries: list[TrainingQuery] = field(default_factory=list)
     _starts: list[int] = field(default_factory=lambda: [0])
     _held: list[int] = field(default_factory=list)
 
-    def add_picture(self, held: Sequence[TrainingQuery]) -> None:
-        """The queries that hold in the next picture; one may hold of two different masks."""
+    def add_image(self, held: Sequence[TrainingQuery]) -> None:
+        """The queries that hold in the next image; one may hold of two different masks."""
         for query in held:
             number = self._numbers.setdefault(query.query_id, len(self._queries))
             if number == len(self._queries):

@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class DataConfig(Section):
-    """Pictures with true masks."""
+    """Images with true masks."""
 
     url: Annotated[Locations, Field(min_length=1)]
     """Truth shards (URLs, folders or globs of tars), or the folder of a PhraseCut release (``VGPhraseCut_v0``)."""
@@ -26,11 +26,11 @@ class DataConfig(Section):
     split: str = "train"
     """PhraseCut: which of ``refer_<split>.json``."""
     pictures: Location | None = None
-    """PhraseCut: the folder of Visual Genome's pictures. Default: ``images`` in the release's folder."""
+    """PhraseCut: the folder of Visual Genome's images. Default: ``images`` in the release's folder."""
     held_out_words: tuple[str, ...] = ()
     """Phrases with one of these words are left out: classes that only testing may see."""
     limit: Count | None = None
-    """Only the first so many pictures."""
+    """Only the first so many images."""
 
 
 class ValidationConfig(DataConfig):
@@ -41,12 +41,12 @@ class ValidationConfig(DataConfig):
 
 
 class SamplingConfig(Section):
-    """PhraseCut+: what is asked of a picture."""
+    """PhraseCut+: what is asked of an image."""
 
     phrases_per_image: Count = 1
-    """Each picture is encoded once and asked so many phrases; 1 as published."""
+    """Each image is encoded once and asked so many phrases; 1 as published."""
     negatives: Share = 0.2
-    """Probability that a phrase is one that the picture lacks, whose mask is empty."""
+    """Probability that a phrase is one that the image lacks, whose mask is empty."""
     negatives_from: Literal["phrases", "samples"] = "phrases"
     """Drawn from all phrases alike, as published, or as often as each phrase holds."""
     support_share: Share = 1.0
@@ -56,17 +56,17 @@ class SamplingConfig(Section):
     support_alone: Share = 0.0
     """Share of the picture prompts that stand alone, without the text."""
     support_kinds: list[str] | None = None
-    """Only queries of these kinds get picture prompts: what a picture of a red chair shows is a chair. Default: all."""
+    """Only queries of these kinds get picture prompts: what an image of a red chair shows is a chair. Default: all."""
     support_mode: str = DEFAULT_MODE
     """How support picture and mask become the picture prompt."""
     template: Annotated[OneOrSeveral, Field(min_length=1)] = Field(default_factory=lambda: ["shuffle+"])
     """Template sets or templates, one drawn per phrase."""
     crop: bool = True
-    """A random square of the picture's shorter side, of up to 50 the first with 5 % foreground, else the best."""
+    """A random square of the image's shorter side, of up to 50 the first with 5 % foreground, else the best."""
     crop_scale: tuple[Side, Side] = (1.0, 1.0)
     """The square's side as a share of the shorter side is uniform between these; 1 as published."""
     mirror: Share = 0.0
-    """Probability that a picture is mirrored, a prompt's too; 0 as published: phrases may say left or right."""
+    """Probability that an image is mirrored, a prompt's too; 0 as published: phrases may say left or right."""
 
 
 class VisionConfig(Section):
@@ -96,7 +96,7 @@ class TrainingModelConfig(Section):
     train: Literal["decoder", "everything"] | None = None
     """Default: the decoder over a ``checkpoint``, else everything."""
     image_size: Count = 352
-    """Side of the square that pictures are brought to, in pixels."""
+    """Side of the square that images are brought to, in pixels."""
     vision: VisionConfig = VisionConfig()
     text: TextConfig = TextConfig()
     projection_dim: Count = 128
@@ -119,7 +119,7 @@ class OptimiserConfig(Section):
     steps: Count = 20_000
     """Updates of the weights."""
     batch_images: Count = 64
-    """Pictures in a step, over all workers."""
+    """Images in a step, over all workers."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """AdamW's rate after the warm-up."""
     final_lr: Annotated[float, Field(ge=0)] = 1e-4
@@ -137,7 +137,7 @@ class OptimiserConfig(Section):
     """Of the loss that draws picture prompt and text of one query together."""
     patch_weight: Annotated[float, Field(ge=0)] = 0.0
     """Of the loss that has every patch predict by itself which queries hold there, through CLIP's own projections. It
-    stands for CLIP's pre-training where there is none: a picture answers all queries at once, without the decoder."""
+    stands for CLIP's pre-training where there is none: an image answers all queries at once, without the decoder."""
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of the running mean of the weights, which is then what is measured and saved."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -148,7 +148,7 @@ class TrainingWorkersConfig(Section):
     """Who computes."""
 
     count: Count = 1
-    """Workers, which share each step's pictures."""
+    """Workers, which share each step's images."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
     """GPUs of each worker."""
     cpus: Annotated[float, Field(gt=0)] = 1.0
@@ -181,7 +181,7 @@ class TrainConfig(Settings):
     optimiser: OptimiserConfig = OptimiserConfig()
     workers: TrainingWorkersConfig = TrainingWorkersConfig()
     seed: int = 0
-    """Of everything that is drawn: initial weights, pictures, phrases, crops."""
+    """Of everything that is drawn: initial weights, images, phrases, crops."""
 
     examples: ClassVar[Mapping[str, str]] = {"data": "data: {url: scenes/}", "output": "output: {url: trained/}"}
 

@@ -1,4 +1,4 @@
-"""Augmentation: a random square of the picture that still shows what is asked for, perhaps mirrored."""
+"""Augmentation: a random square of the image that still shows what is asked for, perhaps mirrored."""
 
 from typing import NamedTuple
 
@@ -6,17 +6,17 @@ import numpy as np
 
 ATTEMPTS = 50
 FOREGROUND = 0.05
-"""Share of the picture's pixels that the mask must have inside the square; of the whole picture, as the authors do."""
+"""Share of the image's pixels that the mask must have inside the square; of the whole image, as the authors do."""
 
 
 class View(NamedTuple):
-    """A part of a picture. mirrored: left and right change places."""
+    """A part of an image. mirrored: left and right change places."""
 
     rows: slice = slice(None)
     columns: slice = slice(None)
     mirrored: bool = False
 
-    def of_picture(self, pixels_hwc: np.ndarray) -> np.ndarray:
+    def of_image(self, pixels_hwc: np.ndarray) -> np.ndarray:
         """[h, w, 3] → [h', w', 3]."""
         cut_hwc = pixels_hwc[self.rows, self.columns]
         return np.ascontiguousarray(cut_hwc[:, ::-1]) if self.mirrored else cut_hwc

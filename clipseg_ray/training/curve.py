@@ -1,4 +1,4 @@
-"""The learning curve as a picture: the loss of every step, smoothed, and what validation measured."""
+"""The learning curve as a plot: the loss of every step, smoothed, and what validation measured."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def initialise_decoder(model: Any) -> None:
     for linear in (factor, summand):
         nn.init.xavier_uniform_(linear.weight)
         nn.init.zeros_(linear.bias)
-    nn.init.ones_(factor.bias)  # the picture passes through before any query has been learned
+    nn.init.ones_(factor.bias)  # the image passes through before any query has been learned
     head = model.decoder.transposed_convolution
     last: Any = head[-1] if isinstance(head, nn.Sequential) else head
     nn.init.constant_(last.bias, float(logit_of(FOREGROUND)))

@@ -159,7 +159,7 @@ def _due(steps: int, every: int, last: int) -> bool:
 def _texts(config: TrainConfig, collection: Collection) -> list[str]:
     """All that may be asked, for the tokenizer."""
     if not len(collection.truth.query_t):
-        raise UserError(f"{config.data.url[0]}: no picture there has a query that holds; nothing can be learned")
+        raise UserError(f"{config.data.url[0]}: no image there has a query that holds; nothing can be learned")
     texts = [text for query in collection.truth.queries for text in query.texts]
     return [*texts, *resolve_templates(config.sampling.template)]
 
@@ -172,7 +172,7 @@ def _asked(config: TrainConfig, collection: Collection) -> dict[str, str]:
 
 
 def open_collection(config: DataConfig) -> Collection:
-    """The pictures and truths a section names."""
+    """The images and truths a section names."""
     if config.format == "phrasecut":
         return PhraseCut(
             config.url[0],

@@ -1,7 +1,7 @@
-"""CLIPSeg for training: each picture encoded once, its queries decoded together, gradients to every parameter.
+"""CLIPSeg for training: each image encoded once, its queries decoded together, gradients to every parameter.
 
 The parameters are those of transformers' ``CLIPSegForImageSegmentation`` and the results are its own, within rounding;
-only the order of the work differs. What does not depend on the query is computed once per picture, upsampling layers
+only the order of the work differs. What does not depend on the query is computed once per image, upsampling layers
 whose kernel equals their stride are matrix products, and logits stay in the order in which these give them.
 """
 
@@ -19,10 +19,10 @@ Model = Any
 
 
 def encode(model: Model, pixels_bchw: Tensor, images: int) -> tuple[list[Tensor], Tensor | None]:
-    """One pass of the vision tower over pictures and, behind them, picture prompts.
+    """One pass of the vision tower over images and, behind them, picture prompts.
 
-    pixels_bchw: normalised [B + M, 3, S, S], of which the first ``images`` are pictures to be segmented.
-    Returns the taps of the pictures, shallowest first, each [B, 1 + n·n, v], and the prompts' un-normalised projections
+    pixels_bchw: normalised [B + M, 3, S, S], of which the first ``images`` are images to be segmented.
+    Returns the taps of the images, shallowest first, each [B, 1 + n·n, v], and the prompts' un-normalised projections
     [M, c]; None, and no block beyond the deepest tap, where there are no prompts.
     """
     vision = model.clip.vision_model
@@ -34,7 +34,7 @@ def encode(model: Model, pixels_bchw: Tensor, images: int) -> tuple[list[Tensor]
         if number > deepest:
             if not prompts:
                 break
-            hidden_btv = hidden_btv[-(len(pixels_bchw) - images) :]  # pictures need no deeper block
+            hidden_btv = hidden_btv[-(len(pixels_bchw) - images) :]  # images need no deeper block
         hidden_btv = _pre_norm(layer, hidden_btv)
         if number in model.config.extract_layers:
             taps[number] = hidden_btv[:images]
@@ -52,7 +52,7 @@ def embed_texts(model: Model, tokens_qt: Tensor) -> Tensor:
 
 
 def decode(model: Model, taps: Sequence[Tensor], conditionals_rc: Tensor) -> Tensor:
-    """Logits in patch order (see `to_patches`) of R = B·K conditionals [R, c], K after K for the taps' B pictures."""
+    """Logits in patch order (see `to_patches`) of R = B·K conditionals [R, c], K after K for the taps' B images."""
     decoder = model.decoder
     factor, summand = query_layers(model)
     state: Tensor | None = None

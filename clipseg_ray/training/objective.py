@@ -84,7 +84,7 @@ class Objective(nn.Module):
         texts_qc = embed_texts(self.model, self.tokens(batch.wordings).to(patches_bnc.device))
         logits_bnq = (patches_bnc @ texts_qc.t()).float() * patches_bnc.shape[-1] ** -0.5 + _RARE
         cover_bqn = logits_bnq.new_zeros(logits_bnq.transpose(1, 2).shape)
-        cover_bqn[batch.picture_t, batch.query_t] = batch.cover_tn
+        cover_bqn[batch.image_t, batch.query_t] = batch.cover_tn
         loss = F.binary_cross_entropy_with_logits(logits_bnq, cover_bqn.transpose(1, 2), reduction="sum")
         return loss / (patches_bnc.shape[0] * patches_bnc.shape[1])
 

@@ -1,4 +1,4 @@
-"""PhraseCut as its authors release it (ChenyunWu/PhraseCutDataset): phrases over Visual Genome's pictures.
+"""PhraseCut as its authors release it (ChenyunWu/PhraseCutDataset): phrases over Visual Genome's images.
 
     VGPhraseCut_v0/
       refer_train.json      [{"task_id", "image_id", "ann_ids", "phrase", "phrase_structure": {"name", …},
@@ -6,7 +6,7 @@
       images/<image_id>.jpg
 
 ``Polygons`` holds the instances of a phrase, each of several polygons; the true mask is the union of them all. They are
-drawn at the picture's own size as the dataset's own evaluation draws them: corners cut to whole pixels, border inside.
+drawn at the image's own size as the dataset's own evaluation draws them: corners cut to whole pixels, border inside.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXCLUDED = frozenset(
         498042, 498187, 498246, 498269,
     }
 )  # fmt: skip
-"""Visual Genome ids that CLIPSeg's authors leave out: the annotations are for pictures of another size
+"""Visual Genome ids that CLIPSeg's authors leave out: the annotations are for images of another size
 (timojl/clipseg, ``datasets/phrasecut.py``)."""
 
 KIND = "phrase"
@@ -41,7 +41,7 @@ _FILES_KEPT = 64
 
 
 class PhraseCut(Collection):
-    """One split of a release. Pictures are numbered by their Visual Genome ids, in rising order."""
+    """One split of a release. Images are numbered by their Visual Genome ids, in rising order."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class PhraseCut(Collection):
         held_out_words: Sequence[str] = (),
         limit: int | None = None,
     ) -> None:
-        """Read ``refer_<split>.json``; pictures lie in ``pictures``, default ``images`` in the release's folder.
+        """Read ``refer_<split>.json``; images lie in ``pictures``, default ``images`` in the release's folder.
 
         Phrases with a word of ``held_out_words`` are left out, and tasks without a phrase structure, as the authors
         of both papers do. Raises UserError for files that are not there or not as they should be.
@@ -61,38 +61,38 @@ class PhraseCut(Collection):
         with plain_errors(url):
             entry = release.entry(name)
             data = release.get(name)
-        by_picture = _tasks_by_picture(url, data)
+        by_image = _tasks_by_image(url, data)
         del data
         builder = TruthBuilder()
-        self._pictures = Store.of(pictures or release.url_of("images"))
-        self._ids = sorted(by_picture)[:limit]
+        self._images = Store.of(pictures or release.url_of("images"))
+        self._ids = sorted(by_image)[:limit]
         self._polygons: list[list[np.ndarray]] = []
         for image_id in self._ids:
-            tasks = [task for task in by_picture[image_id] if not has_word(task["phrase"], held_out_words)]
-            builder.add_picture([_query(task) for task in tasks])
+            tasks = [task for task in by_image[image_id] if not has_word(task["phrase"], held_out_words)]
+            builder.add_image([_query(task) for task in tasks])
             self._polygons += [_polygons(task, url) for task in tasks]
         self.truth = builder.build()
-        identity = (url, entry.size, entry.etag, self._pictures.url, sorted(held_out_words), limit)
+        identity = (url, entry.size, entry.etag, self._images.url, sorted(held_out_words), limit)
         self.fingerprint = hashlib.sha256(repr(identity).encode()).hexdigest()
         self._file = lru_cache(_FILES_KEPT)(self._read)
 
-    def picture(self, picture: int) -> np.ndarray:
+    def image(self, image: int) -> np.ndarray:
         """See ``Collection``."""
-        return decode_picture(self._file(picture))
+        return decode_picture(self._file(image))
 
     def masks(self, truths: Sequence[int]) -> np.ndarray:
         """See ``Collection``."""
-        with Image.open(io.BytesIO(self._file(int(self.truth.picture_t[truths[0]])))) as image:
+        with Image.open(io.BytesIO(self._file(int(self.truth.image_t[truths[0]])))) as image:
             size = image.size
         return np.stack([_drawn(self._polygons[truth], size) for truth in truths])
 
-    def _read(self, picture: int) -> bytes:
-        name = f"{self._ids[picture]}.jpg"
-        with plain_errors(self._pictures.url_of(name)):
-            return self._pictures.get(name)
+    def _read(self, image: int) -> bytes:
+        name = f"{self._ids[image]}.jpg"
+        with plain_errors(self._images.url_of(name)):
+            return self._images.get(name)
 
 
-def _tasks_by_picture(url: str, data: bytes) -> dict[int, list[dict[str, Any]]]:
+def _tasks_by_image(url: str, data: bytes) -> dict[int, list[dict[str, Any]]]:
     try:
         tasks = json.loads(data)
     except ValueError as error:
@@ -101,15 +101,15 @@ def _tasks_by_picture(url: str, data: bytes) -> dict[int, list[dict[str, Any]]]:
         raise UserError(f"{url}: no list of tasks; give the folder VGPhraseCut_v0 of a PhraseCut release")
     if lacking := _KEYS - tasks[0].keys():
         raise UserError(f"{url}: its tasks have no {', '.join(sorted(lacking))}; refer_input_*.json has no masks")
-    by_picture: dict[int, list[dict[str, Any]]] = {}
+    by_image: dict[int, list[dict[str, Any]]] = {}
     for task in tasks:
         if task["phrase_structure"] and task["image_id"] not in EXCLUDED:
-            by_picture.setdefault(task["image_id"], []).append(task)
-    return by_picture
+            by_image.setdefault(task["image_id"], []).append(task)
+    return by_image
 
 
 def _query(task: dict[str, Any]) -> TrainingQuery:
-    """The phrase; a picture in which its category was named at all is not taken to lack it."""
+    """The phrase; an image in which its category was named at all is not taken to lack it."""
     phrase = task["phrase"]
     labels = frozenset({phrase, task["phrase_structure"].get("name", phrase)})
     return TrainingQuery(phrase, KIND, (phrase,), labels=labels)

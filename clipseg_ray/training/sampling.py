@@ -1,7 +1,7 @@
-"""What is asked of which picture at every step: PhraseCut+ sampling, a pure function of seed and position.
+"""What is asked of which image at every step: PhraseCut+ sampling, a pure function of seed and position.
 
-An epoch goes once through all (picture, query) pairs in seeded order where one query is asked per picture, as
-published, and once through all pictures where more are. Every position has random numbers of its own, so neither the
+An epoch goes once through all (image, query) pairs in seeded order where one query is asked per image, as
+published, and once through all images where more are. Every position has random numbers of its own, so neither the
 number of workers nor a resume changes what is drawn.
 """
 
@@ -17,15 +17,15 @@ from clipseg_ray.training.collection import TrainingTruth
 from clipseg_ray.training.config import SamplingConfig
 
 _ATTEMPTS = 50
-"""How often a query that the picture lacks is drawn before one that holds is asked instead."""
+"""How often a query that the image lacks is drawn before one that holds is asked instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One query of one picture.
+    """One query of one image.
 
-    query: index into ``TrainingTruth.queries``. truth: its true mask; None where the picture lacks it. text: as the
-    text tower reads it. support: the truth, in another picture, of the picture prompt; None for the text alone.
+    query: index into ``TrainingTruth.queries``. truth: its true mask; None where the image lacks it. text: as the
+    text tower reads it. support: the truth, in another image, of the picture prompt; None for the text alone.
     share: the picture prompt's share in the blend, 0…1.
     """
 
@@ -38,12 +38,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Draw:
-    """One picture and what is asked of it.
+    """One image and what is asked of it.
 
-    anchor: a truth of the picture that a crop should keep. seed: for everything random that follows.
+    anchor: a truth of the image that a crop should keep. seed: for everything random that follows.
     """
 
-    picture: int
+    image: int
     anchor: int
     rows: tuple[Row, ...]
     seed: tuple[int, ...]
@@ -59,7 +59,7 @@ class Sampler:
         self._templates = resolve_templates(config.template)
         self._held_n = np.diff(truth.start_n)
         pairs = config.phrases_per_image == 1
-        self._anchors = truth.picture_t if pairs else np.flatnonzero(self._held_n)
+        self._anchors = truth.image_t if pairs else np.flatnonzero(self._held_n)
         self._pairs = pairs
         self._order = lru_cache(2)(self._epoch)
 
@@ -72,11 +72,11 @@ class Sampler:
         epoch, index = divmod(position, len(self._anchors))
         anchor = int(self._order(epoch)[index])
         rng = np.random.default_rng([self._seed, 1, position])
-        picture = int(self._anchors[anchor])
+        image = int(self._anchors[anchor])
         first = anchor if self._pairs else None
-        held = self._held(picture, first, rng)
-        rows = tuple(self._row(picture, held, number, rng) for number in range(self._config.phrases_per_image))
-        return Draw(picture, anchor=held[0], rows=rows, seed=(self._seed, 2, position))
+        held = self._held(image, first, rng)
+        rows = tuple(self._row(image, held, number, rng) for number in range(self._config.phrases_per_image))
+        return Draw(image, anchor=held[0], rows=rows, seed=(self._seed, 2, position))
 
     def wordings(self, step: int) -> tuple[str, ...]:
         """One wording of every query, drawn anew each step."""
@@ -86,21 +86,21 @@ class Sampler:
     def _epoch(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self._seed, 0, epoch]).permutation(len(self._anchors))
 
-    def _held(self, picture: int, first: int | None, rng: np.random.Generator) -> list[int]:
-        """Truths of the picture in random order, over and over where there are fewer than wanted."""
+    def _held(self, image: int, first: int | None, rng: np.random.Generator) -> list[int]:
+        """Truths of the image in random order, over and over where there are fewer than wanted."""
         if first is not None:
             return [first]
-        truths = self._truth.of(picture)
+        truths = self._truth.of(image)
         wanted = self._config.phrases_per_image
         order = [int(each) for each in rng.permutation(len(truths))[:wanted]]
         return [truths[order[number % len(order)]] for number in range(wanted)]
 
-    def _row(self, picture: int, held: list[int], number: int, rng: np.random.Generator) -> Row:
+    def _row(self, image: int, held: list[int], number: int, rng: np.random.Generator) -> Row:
         config, truth = self._config, self._truth
         chosen: int | None = held[number]
         query = int(truth.query_t[chosen])
         if rng.random() < config.negatives:
-            absent = self._absent(picture, rng)
+            absent = self._absent(image, rng)
             if absent is not None:
                 chosen, query = None, absent
         texts = truth.queries[query].texts
@@ -109,7 +109,7 @@ class Sampler:
         support, share = None, 0.0
         kinds = config.support_kinds
         if (kinds is None or truth.queries[query].kind in kinds) and rng.random() < config.support_share:
-            support = self._support(picture, query, rng)
+            support = self._support(image, query, rng)
             low, high = config.support_weight
             share = 1.0 if rng.random() < config.support_alone else float(rng.uniform(low, high))
         return Row(
@@ -120,23 +120,23 @@ class Sampler:
             share=0.0 if support is None else share,
         )
 
-    def _absent(self, picture: int, rng: np.random.Generator) -> int | None:
+    def _absent(self, image: int, rng: np.random.Generator) -> int | None:
         truth = self._truth
         for _ in range(_ATTEMPTS):
             if self._config.negatives_from == "phrases":
                 query = int(rng.integers(len(truth.queries)))
             else:
                 query = int(truth.query_t[rng.integers(len(truth.query_t))])
-            if truth.lacks(picture, query):
+            if truth.lacks(image, query):
                 return query
         return None
 
-    def _support(self, picture: int, query: int, rng: np.random.Generator) -> int | None:
-        """A truth of the same query in another picture."""
+    def _support(self, image: int, query: int, rng: np.random.Generator) -> int | None:
+        """A truth of the same query in another image."""
         holders = self._truth.holders(query)
         for _ in range(_ATTEMPTS):
             support = int(holders[rng.integers(len(holders))])
-            if self._truth.picture_t[support] != picture:
+            if self._truth.image_t[support] != image:
                 return support
             if len(holders) == 1:
                 return None

@@ -1,4 +1,4 @@
-"""Pictures and masks at the model's size."""
+"""Images and masks at the model's size."""
 
 import numpy as np
 import torch
@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 
-def squash_picture(pixels_hwc: np.ndarray, side: int) -> np.ndarray:
-    """uint8 [h, w, 3] → uint8 [S, S, 3], bilinear and antialiased as pictures to be segmented are."""
+def squash_image(pixels_hwc: np.ndarray, side: int) -> np.ndarray:
+    """uint8 [h, w, 3] → uint8 [S, S, 3], bilinear and antialiased as images to be segmented are."""
     if pixels_hwc.shape[:2] == (side, side):
         return pixels_hwc
     pixels_bchw = torch.from_numpy(np.array(pixels_hwc))[None].permute(0, 3, 1, 2)

@@ -32,7 +32,7 @@ class Start:
 def start(config: TrainingModelConfig, texts: Iterable[str], seed: int) -> Start:
     """The model to train. From scratch its tokenizer knows the words of ``texts``; weights are drawn from ``seed``.
 
-    Over a checkpoint the decoder is new, and everything else the checkpoint's; pictures are of ``config.image_size``.
+    Over a checkpoint the decoder is new, and everything else the checkpoint's; images are of ``config.image_size``.
     Raises UserError for a checkpoint that cannot be loaded or lacks a block of ``extract_layers``.
     """
     decoder: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Truth shards (see ``clipseg_ray.evaluation.truth``) as a collection.
 
-Each tar is read once, front to back, for its sidecars and for where its pictures lie; pictures are read when wanted.
+Each tar is read once, front to back, for its sidecars and for where its images lie; images are read when wanted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TruthShards(Collection):
     """The samples of truth shards at any URLs, in listing order."""
 
     def __init__(self, urls: Sequence[str], held_out_words: Sequence[str] = (), limit: int | None = None) -> None:
-        """Read every sidecar (of the first ``limit`` pictures). Texts with a word of ``held_out_words`` are left out.
+        """Read every sidecar (of the first ``limit`` images). Texts with a word of ``held_out_words`` are left out.
 
         Raises UserError naming the sample where a sidecar is not as it should be.
         """
@@ -44,7 +44,7 @@ class TruthShards(Collection):
                         break
                     scene = scene_of(sample)
                     asked = [(mask, _query(mask, known, held_out_words)) for mask in scene.masks]
-                    builder.add_picture([query for _, query in asked if query.texts])
+                    builder.add_image([query for _, query in asked if query.texts])
                     counts += [mask.counts for mask, query in asked if query.texts]
                     self._places.append(_place(sample))
                     self._sizes.append((scene.height, scene.width))
@@ -53,27 +53,27 @@ class TruthShards(Collection):
         self.fingerprint = hashlib.sha256(repr((objects, sorted(held_out_words), limit)).encode()).hexdigest()
         self._counts = pa.array(counts, pa.large_string())
 
-    def encoded(self, picture: int) -> bytes:
-        """The picture's file."""
-        url, offset, length = self._places[picture]
+    def encoded(self, image: int) -> bytes:
+        """The image's file."""
+        url, offset, length = self._places[image]
         folder, _, name = url.rpartition("/")
         store = Store(folder)
         return bytes(store.fs.cat_file(store.full(name), start=offset, end=offset + length))
 
-    def picture(self, picture: int) -> np.ndarray:
+    def image(self, image: int) -> np.ndarray:
         """See ``Collection``."""
-        return decode_picture(self.encoded(picture))
+        return decode_picture(self.encoded(image))
 
     def masks(self, truths: Sequence[int]) -> np.ndarray:
         """See ``Collection``."""
-        height, width = self._sizes[int(self.truth.picture_t[truths[0]])]
+        height, width = self._sizes[int(self.truth.image_t[truths[0]])]
         return rle.decode(self._counts.take(pa.array(truths)), height, width)
 
 
 def _place(sample: Sample) -> tuple[str, int, int]:
-    """URL of the tar, offset and length in bytes of the picture's file."""
+    """URL of the tar, offset and length in bytes of the image's file."""
     if sample.offset is None or sample.length is None:
-        raise UserError(f"{sample.source_url}: compressed; training reads pictures in no order, so unpack it")
+        raise UserError(f"{sample.source_url}: compressed; training reads images in no order, so unpack it")
     return sample.source_url, sample.offset, sample.length
 
 

@@ -40,15 +40,15 @@ class Transformers:
         self.model = model.eval().to(device)
 
     def documented(self, jpeg: bytes, texts: Sequence[str], at_once: int) -> Masks:
-        """The picture repeated once per prompt, ``at_once`` prompts a call."""
+        """The image repeated once per prompt, ``at_once`` prompts a call."""
         return _joined([masks_of(logits_phw) for logits_phw in self.documented_logits(jpeg, texts, at_once)])
 
     def documented_logits(self, jpeg: bytes, texts: Sequence[str], at_once: int) -> Iterator[torch.Tensor]:
         """float32 [≤ at_once, h, w] on the device, call by call."""
-        picture = _picture(jpeg)
+        image = _image(jpeg)
         for start in range(0, len(texts), at_once):
             chosen = list(texts[start : start + at_once])
-            inputs = self.processor(text=chosen, images=[picture] * len(chosen), padding=True, return_tensors="pt")
+            inputs = self.processor(text=chosen, images=[image] * len(chosen), padding=True, return_tensors="pt")
             with torch.inference_mode():
                 logits = self.model(**inputs.to(self.device)).logits
             yield logits.reshape(len(chosen), *logits.shape[-2:])
@@ -63,7 +63,7 @@ class Transformers:
     def factored(self, jpeg: bytes, conditionals_qc: torch.Tensor, at_once: int) -> Masks:
         """The vision model once, the decoder over ``at_once`` prompts at a time with expanded activations."""
         image_processor: Any = self.processor.image_processor
-        pixels = image_processor(_picture(jpeg), return_tensors="pt").pixel_values.to(self.device)
+        pixels = image_processor(_image(jpeg), return_tensors="pt").pixel_values.to(self.device)
         found = []
         with torch.inference_mode():
             states = self.model.clip.vision_model(
@@ -88,7 +88,7 @@ def masks_of(logits_phw: torch.Tensor) -> Masks:
     return Masks(rles, np.array(score, np.float32), np.array(score_mean, np.float32))
 
 
-def _picture(jpeg: bytes) -> Image.Image:
+def _image(jpeg: bytes) -> Image.Image:
     return Image.open(io.BytesIO(jpeg)).convert("RGB")
 
 

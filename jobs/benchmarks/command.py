@@ -37,7 +37,7 @@ Checkpoint = Annotated[
     str | None, typer.Option(help="A CLIPSeg checkpoint instead of the full-size seeded random one.", metavar="NAME")
 ]
 ImagesDir = Annotated[
-    str | None, typer.Option(help="Take the JPEGs under this folder instead of drawn pictures.", metavar="DIR")
+    str | None, typer.Option(help="Take the JPEGs under this folder instead of drawn images.", metavar="DIR")
 ]
 JsonFile = Annotated[str | None, typer.Option("--json", help="Append the JSON line to this file.", metavar="FILE")]
 

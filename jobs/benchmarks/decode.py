@@ -64,9 +64,9 @@ def _each(way: Callable[[bytes], np.ndarray], jpegs: list[bytes]) -> None:
 
 def _with_pillow(data: bytes) -> np.ndarray:
     """The plain way: open, turn upright, RGB, bilinear resize."""
-    picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     side = (_PREPROCESSING.size, _PREPROCESSING.size)
-    return np.array(picture.resize(side, Image.Resampling.BILINEAR))
+    return np.array(image.resize(side, Image.Resampling.BILINEAR))
 
 
 def _levels(way: Callable[[bytes], np.ndarray], jpegs: list[bytes], reference: list[np.ndarray]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Simple drawn pictures in WebDataset shards: shapes of known colour on plain ground, the same for the same seed."""
+"""Simple drawn images in WebDataset shards: shapes of known colour on plain ground, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ GROUNDS = ((196, 206, 214), (222, 212, 190), (176, 196, 168), (120, 126, 140), (
 
 
 def draw(seed: int, width: int = 480, height: int = 360) -> tuple[Image.Image, list[dict[str, object]]]:
-    """One picture and what is in it: for each shape its name, colour and box (x, y, w, h in pixels)."""
+    """One image and what is in it: for each shape its name, colour and box (x, y, w, h in pixels)."""
     rng = np.random.default_rng(seed)
-    picture = Image.new("RGB", (width, height), GROUNDS[rng.integers(len(GROUNDS))])
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), GROUNDS[rng.integers(len(GROUNDS))])
+    pen = ImageDraw.Draw(image)
     things: list[dict[str, object]] = []
     for _ in range(rng.integers(1, 5)):
         shape = SHAPES[rng.integers(len(SHAPES))]
@@ -46,7 +46,7 @@ def draw(seed: int, width: int = 480, height: int = 360) -> tuple[Image.Image, l
             pen.ellipse(box, outline=fill, width=max(8, side // 6))
         things.append({"shape": shape, "colour": colour, "box": [x, y, side, side]})
     noise = rng.normal(0, 6, (height, width, 1))
-    softened = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.8)), np.float32)
+    softened = np.asarray(image.filter(ImageFilter.GaussianBlur(0.8)), np.float32)
     return Image.fromarray(np.clip(softened + noise, 0, 255).astype(np.uint8)), things
 
 
@@ -57,9 +57,9 @@ def write_shards(folder: Path, *, shards: int, images: int, seed: int = 0) -> No
         with tarfile.open(folder / f"pictures-{shard:04d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
             for index in range(images):
                 number = shard * images + index
-                picture, things = draw(seed * 1_000_003 + number)
+                image, things = draw(seed * 1_000_003 + number)
                 encoded = io.BytesIO()
-                picture.save(encoded, "JPEG", quality=88)
+                image.save(encoded, "JPEG", quality=88)
                 _add(tar, f"{number:06d}.jpg", encoded.getvalue())
                 _add(tar, f"{number:06d}.json", json.dumps({"things": things}).encode())
 

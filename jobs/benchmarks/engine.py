@@ -87,7 +87,7 @@ def benchmark(
 
 
 class _Bench:
-    """Ours and the baselines over the same pictures."""
+    """Ours and the baselines over the same images."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class _Bench:
         self.at_once = 8
 
     def check(self, everything: Sequence[str]) -> dict[str, Any]:
-        """Ours in fp32 against the documented way on one picture, decoded alike, then the price of our choices."""
+        """Ours in fp32 against the documented way on one image, decoded alike, then the price of our choices."""
         texts = everything[:_CHECKED_PROMPTS]
         exact = self.ours if self.precision == "fp32" else Ours(self.loaded, self.device, "fp32", False)
         embedded = exact.engine.embed(embed_texts(self.loaded, texts))

@@ -1,4 +1,4 @@
-"""What the benchmarks work on: pictures, prompts and a checkpoint, the same for everybody."""
+"""What the benchmarks work on: images, prompts and a checkpoint, the same for everybody."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.errors import UserError
 
 WIDTH, HEIGHT = 825, 550
-"""Of a drawn picture, in pixels."""
+"""Of a drawn image, in pixels."""
 
 _DISTINCT = 64
 _SIZES = ("", "small ", "large ")
@@ -115,8 +115,8 @@ def checkpoint(name: str | None) -> Iterator[str]:
 
 
 def _drawn(seed: int) -> bytes:
-    picture, _ = draw(seed, WIDTH, HEIGHT)
-    levels = np.asarray(picture, np.float32) + np.random.default_rng(seed).normal(0, 4, (HEIGHT, WIDTH, 3))
+    image, _ = draw(seed, WIDTH, HEIGHT)
+    levels = np.asarray(image, np.float32) + np.random.default_rng(seed).normal(0, 4, (HEIGHT, WIDTH, 3))
     encoded = io.BytesIO()
     Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).save(encoded, "JPEG", quality=88)
     return encoded.getvalue()

@@ -29,7 +29,7 @@ _SHARD_CHUNKS = 16
 def write(folder: Path, rows: int, seed: int = 0) -> None:
     """At least ``rows`` masks of 80 queries (`builtin:coco_objects`) in parts of 64 images, with images and queries.
 
-    No picture lies behind it. A 64th of the images has nothing found.
+    No image lies behind it. A 64th of the images has nothing found.
     """
     store = Store.of(str(folder))
     rng = np.random.default_rng(seed)

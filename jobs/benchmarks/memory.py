@@ -57,7 +57,7 @@ def notes(found: dict[str, Any]) -> list[str]:
 
 
 def _actor(checkpoint: str, device: str, precision: str, compile: bool, prompts: int) -> dict[str, Any]:
-    """Segment pictures of noise with random conditionals, and keep the columns as an actor does."""
+    """Segment images of noise with random conditionals, and keep the columns as an actor does."""
     import torch
 
     from benchmarks.harness import single_thread

@@ -186,7 +186,7 @@ def _shards_name(size: _Size) -> str:
 
 
 def _write_shards(setting: _Setting, size: _Size) -> None:
-    """One tar of pictures, and links to it under other names: for a run those are other shards."""
+    """One tar of images, and links to it under other names: for a run those are other shards."""
     folder = setting.folder / _shards_name(size)
     folder.mkdir(exist_ok=True)
     first = folder / "0000.tar"

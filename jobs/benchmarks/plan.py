@@ -87,7 +87,7 @@ def benchmark(
 
 
 def _write_shards(folder: Path, images: int, images_dir: str | None) -> None:
-    """One tar of pictures, and links to it under other names: for a run those are other shards."""
+    """One tar of images, and links to it under other names: for a run those are other shards."""
     folder.mkdir()
     with tarfile.open(folder / "0000.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
         for index, jpeg in enumerate(inputs.jpegs(images, images_dir)):

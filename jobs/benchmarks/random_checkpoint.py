@@ -1,6 +1,6 @@
 """Seeded random CLIPSeg checkpoints, complete with tokenizer files: every architecture without a download.
 
-The weights know nothing: masks are blobs that follow the picture and the query, no more. What is real
+The weights know nothing: masks are blobs that follow the image and the query, no more. What is real
 is the format: transformers' ``CLIPSegProcessor`` and ``CLIPSegForImageSegmentation`` load it as it is.
 """
 
@@ -98,7 +98,7 @@ def _config(tokenizer: CLIPTokenizer, architecture: Architecture, overrides: dic
 
 @torch.no_grad()
 def _liven(model: Any) -> None:
-    """Make the random weights answer to picture and query, which transformers' initialisation hardly does."""
+    """Make the random weights answer to image and query, which transformers' initialisation hardly does."""
     for linear in query_layers(model):
         nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
         nn.init.normal_(linear.bias)
@@ -120,12 +120,12 @@ def _calibrate(model: Any, tokenizer: Any, image_size: int) -> None:
     """Scale and shift the last layer so that a quarter of the calibration pixels lie above 0."""
     patch = model.config.vision_config.patch_size
     side = max(patch, min(image_size, 14 * patch) // patch * patch)
-    pictures = torch.stack([_picture(side) for _ in range(4)])
+    images = torch.stack([_image(side) for _ in range(4)])
     tokens = tokenizer(_CALIBRATION_TEXTS, padding=True, return_tensors="pt")
     conditionals = model.clip.get_text_features(**tokens).pooler_output
-    states = model.clip.get_image_features(pictures, output_hidden_states=True).hidden_states
+    states = model.clip.get_image_features(images, output_hidden_states=True).hidden_states
     taps = [states[index + 1] for index in model.config.extract_layers]
-    logits = torch.stack([model.decoder(taps, row.expand(len(pictures), -1)).logits for row in conditionals])
+    logits = torch.stack([model.decoder(taps, row.expand(len(images), -1)).logits for row in conditionals])
     head = model.decoder.transposed_convolution
     last: Any = head[-1] if isinstance(head, nn.Sequential) else head
     scale = _LOGIT_STD / logits.std()
@@ -134,7 +134,7 @@ def _calibrate(model: Any, tokenizer: Any, image_size: int) -> None:
     last.weight.mul_(scale)
 
 
-def _picture(side: int) -> torch.Tensor:
+def _image(side: int) -> torch.Tensor:
     """Seeded low-frequency colours, normalised: [3, side, side], about N(0, 1)."""
     coarse = torch.randn(1, 3, 5, 5) * 1.5
     smooth = nn.functional.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=False)

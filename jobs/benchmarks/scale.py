@@ -204,7 +204,7 @@ def _config(source: str, output: str, folder: Path) -> configuration.RunConfig:
 
 
 def _write_shards(folder: Path, shards: int) -> None:
-    """One tar of one-byte pictures, and links to it under other names: for a run those are other shards."""
+    """One tar of one-byte images, and links to it under other names: for a run those are other shards."""
     folder.mkdir()
     first = folder / "0000000.tar"
     with tarfile.open(first, "w", format=tarfile.USTAR_FORMAT) as tar:

@@ -1,7 +1,7 @@
 """Reading and segmenting without looking at a pixel, for runs in which only the driver's work is real.
 
 ``install`` is a ``worker_process_setup_hook``: the workers of a simulated run walk real tars and write real part files
-of a few rows, but decode no picture and hold no model. The driver knows nothing of it.
+of a few rows, but decode no image and hold no model. The driver knows nothing of it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def install() -> None:
 def _black(
     samples: Iterable[Any], get_bytes: Callable[[Any], bytes], preprocessing: Any, *_: Any, **__: Any
 ) -> Iterator[Any]:
-    """A black picture for every sample."""
-    from clipseg_ray.pixels.decode import Picture
+    """A black image for every sample."""
+    from clipseg_ray.pixels.decode import DecodedImage
 
     pixels_hwc = np.zeros((preprocessing.size, preprocessing.size, 3), np.uint8)
     for sample in samples:
-        yield sample, Picture(pixels_hwc, _GRID, _GRID, 1)
+        yield sample, DecodedImage(pixels_hwc, _GRID, _GRID, 1)
 
 
 def _hold_no_model(self: Any, spec: Any) -> None:

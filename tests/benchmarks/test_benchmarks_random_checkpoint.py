@@ -19,10 +19,10 @@ def directory(tmp_path_factory):
     return directory
 
 
-def _pictures(n):
+def _images(n):
     rng = np.random.default_rng(5)
     small = rng.integers(0, 256, (n, 6, 8, 3), dtype=np.uint8)
-    return [Image.fromarray(picture).resize((320, 240), Image.Resampling.BILINEAR) for picture in small]
+    return [Image.fromarray(image).resize((320, 240), Image.Resampling.BILINEAR) for image in small]
 
 
 def test_transformers_loads_it_whole_and_masks_differ_by_picture_and_query(directory):
@@ -31,8 +31,8 @@ def test_transformers_loads_it_whole_and_masks_differ_by_picture_and_query(direc
     assert not any(loading.values())
     texts = ["a dog", "red circle", "something to sit on", "zxqy"]
     masks = []
-    for picture in _pictures(3):
-        batch = processor(text=texts, images=[picture] * len(texts), padding=True, return_tensors="pt")
+    for image in _images(3):
+        batch = processor(text=texts, images=[image] * len(texts), padding=True, return_tensors="pt")
         assert batch["pixel_values"].shape[-2:] == (352, 352)
         with torch.inference_mode():
             masks.append(model(**batch).logits > 0)

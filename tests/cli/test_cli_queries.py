@@ -9,7 +9,7 @@ from PIL import Image
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """A text, a picture and a blend of both, of two kinds."""
+    """A text, a support picture and a blend of both, of two kinds."""
     pixels_hwc = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
     Image.fromarray(pixels_hwc).save(tmp_path / "cup.png")
     rows = [
@@ -73,7 +73,7 @@ def test_pictures_are_rendered_for_the_released_checkpoints_or_the_one_named(cli
 
 def test_nothing_to_render_is_said(clipseg_ray, table):
     _, output, _ = clipseg_ray("queries", table, "--where", "query_id = 'dog'", "--render", table.parent / "seen")
-    assert "no query has a picture to render" in output
+    assert "no query has a support picture to render" in output
     assert not (table.parent / "seen").exists()
 
 

@@ -79,7 +79,7 @@ def test_instances_do_not_overlap_and_their_parts_lie_inside(scenes):
 
 
 def test_masks_are_where_the_object_is_seen():
-    """A red object's mask holds nearly all the vivid red of the picture."""
+    """A red object's mask holds nearly all the vivid red of the image."""
     found = 0
     for seed in range(120):
         shown = scene(seed, side=176)

@@ -1,4 +1,4 @@
-"""Truth shards are ordinary WebDataset input with every mask beside the picture."""
+"""Truth shards are ordinary WebDataset input with every mask beside the image."""
 
 import io
 import subprocess

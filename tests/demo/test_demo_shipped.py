@@ -54,8 +54,8 @@ def test_transformers_alone_gives_the_same_masks(shipped, engine, scenes):
     texts = ["a living creature", "something to sit on", "wheels"]
     ours = _logits(shipped, engine, scenes[:4], texts)
     for number, one in enumerate(scenes[:4]):
-        picture = Image.fromarray(one.pixels_hwc)
-        inputs = processor(text=texts, images=[picture] * len(texts), padding=True, return_tensors="pt")
+        image = Image.fromarray(one.pixels_hwc)
+        inputs = processor(text=texts, images=[image] * len(texts), padding=True, return_tensors="pt")
         with torch.inference_mode():
             theirs = model(**inputs).logits
         assert (ours[number] - theirs).abs().max() <= 2e-5 * max(1.0, theirs.std().item())

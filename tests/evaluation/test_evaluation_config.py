@@ -45,7 +45,7 @@ def row(**values: Any) -> dict[str, Any]:
         (row(truth="tset"), "rows.0.truth: truth has no set 'tset'; it has test"),
         ({"tune": "test", "threshold": 0.5}, "tune, threshold: give one of them, not both"),
         ({"threshold": 0.33}, "threshold: threshold 0.33 is none of 0.02"),
-        (row(protocol="picture"), "rows.0.protocol: picture needs pictures, e.g. supports: {truth: tune}"),
+        (row(protocol="picture"), "rows.0.protocol: picture needs support pictures, e.g. supports: {truth: tune}"),
         (row(protocol="table"), "rows.0.table: goes with protocol: table, and only with it"),
         (row(table="builtin:affordances"), "rows.0.table: goes with protocol: table"),
         (

@@ -45,7 +45,7 @@ def truth(folder: Path) -> TruthSet:
 
 
 def dataset(folder: Path, rows: list[tuple[str, str, float, np.ndarray]], images: str = "abc") -> str:
-    """A dataset with these masks for the pictures of ``truth``."""
+    """A dataset with these masks for the images of ``truth``."""
     return write_masks(folder, QUERIES, rows, images, folder / "truth")
 
 

@@ -67,7 +67,7 @@ def test_the_job_scores_a_model_in_every_way_and_writes_its_tables(
     body = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert [row["row"] for row in body["rows"]] == [row["name"] for row in rows]
     assert all(row["queries"] and row["iou_fg"] is not None for row in body["rows"])
-    assert body["facts"]["truth"]["test"]["pictures"] == 6
+    assert body["facts"]["truth"]["test"]["images"] == 6
     assert [row["asked"] for row in body["rows"][2:]] == [
         "picture",
         "hybrid, α = 0.5",
@@ -92,15 +92,14 @@ def test_the_job_scores_a_masks_dataset(scenes: Path, tmp_path: Path) -> None:
         "output": {"url": str(tmp_path / "out")},
         "workers": {"max": 1},
     }
-    with pytest.raises(UserError, match="masks for none of the truth's pictures: theirs are named like '/"):
+    with pytest.raises(UserError, match="masks for none of the truth's images: theirs are named like '/"):
         evaluation.evaluate(EvaluateConfig.parse(values))
     url = write_masks(tmp_path / "own", [CHAIR], rows, ["000", "001", "002"], tmp_path / "chairs")
     report = evaluation.evaluate(EvaluateConfig.parse({**values, "masks": {"url": url}}))
     assert report.rows[0].scores.iou_fg == 0.5
     assert report.rows[0].scores.images_present == 3
     assert (
-        "test: not counted, for the dataset has no masks of them: 1 pictures, and 0 queries of single"
-        in report.notes[1]
+        "test: not counted, for the dataset has no masks of them: 1 images, and 0 queries of single" in report.notes[1]
     )
     assert "masks as given" in report.markdown()
 

@@ -17,7 +17,7 @@ from clipseg_ray.evaluation.metrics import SCHEMA, Metrics
 
 
 @dataclass
-class Picture:
+class Image:
     query_id: str
     kind: str
     probability_hw: np.ndarray
@@ -32,7 +32,7 @@ class Picture:
         return self.probability_hw[keep_hw].astype(np.float64), label_hw[keep_hw]
 
 
-def picture(seed: int, *, queries: int = 3) -> Picture:
+def image(seed: int, *, queries: int = 3) -> Image:
     """A random answer: sometimes absent, empty, ignored in part or whole, with ties and probabilities of 0 and 1."""
     random = np.random.default_rng(seed)
     shape = (int(random.integers(1, 9)), int(random.integers(1, 9)))
@@ -46,12 +46,12 @@ def picture(seed: int, *, queries: int = 3) -> Picture:
     label_hw = None if random.random() < 0.2 else random.random(shape) < random.choice([0, 0.3, 0.8, 1])
     ignore_hw = None if random.random() < 0.6 else random.random(shape) < random.choice([0, 0.5, 1])
     number = int(random.integers(queries))
-    return Picture(f"q{number}", f"kind {number % 2}", probability_hw.astype(np.float32), label_hw, ignore_hw)
+    return Image(f"q{number}", f"kind {number % 2}", probability_hw.astype(np.float32), label_hw, ignore_hw)
 
 
-def measured(pictures: list[Picture]) -> Metrics:
+def measured(images: list[Image]) -> Metrics:
     metrics = Metrics()
-    for each in pictures:
+    for each in images:
         metrics.update(each.query_id, each.probability_hw, each.label_hw, each.ignore_hw, kind=each.kind)
     return metrics
 
@@ -60,15 +60,15 @@ def rounded_up(probability_n: np.ndarray) -> np.ndarray:
     return np.maximum(np.ceil(probability_n * BINS), 1)
 
 
-pictures_ = st.lists(st.integers(0, 10**9).map(picture), min_size=1, max_size=8)
+images_ = st.lists(st.integers(0, 10**9).map(image), min_size=1, max_size=8)
 
 
 @settings(max_examples=60, deadline=None)
-@given(pictures_, st.sampled_from(range(len(THRESHOLDS))))
-def test_every_measure_is_what_brute_force_gives(pictures: list[Picture], at: int) -> None:
+@given(images_, st.sampled_from(range(len(THRESHOLDS))))
+def test_every_measure_is_what_brute_force_gives(images: list[Image], at: int) -> None:
     threshold = THRESHOLDS[at]
-    scores = measured(pictures).scores(thresholds=threshold)
-    kept = [each for each in pictures if each.counted[0].size]
+    scores = measured(images).scores(thresholds=threshold)
+    kept = [each for each in images if each.counted[0].size]
     p_n = np.concatenate([each.counted[0] for each in kept] or [np.zeros(0)])
     true_n = np.concatenate([each.counted[1] for each in kept] or [np.zeros(0, bool)])
     inside_n = p_n > threshold
@@ -107,10 +107,10 @@ def test_every_measure_is_what_brute_force_gives(pictures: list[Picture], at: in
 
 
 @settings(max_examples=40, deadline=None)
-@given(pictures_, st.randoms(use_true_random=False), st.integers(0, 8))
-def test_neither_order_nor_division_matters(pictures: list[Picture], random: object, cut: int) -> None:
-    whole = measured(pictures)
-    shuffled = list(pictures)
+@given(images_, st.randoms(use_true_random=False), st.integers(0, 8))
+def test_neither_order_nor_division_matters(images: list[Image], random: object, cut: int) -> None:
+    whole = measured(images)
+    shuffled = list(images)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     first, second = measured(shuffled[:cut]), measured(shuffled[cut:])
     second = pickle.loads(pickle.dumps(second))
@@ -123,7 +123,7 @@ def test_neither_order_nor_division_matters(pictures: list[Picture], random: obj
 
 
 def test_merging_leaves_the_other_as_it_was() -> None:
-    mine, other = Metrics(), measured([picture(3)])
+    mine, other = Metrics(), measured([image(3)])
     before = other.to_table()
     mine.merge(other)
     mine.merge(other)
@@ -186,7 +186,7 @@ def test_the_score_may_come_from_the_models_own_grid() -> None:
 
 def test_the_table_has_its_schema_also_when_nothing_was_counted() -> None:
     assert Metrics().to_table().schema == SCHEMA
-    table = measured([picture(seed) for seed in range(20)]).to_table()
+    table = measured([image(seed) for seed in range(20)]).to_table()
     assert table.schema == SCHEMA
     assert table["level"].to_pylist() == ["query"] * 3 + ["kind"] * 2 + ["all"]
 
@@ -224,10 +224,10 @@ def test_kinds_have_thresholds_of_their_own_and_pool_at_them() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(pictures_)
-def test_present_only_is_as_if_the_other_pictures_had_not_been_there(pictures: list[Picture]) -> None:
-    having = [each for each in pictures if each.counted[1].any()]
+@given(images_)
+def test_present_only_is_as_if_the_other_pictures_had_not_been_there(images: list[Image]) -> None:
+    having = [each for each in images if each.counted[1].any()]
     alone = measured(having).scores(thresholds=0.5)
-    found = measured(pictures).scores(thresholds=0.5, present_only=True)
+    found = measured(images).scores(thresholds=0.5, present_only=True)
     for measure in ("images_present", "images_absent", "iou_fg", "iou_bin", "ap", "precision", "best_threshold"):
         assert getattr(found, measure) == getattr(alone, measure)

@@ -67,7 +67,7 @@ def scored(scorer: Scorer, truth: TruthSet, questions: Questions) -> Metrics:
 
 
 def pictures_of(metrics: Metrics, kind: str, query_id: str) -> tuple[int, int]:
-    """Pictures without the thing and with it that were asked."""
+    """Images without the thing and with it that were asked."""
     without, having = metrics.counts[AskedQuery(kind, query_id)].images_cb.sum(axis=1).tolist()
     return without, having
 
@@ -76,7 +76,7 @@ TEXT = Asking(protocol="text", texts="first", templates=("{}",))
 
 
 def by_transformers(checkpoint: Checkpoint, picture: bytes, text: str) -> tuple[np.ndarray, float]:
-    """transformers' probabilities at the picture's size, float32 [h, w], and the greatest on the model's grid."""
+    """transformers' probabilities at the image's size, float32 [h, w], and the greatest on the model's grid."""
     pixels = torch.from_numpy(decode(picture, checkpoint.preprocessing).pixels_hwc)[None]
     tokens = checkpoint.tokenizer([text], return_tensors="pt")
     with torch.inference_mode():
@@ -310,7 +310,7 @@ def test_pictures_and_models_that_cannot_be_measured_are_named(
     with pytest.raises(UserError, match=r"s-000\.tar/x: no JPEG.*must be readable"):
         scorer.score(broken, broken.shards[0], [])
     other = TruthSet.of([write(str(tmp_path / "b"), [("x", noise(0, 20, 30), {"truth": [], **size})])])
-    with pytest.raises(UserError, match=r"the picture is 30×20 pixels \(width×height\), its truth 110×70"):
+    with pytest.raises(UserError, match=r"the image is 30×20 pixels \(width×height\), its truth 110×70"):
         scorer.score(other, other.shards[0], [])
     truth = truth_of(tmp_path / "c", [entry("dog", DOG)])
     questions = ask(truth, checkpoint, TEXT)

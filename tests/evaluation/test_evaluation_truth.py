@@ -34,7 +34,7 @@ def test_scenes_come_in_order_a_few_at_a_time_with_their_masks(tmp_path: Path) -
 def test_the_demos_shards_are_truth_shards(tmp_path: Path) -> None:
     write_shards(tmp_path / "t", shards=1, images=3, seed=5)
     contents = survey(TruthSet.of([str(tmp_path / "t")]))
-    assert contents.pictures == 3
+    assert contents.images == 3
     assert {thing.kind for thing in contents.vocabulary.values()} >= {"object", "coloured object"}
 
 
@@ -48,7 +48,7 @@ def test_the_vocabulary_is_every_query_that_holds_somewhere(tmp_path: Path) -> N
         ],
     )
     contents = survey(TruthSet.of([str(tmp_path / "t")]))
-    assert contents.pictures == 3
+    assert contents.images == 3
     assert contents.vocabulary == {
         "chair": Thing("chair", "object", ("chair",)),
         "red-chair": Thing("red-chair", "coloured object", ("red chair",)),
@@ -102,5 +102,5 @@ def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
 def test_one_id_has_one_meaning(tmp_path: Path) -> None:
     samples = [sample("a", entry("seat", CHAIR)), sample("b", entry("seat", CHAIR, kind="part"))]
     found = TruthSet.of([write(str(tmp_path / "t"), samples)])
-    with pytest.raises(UserError, match=r"the query 'seat' is part .* here and object .* in a picture before"):
+    with pytest.raises(UserError, match=r"the query 'seat' is part .* here and object .* in an image before"):
         survey(found)

@@ -54,8 +54,8 @@ def write(url: str, samples: Sequence[tuple[str, bytes, dict[str, Any]]], name: 
     """One truth shard of (key, JPEG, JSON)."""
     members = [
         (f"{key}.{extension}", data)
-        for key, picture, truth in samples
-        for extension, data in (("jpg", picture), ("json", json.dumps(truth).encode()))
+        for key, image, truth in samples
+        for extension, data in (("jpg", image), ("json", json.dumps(truth).encode()))
     ]
     Store.of(url).put(name, tar_of(members))
     return url
@@ -89,7 +89,7 @@ def write_masks(
     images: Sequence[str],
     root: Path,
 ) -> str:
-    """A masks dataset in which each (key, query_id, score, mask) stands, of the pictures ``images`` under ``root``."""
+    """A masks dataset in which each (key, query_id, score, mask) stands, of the images ``images`` under ``root``."""
     store = Store.of(str(folder / "masks"))
     settings = {"root": str(root), "id_field": None}
     record.create(store, record.DatasetRecord(input=settings, model={}, masks={"keep_empty": True}, compute={}))

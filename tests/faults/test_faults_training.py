@@ -157,7 +157,7 @@ def test_what_a_user_can_put_right_is_reported_without_a_retry(folder: Path) -> 
     code, text = finish(start(config))
     assert code == 2, text
     assert text.strip().splitlines()[-1].startswith("error: ")
-    assert "no picture there has a query that holds" in text
+    assert "no image there has a query that holds" in text
     assert "Traceback" not in text
 
 

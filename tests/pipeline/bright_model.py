@@ -24,7 +24,7 @@ class Grey:
 
 
 class Bright(SegmentationModel):
-    """Where the picture is bright, whatever is asked: logits are brightness less a half. Prompts are conditionals."""
+    """Where the image is bright, whatever is asked: logits are brightness less a half. Prompts are conditionals."""
 
     def __init__(self, side, batch, decode_chunk):
         self.headroom, self.grid = Headroom(torch.device("cpu"), batch=batch, decode_chunk=decode_chunk), (side, side)

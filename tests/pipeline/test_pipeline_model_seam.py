@@ -23,9 +23,9 @@ SIDE = 96
 @pytest.mark.parametrize("phrases", [False, True])
 def test_a_model_of_a_few_lines_runs_the_whole_job(tmp_path, checkpoint_dir, monkeypatch, phrases):
     monkeypatch.setattr(graph, "Segmenter", BrightSegmenter)
-    pictures = {f"{i}.png": _half_white(i) for i in range(5)}
+    images = {f"{i}.png": _half_white(i) for i in range(5)}
     texts = {f"{i}.txt": b"white" for i in range(0, 5, 2)} if phrases else {}
-    Store.of(str(tmp_path / "in")).put("s.tar", world.tar_of(dict(sorted({**pictures, **texts}.items()))))
+    Store.of(str(tmp_path / "in")).put("s.tar", world.tar_of(dict(sorted({**images, **texts}.items()))))
     queries = {"from": "txt"} if phrases else {"table": world.write_table(tmp_path / "queries.jsonl")}
     settings = world.settings(
         str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, "", queries=queries, masks={"heat": 24}

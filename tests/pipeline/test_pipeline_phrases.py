@@ -64,8 +64,8 @@ def test_each_image_is_asked_its_own_phrases_beside_a_table(tmp_path: Path, sour
     for row in rows:
         if row["query_text"] is None:
             continue
-        picture = Image.open(BytesIO(world.jpeg(list(PHRASES).index(row["image_id"][-1]))))
-        inputs = processor(text=[row["query_text"]], images=[picture], return_tensors="pt", padding=True)
+        image = Image.open(BytesIO(world.jpeg(list(PHRASES).index(row["image_id"][-1]))))
+        inputs = processor(text=[row["query_text"]], images=[image], return_tensors="pt", padding=True)
         with torch.inference_mode():
             logits = model(**inputs).logits.reshape(96, 96)
         ours = coco.decode({"size": [96, 96], "counts": row["counts"]}).astype(bool)

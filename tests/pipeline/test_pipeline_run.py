@@ -70,14 +70,14 @@ def test_masks_equal_transformers_then_pycocotools(tmp_path: Path, checkpoint_di
     assert len(rows) == 9
     differing = 0
     for row in rows:
-        picture = Image.open(io.BytesIO(world.jpeg(int(row["image_id"][-3:]))))
-        inputs = processor(text=[texts[row["query_id"]]], images=[picture], return_tensors="pt", padding=True)
+        image = Image.open(io.BytesIO(world.jpeg(int(row["image_id"][-3:]))))
+        inputs = processor(text=[texts[row["query_id"]]], images=[image], return_tensors="pt", padding=True)
         with torch.inference_mode():
             logits = model(**inputs).logits.reshape(1, 1, 96, 96)
         probability = logits.sigmoid()
         assert row["score"] == pytest.approx(probability.max().item(), abs=1e-4)
         if size == "image":
-            logits = torch.nn.functional.interpolate(logits, size=picture.size[::-1], mode="bilinear")
+            logits = torch.nn.functional.interpolate(logits, size=image.size[::-1], mode="bilinear")
         expected = (logits[0, 0] > 0).numpy()
         assert [row["height"], row["width"]] == list(expected.shape)
         ours = coco.decode({"size": [row["height"], row["width"]], "counts": row["counts"]}).astype(bool)
@@ -339,9 +339,9 @@ def test_presence_is_clips_own_similarity(tmp_path: Path, checkpoint_dir: Path, 
     model = CLIPSegForImageSegmentation.from_pretrained(checkpoint_dir).eval()
     processor = CLIPSegProcessor.from_pretrained(checkpoint_dir, backend="pil")
     for row in world.masks(output).to_pylist():
-        picture = Image.open(io.BytesIO(world.jpeg(int(row["image_id"][-3:]))))
+        image = Image.open(io.BytesIO(world.jpeg(int(row["image_id"][-3:]))))
         text = processor(text=[dict(world.QUERIES)[row["query_id"]]], return_tensors="pt")
-        pixels = processor(images=[picture], return_tensors="pt")
+        pixels = processor(images=[image], return_tensors="pt")
         with torch.inference_mode():
             towards = model.clip.get_image_features(**pixels).pooler_output
             query = model.clip.get_text_features(**text).pooler_output

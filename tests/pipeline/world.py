@@ -25,7 +25,7 @@ QUERIES = [("circle", "a red circle"), ("sit", "something to sit on"), ("wheels"
 
 
 def jpeg(seed: int, width: int = 120, height: int = 90) -> bytes:
-    """One drawn picture."""
+    """One drawn image."""
     sink = io.BytesIO()
     draw(seed, width=max(width, 200), height=max(height, 180))[0].resize((width, height)).save(sink, "JPEG")
     return sink.getvalue()
@@ -42,7 +42,7 @@ def bomb() -> bytes:
 
 
 def write_tars(url: str, shards: int = 2, images: int = 5, first: int = 0) -> None:
-    """``shards`` tars of ``images`` pictures each."""
+    """``shards`` tars of ``images`` images each."""
     store = Store.of(url)
     for shard in range(first, first + shards):
         files = {f"{shard}-{i:03d}.jpg": jpeg(shard * 1000 + i) for i in range(images)}

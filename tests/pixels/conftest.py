@@ -1,4 +1,4 @@
-"""Small real encodings of one picture in every format and flavour the decoder is for."""
+"""Small real encodings of one image in every format and flavour the decoder is for."""
 
 import io
 import struct

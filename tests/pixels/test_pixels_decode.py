@@ -11,7 +11,7 @@ from PIL import Image
 from transformers.image_utils import load_image
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from clipseg_ray.pixels.decode import Picture, PictureError, decode
+from clipseg_ray.pixels.decode import DecodedImage, ImageError, decode
 from clipseg_ray.pixels.opening import MAX_PIXELS
 
 # pytest puts its own warning filters before those of the decoder.
@@ -21,22 +21,22 @@ MODES = ("fast", "exact")
 
 
 def reference(data, preprocessing):
-    """The upright picture as transformers loads it, and what its PIL processor makes of it before rescaling."""
+    """The upright image as transformers loads it, and what its PIL processor makes of it before rescaling."""
     image = load_image(Image.open(io.BytesIO(data)))
     side = {"height": preprocessing.size, "width": preprocessing.size}
     processor = ViTImageProcessorPil(size=side, resample=preprocessing.resample, do_rescale=False, do_normalize=False)
     return image, np.asarray(processor(image)["pixel_values"][0]).transpose(1, 2, 0)
 
 
-def levels_off(picture: Picture, expected_hwc: np.ndarray) -> int:
-    assert picture.pixels_hwc.dtype == np.uint8
-    assert picture.pixels_hwc.flags.c_contiguous
-    assert picture.pixels_hwc.shape == expected_hwc.shape
-    return int(np.abs(picture.pixels_hwc.astype(int) - expected_hwc).max())
+def levels_off(decoded: DecodedImage, expected_hwc: np.ndarray) -> int:
+    assert decoded.pixels_hwc.dtype == np.uint8
+    assert decoded.pixels_hwc.flags.c_contiguous
+    assert decoded.pixels_hwc.shape == expected_hwc.shape
+    return int(np.abs(decoded.pixels_hwc.astype(int) - expected_hwc).max())
 
 
 def verdict(data, preprocessing, mode):
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         decode(data, preprocessing, mode)
     return caught.value
 
@@ -44,9 +44,9 @@ def verdict(data, preprocessing, mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_every_flavour_as_transformers_reads_it(encoding, preprocessing, mode):
     image, expected_hwc = reference(encoding, preprocessing)
-    picture = decode(encoding, preprocessing, mode)
-    assert levels_off(picture, expected_hwc) <= (mode == "fast")
-    assert (picture.width, picture.height, picture.orientation) == (image.width, image.height, 1)
+    decoded = decode(encoding, preprocessing, mode)
+    assert levels_off(decoded, expected_hwc) <= (mode == "fast")
+    assert (decoded.width, decoded.height, decoded.orientation) == (image.width, image.height, 1)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_fast_stays_within_a_level_of_exact_at_every_shape(make, preprocessing, 
     _, expected_hwc = reference(data, preprocessing) if min(size) > 3 else (None, None)
     exact = decode(data, preprocessing, "exact")
     fast = decode(data, preprocessing, "fast")
-    if expected_hwc is not None:  # transformers takes a picture of one row for channels
+    if expected_hwc is not None:  # transformers takes an image of one row for channels
         assert levels_off(exact, expected_hwc) == 0
     assert levels_off(fast, exact.pixels_hwc) <= 1
     # The passes run in Pillow's order: the wrong one would be off in a fifth of all values.
@@ -85,19 +85,19 @@ def test_exif_orientation_is_applied(make, preprocessing, orientation, image_for
     exif[0x0112] = orientation
     data = make.encode(make.picture_hwc(50, 90), image_format, exif=exif)
     _, expected_hwc = reference(data, preprocessing)
-    picture = decode(data, preprocessing, mode)
-    assert levels_off(picture, expected_hwc) <= (mode == "fast")
-    assert picture.orientation == orientation
-    assert (picture.width, picture.height) == ((90, 50) if orientation <= 4 else (50, 90))
+    decoded = decode(data, preprocessing, mode)
+    assert levels_off(decoded, expected_hwc) <= (mode == "fast")
+    assert decoded.orientation == orientation
+    assert (decoded.width, decoded.height) == ((90, 50) if orientation <= 4 else (50, 90))
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_orientation_from_xmp(make, preprocessing, mode):
     data = make.encode(make.picture_hwc(50, 90), "JPEG", xmp=b'<x tiff:Orientation="8"/>')
     _, expected_hwc = reference(data, preprocessing)
-    picture = decode(data, preprocessing, mode)
-    assert picture.orientation == 8
-    assert levels_off(picture, expected_hwc) <= 1
+    decoded = decode(data, preprocessing, mode)
+    assert decoded.orientation == 8
+    assert levels_off(decoded, expected_hwc) <= 1
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -105,8 +105,8 @@ def test_orientation_from_xmp(make, preprocessing, mode):
 def test_orientation_without_meaning_counts_as_none(make, preprocessing, value, mode):
     exif = Image.Exif()
     exif[0x0112] = value
-    picture = decode(make.encode(make.picture_hwc(50, 90), "JPEG", exif=exif), preprocessing, mode)
-    assert (picture.orientation, picture.width, picture.height) == (1, 90, 50)
+    decoded = decode(make.encode(make.picture_hwc(50, 90), "JPEG", exif=exif), preprocessing, mode)
+    assert (decoded.orientation, decoded.width, decoded.height) == (1, 90, 50)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -152,10 +152,10 @@ def test_a_cut_never_changes_pixels_silently(encoding, preprocessing, mode):
     whole_hwc = decode(encoding, preprocessing, mode).pixels_hwc
     for length in range(1, len(encoding), max(1, len(encoding) // 60)):
         try:
-            picture = decode(encoding[:length], preprocessing, mode)
-        except PictureError:
+            decoded = decode(encoding[:length], preprocessing, mode)
+        except ImageError:
             continue
-        assert levels_off(picture, whole_hwc) <= (mode == "fast")
+        assert levels_off(decoded, whole_hwc) <= (mode == "fast")
 
 
 def giants(make) -> dict[str, bytes]:
@@ -188,7 +188,7 @@ def test_exactly_the_limit_is_not_too_large(make, preprocessing):
 
 IN_LITTLE_MEMORY = """
 import pickle, resource, sys
-from clipseg_ray.pixels.decode import PictureError, decode
+from clipseg_ray.pixels.decode import ImageError, decode
 preprocessing, datas = pickle.load(sys.stdin.buffer)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20),) * 2)
@@ -196,7 +196,7 @@ for data in datas:
     for mode in ("fast", "exact"):
         try:
             decode(data, preprocessing, mode)
-        except PictureError as error:
+        except ImageError as error:
             assert error.status == "too_large", error
         else:
             raise AssertionError("decoded")
@@ -204,14 +204,14 @@ for data in datas:
 
 SILENTLY = """
 import pickle, sys
-from clipseg_ray.pixels.decode import PictureError, decode
+from clipseg_ray.pixels.decode import ImageError, decode
 preprocessing, datas = pickle.load(sys.stdin.buffer)
 for data in datas:
     for mode in ("fast", "exact"):
         for cut in (data, data[: len(data) // 2]):
             try:
                 decode(cut, preprocessing, mode)
-            except PictureError:
+            except ImageError:
                 pass
 """
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipseg_ray.pixels.decode import Picture, PictureError, decode, decode_all
+from clipseg_ray.pixels.decode import DecodedImage, ImageError, decode, decode_all
 
 # pytest puts its own warning filters before those of the decoder.
 pytestmark = [pytest.mark.filterwarnings("ignore:::PIL")]
@@ -23,11 +23,11 @@ def test_order_and_verdicts(encodings, preprocessing, threads):
     assert [sample for sample, _ in out] == samples
     for (name, data), result in out:
         if name in ("none", "text"):
-            assert isinstance(result, PictureError)
+            assert isinstance(result, ImageError)
             assert result.status == {"none": "empty", "text": "undecodable"}[name]
             assert result.__traceback__ is None  # it would hold on to the encoded bytes
         else:
-            assert isinstance(result, Picture)
+            assert isinstance(result, DecodedImage)
             np.testing.assert_array_equal(result.pixels_hwc, decode(data, preprocessing).pixels_hwc)
 
 

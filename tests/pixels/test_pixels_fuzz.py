@@ -1,11 +1,11 @@
-"""Damaged encodings: only `PictureError` ever comes out, and both modes say the same."""
+"""Damaged encodings: only `ImageError` ever comes out, and both modes say the same."""
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipseg_ray.pixels.decode import Picture, PictureError, decode
+from clipseg_ray.pixels.decode import DecodedImage, ImageError, decode
 
 # pytest puts its own warning filters before those of the decoder.
 pytestmark = [pytest.mark.filterwarnings("ignore:::PIL")]
@@ -31,21 +31,21 @@ def damaged(data: bytes, edits: list[tuple[float, str, bytes]]) -> bytes:
     return data
 
 
-def verdict(data, preprocessing, mode) -> Picture | PictureError:
+def verdict(data, preprocessing, mode) -> DecodedImage | ImageError:
     try:
         return decode(data, preprocessing, mode)
-    except PictureError as error:
+    except ImageError as error:
         return error
 
 
 def assert_same_verdict(data, preprocessing):
     exact = verdict(data, preprocessing, "exact")
     fast = verdict(data, preprocessing, "fast")
-    if isinstance(exact, PictureError):
-        assert isinstance(fast, PictureError)
+    if isinstance(exact, ImageError):
+        assert isinstance(fast, ImageError)
         assert (fast.status, fast.message) == (exact.status, exact.message)
     else:
-        assert isinstance(fast, Picture)
+        assert isinstance(fast, DecodedImage)
         assert (fast.width, fast.height, fast.orientation) == (exact.width, exact.height, exact.orientation)
         assert np.abs(fast.pixels_hwc.astype(int) - exact.pixels_hwc).max() <= 1
 

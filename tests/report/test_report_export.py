@@ -219,7 +219,7 @@ def test_overlays_are_drawn_where_something_was_found(tmp_path: Path, capsys, mo
     with Image.open(file) as image:
         pixels_hwc = np.asarray(image).astype(int)
     assert pixels_hwc.shape[1] == 300
-    assert pixels_hwc.shape[0] > 210, "the legend is below the picture"
+    assert pixels_hwc.shape[0] > 210, "the legend is below the image"
     assert abs(pixels_hwc[20, 20] - 128).max() < 8
     assert pixels_hwc[100, 150, 0] - pixels_hwc[100, 150, 1] > 40, "the first colour is a red"
 
@@ -241,11 +241,11 @@ def test_a_destination_in_the_way_and_a_condition_that_fails_are_refused(tmp_pat
 def test_pictures_that_are_gone_are_counted_and_an_input_that_is_gone_is_refused(
     tmp_path: Path, pictures: list[list[Picture]]
 ) -> None:
-    pictures[0][3].data = b"not a picture any more"
+    pictures[0][3].data = b"not an image any more"
     output = world.write(tmp_path, QUERIES, pictures, chunk_images=4)
     some = sum(any(answer.mask.any() for answer in each.answers.values()) for each in found(pictures).values())
     said = command.export(output, str(tmp_path / "over"), Form.OVERLAYS, None)
-    assert f"{some - 1} overlays; 1 pictures could not be had and were left out (the first: " in said
+    assert f"{some - 1} overlays; 1 images could not be had and were left out (the first: " in said
     for tar in (tmp_path / "in").iterdir():
         tar.unlink()
     with pytest.raises(UserError, match="is the input where it was"):

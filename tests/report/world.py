@@ -188,7 +188,7 @@ def _image_rows(
 
 
 def mask_rows(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
-    """The masks table's rows of these pictures, for the table's queries."""
+    """The masks table's rows of these images, for the table's queries."""
     return [
         _mask_row(picture, query_id, None, answer)
         for picture in pictures
@@ -197,7 +197,7 @@ def mask_rows(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
 
 
 def phrase_rows(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
-    """The same for the pictures' own phrases."""
+    """The same for the images' own phrases."""
     return [
         _mask_row(picture, phrase_id(text), text, answer)
         for picture in pictures
@@ -220,7 +220,7 @@ def _mask_row(picture: Picture, query_id: str, text: str | None, answer: Answer)
 
 
 def scattered(shards: int, images: int, queries: Sequence[str], seed: int = 0) -> list[list[Picture]]:
-    """Pictures of several sizes in which each query finds an ellipse, or nothing where its score is under 0.5."""
+    """Images of several sizes in which each query finds an ellipse, or nothing where its score is under 0.5."""
     rng = np.random.default_rng(seed)
     made = []
     for shard in range(shards):

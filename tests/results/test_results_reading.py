@@ -87,7 +87,7 @@ def test_decode_a_row_a_table_and_sizes(made):
 def test_pictures(made):
     with clipseg_ray.open(made) as masks:
         images = masks.sql("SELECT * FROM images ORDER BY key").to_arrow_table()
-        found = dict(zip(images["key"].to_pylist(), masks.pictures(images), strict=True))
+        found = dict(zip(images["key"].to_pylist(), masks.source_images(images), strict=True))
     assert found["broken"] == b"no picture"
     assert all(image[:2] == b"\xff\xd8" for key, image in found.items() if key != "broken")
 

@@ -22,7 +22,7 @@ from clipseg_ray.storage import Store
 from tests.tars import tar_of
 
 ABSENT = 4
-"""The sample that has no picture."""
+"""The sample that has no image."""
 
 
 def picture(number: int) -> bytes:
@@ -46,7 +46,7 @@ def write_parquet(store: Store, name: str, numbers: Sequence[int]) -> None:
 
 
 def write_struct(store: Store, name: str, numbers: Sequence[int]) -> None:
-    """Every third picture is a file of its own."""
+    """Every third image is a file of its own."""
     rows = []
     for n in numbers:
         beside = n % 3 == 0
@@ -78,7 +78,7 @@ def write_manifest(store: Store, name: str, numbers: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """How to write some of the pictures as the input's part ``a`` or ``b``, and what the samples then hold."""
+    """How to write some of the images as the input's part ``a`` or ``b``, and what the samples then hold."""
 
     format: str
     write: Callable[[Store, str, Sequence[int]], None]
@@ -133,13 +133,13 @@ def written(url: str, kind: Kind, pictures: int) -> Input:
         drawn = append_shards([], listing, source, slice_images=half - 1, sample=sample, seed=1)
         assert sum(min(source.count(shard), shard.take or pictures) for shard in drawn) == min(sample, pictures)
         assert append_shards([], listing, source, slice_images=half - 1, sample=sample, seed=1) == drawn
-    if kind.format == "images":  # a folder lists no picture that is not there
+    if kind.format == "images":  # a folder lists no image that is not there
         store.delete(f"a/{ABSENT:03d}.jpg")
     return Input(kind, pictures, source, shards)
 
 
 def samples_are_what_was_written(given: Input) -> None:
-    """All of them, in order, each time and in every process; a sample without its picture says why."""
+    """All of them, in order, each time and in every process; a sample without its image says why."""
     found = given.whole()
     assert [sample.image for sample in found] == [None if n == ABSENT else picture(n) for n in range(given.pictures)]
     assert [sample.fields for sample in found] == [given.kind.fields(n) for n in range(given.pictures)]

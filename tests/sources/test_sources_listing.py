@@ -113,7 +113,9 @@ def test_formats(flaky):
         assert (listing.format, len(listing.objects)) == (format, 1)
     assert discover(["flaky://p/a.parquet"], "manifest").format == "manifest"
     flaky.files |= {"t/a.json": b"", "t/b.parquet": b""}
-    with pytest.raises(UserError, match=r"no single format; found 1 × .json, 1 × .parquet, 1 × .tgz; set input.format"):
+    with pytest.raises(
+        UserError, match=r"of a single format; found 1 × .json, 1 × .parquet, 1 × .tgz; set input.format"
+    ):
         discover(["flaky://t"], None)
     assert [m.path for m in discover(["flaky://t"], "webdataset").objects] == ["a.TGZ"]
     with pytest.raises(UserError, match=r"no name there ends in .jpg, .*input.format: images has it; found 1 × "):
@@ -134,7 +136,7 @@ def test_a_format_is_known_by_what_its_source_says_of_itself(flaky, kind):
         assert discover(["flaky://b"], None).format == kind.name
     flaky.files[f"b/b{kind.endings[0]}"] = b""
     if kind.one_object:
-        with pytest.raises(UserError, match=f"no single format; .*{', '.join(SOURCES)}"):
+        with pytest.raises(UserError, match=f"not of a single format; .*{', '.join(SOURCES)}"):
             discover(["flaky://b"], None)
     else:
         assert len(discover(["flaky://b"], None).objects) == 2

@@ -1,4 +1,4 @@
-"""A small PhraseCut release: the files, names and fields of VGPhraseCut_v0, drawn pictures in place of photographs."""
+"""A small PhraseCut release: the files, names and fields of VGPhraseCut_v0, drawn images in place of photographs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def square(x: float, y: float, side: float) -> list[list[float]]:
 
 
 def write(folder: Path) -> dict[str, list[dict]]:
-    """Write train and miniv splits with their pictures; returns the tasks by split."""
+    """Write train and miniv splits with their images; returns the tasks by split."""
     (folder / "images").mkdir(parents=True)
     train = [
         task(7, [70], "white dog", "dog", [[square(4.6, 6.2, 20)]]),

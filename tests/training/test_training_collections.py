@@ -27,7 +27,7 @@ def test_pictures_and_masks_are_those_of_the_scenes(scenes):
     assert len(collection) == 40
     for number in (0, 19, 20, 39):
         pixels, truth = world.scene(number, 64)
-        assert np.abs(collection.picture(number).astype(int) - pixels).mean() < 6  # JPEG
+        assert np.abs(collection.image(number).astype(int) - pixels).mean() < 6  # JPEG
         held = [collection.truth.queries[q] for q in collection.truth.query_t[list(collection.truth.of(number))]]
         assert [(query.query_id, query.kind, list(query.texts)) for query in held] == [
             (row["query_id"], row["kind"], row["texts"]) for row in truth
@@ -59,7 +59,7 @@ def test_a_sample_that_is_none_is_named(tmp_path):
         TruthShards([str(packed)])
     write(tmp_path, {"truth": [], "height": 6, "width": 8})
     packed.write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
-    with pytest.raises(UserError, match=r"a\.tar\.gz: compressed; training reads pictures in no order, so unpack it"):
+    with pytest.raises(UserError, match=r"a\.tar\.gz: compressed; training reads images in no order, so unpack it"):
         TruthShards([str(packed)])
 
 

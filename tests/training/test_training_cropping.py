@@ -31,7 +31,7 @@ def test_squares_differ_and_a_square_picture_stays_whole():
 
 def test_a_smaller_square_still_shows_a_small_thing():
     mask = np.zeros((60, 60), bool)
-    mask[50:56, 4:10] = True  # 1 % of the picture
+    mask[50:56, 4:10] = True  # 1 % of the image
     sides = set()
     for seed in range(20):
         rows, columns = square_crop(mask, np.random.default_rng(seed), (0.5, 0.8))

@@ -1,4 +1,4 @@
-"""Each picture encoded once, and still transformers' own numbers."""
+"""Each image encoded once, and still transformers' own numbers."""
 
 import pytest
 import torch

@@ -73,7 +73,7 @@ def test_the_contrast_asks_which_text_each_picture_shows():
         objective.model.clip.logit_scale.fill_(5.0)
     shown, query = torch.eye(16)[[0, 1, 2, 0]], torch.tensor([7, 8, 9, 7])
     right = objective._contrast(shown * 3, shown * 0.2, query)
-    # The two pictures of query 7 are both right answers to both of its texts: what is left is their tie.
+    # The two images of query 7 are both right answers to both of its texts: what is left is their tie.
     assert right.item() == pytest.approx(2 * np.log(2) / 4, rel=1e-3)
     assert objective._contrast(shown, shown.roll(1, 0), query) > 50
     assert objective._contrast(shown, shown.roll(1, 0), torch.tensor([7, 7, 7, 7])) < objective._contrast(
@@ -86,10 +86,10 @@ def test_every_patch_answers_every_query(collection):
     truth = collection.truth
     assert len(batch.wordings) == len(truth.queries)
     assert all(text in query.texts for text, query in zip(batch.wordings, truth.queries, strict=True))
-    pictures = [Sampler(truth, SamplingConfig(phrases_per_image=3), 3).draw(position).picture for position in range(4)]
+    images = [Sampler(truth, SamplingConfig(phrases_per_image=3), 3).draw(position).image for position in range(4)]
     cover = np.zeros((4, 9, len(truth.queries)))
-    for place, picture in enumerate(pictures):
-        for number in truth.of(picture):
+    for place, image in enumerate(images):
+        for number in truth.of(image):
             parts = np.split(collection.masks([number])[0], [21, 43])  # whole pixels of a side of 64
             shares = [cell.mean() for part in parts for cell in np.split(part, [21, 43], 1)]
             cover[place, :, truth.query_t[number]] = shares
@@ -194,7 +194,7 @@ def test_what_is_mirrored_and_cut_out_is_mirrored_and_cut_out_of_every_mask(coll
             channel = {"red": 0, "green": 1, "blue": 2}.get(text.split()[0])
             inside = batch.pixels[b][batch.labels[b]].float().mean(0)
             assert channel is None or int(inside.argmax()) == channel
-        for t, (b, query) in enumerate(zip(batch.picture_t.tolist(), batch.query_t.tolist(), strict=True)):
+        for t, (b, query) in enumerate(zip(batch.image_t.tolist(), batch.query_t.tolist(), strict=True)):
             if collection.truth.queries[query].texts[0] == batch.texts[batch.text_r[b]]:
                 label = batch.labels[b].float().view(side, 16, side, 16).mean((1, 3)).flatten()
                 assert torch.allclose(batch.cover_tn[t], label, atol=0.1)  # a label's pixels are whole ones

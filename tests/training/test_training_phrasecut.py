@@ -25,10 +25,10 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_phrases_and_masks_by_picture(folder):
+def test_phrases_and_masks_by_image(folder):
     collection = PhraseCut(str(folder), "train")
     truth = collection.truth
-    assert len(collection) == 3  # the excluded picture is left out, and the task without structure
+    assert len(collection) == 3  # the excluded image is left out, and the task without structure
     assert [[truth.queries[truth.query_t[t]].query_id for t in truth.of(n)] for n in range(3)] == [
         ["white dog", "man riding horse"],
         ["white dog", "wheels"],
@@ -39,7 +39,7 @@ def test_phrases_and_masks_by_picture(folder):
     expected[6:27, 4:25] = True  # corners cut to whole pixels, border included
     np.testing.assert_array_equal(dog, expected)
     assert wheels.sum() == 2 * 7 * 7 + 10 * 10  # two polygons of one instance, one of another
-    assert collection.picture(2).shape == (60, 40, 3)  # a grey JPEG
+    assert collection.image(2).shape == (60, 40, 3)  # a grey JPEG
     assert len(EXCLUDED) == 17
 
 
@@ -55,7 +55,7 @@ def test_a_phrase_is_not_absent_where_its_category_was_named(folder):
     (other / "refer_train.json").write_text(json.dumps(tasks))
     truth = PhraseCut(str(other), "train", str(folder / "images")).truth
     number = {query.query_id: n for n, query in enumerate(truth.queries)}
-    assert not truth.lacks(0, number["black dog"])  # picture 3, with its white dog, may hold a black one
+    assert not truth.lacks(0, number["black dog"])  # image 3, with its white dog, may hold a black one
 
 
 def test_held_out_word_forms_drop_phrases(folder):
@@ -74,7 +74,7 @@ def test_squares_are_cut_around_the_phrase(folder):
     dogs = [n for n, draw in enumerate(draws) if "white dog" in draw.rows[0].text]
     assert batch.prompt_row_m.tolist() == dogs  # the others' phrases are unique
     for n, draw in enumerate(draws):  # what is white is what is marked
-        if draw.picture != 2 and len(collection.truth.of(draw.picture)) == 2:
+        if draw.image != 2 and len(collection.truth.of(draw.image)) == 2:
             inside = batch.pixels[n][batch.labels[n]].float().mean()
             assert inside > 180
 
@@ -101,7 +101,7 @@ def test_what_is_missing_is_named(folder, tmp_path):
     tasks = [release.task(2, [1], "a", "a", [[release.square(0, 0, 2)]])]
     (tmp_path / "refer_train.json").write_text(json.dumps(tasks))
     with pytest.raises(UserError, match=r"2\.jpg: not found"):
-        PhraseCut(str(tmp_path), "train", str(tmp_path)).picture(0)
+        PhraseCut(str(tmp_path), "train", str(tmp_path)).image(0)
 
 
 def test_the_decoder_alone_trains_over_a_checkpoints_clip(checkpoint_dir, folder, tmp_path):

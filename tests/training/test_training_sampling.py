@@ -21,39 +21,39 @@ DOG, CAT, RED, UNIQUE, ANIMAL = query("dog"), query("cat"), query("red"), query(
 def truth():
     builder = TruthBuilder()
     for held in [[DOG, RED], [DOG, UNIQUE], [CAT, RED], [], [CAT, DOG, RED], [ANIMAL]]:
-        builder.add_picture(held)
+        builder.add_image(held)
     return builder.build()
 
 
 def rows(truth, config, positions=400, seed=5):
     sampler = Sampler(truth, config, seed)
-    return [(draw.picture, row) for draw in map(sampler.draw, range(positions)) for row in draw.rows]
+    return [(draw.image, row) for draw in map(sampler.draw, range(positions)) for row in draw.rows]
 
 
 @pytest.mark.parametrize("origin", ["phrases", "samples"])
 def test_a_fifth_is_absent_and_absent_means_absent(truth, origin):
     config = SamplingConfig(negatives_from=origin, template=["plain"])
     asked = rows(truth, config, 3000)
-    absent = [(picture, row) for picture, row in asked if row.truth is None]
+    absent = [(image, row) for image, row in asked if row.truth is None]
     assert len(absent) / len(asked) == pytest.approx(0.2, abs=0.03)
-    for picture, row in absent:
-        held = [truth.queries[q] for q in truth.query_t[truth.start_n[picture] : truth.start_n[picture + 1]]]
+    for image, row in absent:
+        held = [truth.queries[q] for q in truth.query_t[truth.start_n[image] : truth.start_n[image + 1]]]
         # nor is a dog asked for as absent where an animal that may be a dog was marked
         assert truth.queries[row.query].labels.isdisjoint(label for each in held for label in each.labels)
-    for picture, row in asked:
+    for image, row in asked:
         if row.truth is not None:
-            assert row.truth in truth.of(picture)
+            assert row.truth in truth.of(image)
             assert truth.query_t[row.truth] == row.query
 
 
 def test_supports_show_the_same_query_in_another_picture_or_there_is_none(truth):
     asked = rows(truth, SamplingConfig(negatives=0.5), 2000)
-    for picture, row in asked:
+    for image, row in asked:
         if row.support is None:
             assert row.share == 0
             continue
         assert truth.query_t[row.support] == row.query
-        assert truth.picture_t[row.support] != picture
+        assert truth.image_t[row.support] != image
         assert 0 <= row.share <= 1
     alone = {truth.queries[row.query].query_id for _, row in asked if row.support is None and row.truth is not None}
     assert alone == {"unique", "animal"}
@@ -63,7 +63,7 @@ def test_supports_show_the_same_query_in_another_picture_or_there_is_none(truth)
 
 def test_the_blend_and_the_share_of_picture_prompts_are_configured(truth):
     config = SamplingConfig(support_share=0.5, support_weight=(0.5, 0.6), support_alone=0.25, negatives=0)
-    asked = [row for picture, row in rows(truth, config, 2000) if truth.queries[row.query].query_id == "dog"]
+    asked = [row for image, row in rows(truth, config, 2000) if truth.queries[row.query].query_id == "dog"]
     shares = np.array([row.share for row in asked if row.support is not None])
     assert len(shares) / len(asked) == pytest.approx(0.5, abs=0.06)
     assert (shares == 1).mean() == pytest.approx(0.25, abs=0.06)
@@ -75,10 +75,10 @@ def test_an_epoch_asks_every_pair_once_and_several_phrases_every_picture_once(tr
     assert sorted(row.truth for _, row in pairs) == list(range(len(truth.query_t)))
     sampler = Sampler(truth, SamplingConfig(negatives=0, phrases_per_image=3), 0)
     draws = [sampler.draw(position) for position in range(len(sampler))]
-    assert sorted(draw.picture for draw in draws) == [0, 1, 2, 4, 5]  # nothing can be asked of picture 3
+    assert sorted(draw.image for draw in draws) == [0, 1, 2, 4, 5]  # nothing can be asked of image 3
     for draw in draws:
         counts = Counter(row.truth for row in draw.rows)
-        assert set(counts) == set(truth.of(draw.picture))
+        assert set(counts) == set(truth.of(draw.image))
         assert max(counts.values()) - min(counts.values()) <= 1
 
 

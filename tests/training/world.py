@@ -19,14 +19,14 @@ SHAPES = ("circle", "square", "triangle")
 def scene(seed: int, side: int) -> tuple[np.ndarray, list[dict]]:
     """Pixels and the rows of ``truth``: names, coloured names, and what has corners."""
     rng = np.random.default_rng(seed)
-    picture = Image.new("RGB", (side, side), tuple(int(v) for v in rng.integers(90, 200, 3)))
+    canvas = Image.new("RGB", (side, side), tuple(int(v) for v in rng.integers(90, 200, 3)))
     things: list[tuple[str, str, np.ndarray]] = []
     for _ in range(rng.integers(1, 4)):
         shape, colour = SHAPES[rng.integers(3)], list(COLOURS)[rng.integers(4)]
         extent = int(rng.integers(side // 5, side // 2))
         x, y = (int(v) for v in rng.integers(0, side - extent, 2))
         box, layer = (x, y, x + extent, y + extent), Image.new("1", (side, side))
-        for image, fill in ((picture, COLOURS[colour]), (layer, 1)):
+        for image, fill in ((canvas, COLOURS[colour]), (layer, 1)):
             pen = ImageDraw.Draw(image)
             if shape == "circle":
                 pen.ellipse(box, fill=fill)
@@ -54,7 +54,7 @@ def scene(seed: int, side: int) -> tuple[np.ndarray, list[dict]]:
         if mask.any()
     ]
     noise = rng.normal(0, 3, (side, side, 3))
-    return np.clip(np.asarray(picture, np.float32) + noise, 0, 255).astype(np.uint8), truth
+    return np.clip(np.asarray(canvas, np.float32) + noise, 0, 255).astype(np.uint8), truth
 
 
 def write_shards(folder: Path, *, shards: int, images: int, seed: int = 0, side: int = 96) -> None:

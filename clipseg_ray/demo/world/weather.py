@@ -1,4 +1,4 @@
-"""What happens to a picture before one sees it: uneven light, blur, noise, JPEG."""
+"""What happens to an image before one sees it: uneven light, blur, noise, JPEG."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def weathered(rng: np.random.Generator, pixels_hwc: np.ndarray) -> np.ndarray:
 
 
 def jpeg(rng: np.random.Generator, pixels_hwc: np.ndarray) -> bytes:
-    """The picture (uint8 [h, w, 3]) as JPEG of a drawn quality."""
+    """The image (uint8 [h, w, 3]) as JPEG of a drawn quality."""
     encoded = io.BytesIO()
     Image.fromarray(pixels_hwc).save(encoded, "JPEG", quality=int(rng.integers(55, 96)))
     return encoded.getvalue()

@@ -1,4 +1,4 @@
-"""A Hugging Face dataset: Parquet shards of pictures and their masks, and a card.
+"""A Hugging Face dataset: Parquet shards of images and their masks, and a card.
 
     datasets.load_dataset("DEST", split="train")[0]["objects"]
 
@@ -31,7 +31,7 @@ SHARD_BYTES = 400 * 10**6
 """A file ends with the row group that reaches this."""
 
 COLUMNS = {
-    "image": "the picture as it was encoded",
+    "image": "the image as it was encoded",
     "image_id": "its name in the dataset of masks",
     "width": "pixels, upright",
     "height": "pixels, upright",
@@ -52,7 +52,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
     """Write ``data/train-*.parquet`` and ``README.md``; returns what was written.
 
     Every image that could be read is a row; masks on the model's grid are resized to it, every pixel that of the
-    nearest centre. Pictures that cannot be had are left out and counted.
+    nearest centre. Images that cannot be had are left out and counted.
     """
     fetched = Fetched(walk.store)
     with Files(destination) as files, tempfile.TemporaryDirectory() as folder, facts.gather(walk.store) as (found, _):
@@ -60,11 +60,11 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
         for chunk in chunks:
             rows = chunk.images.select(["image_id", "width", "height"]).to_pylist()
             objects = _objects(chunk, walk)
-            for index, picture in enumerate(fetched.pictures(chunk.images)):
-                if picture is not None:
-                    image = {"bytes": picture, "path": rows[index]["image_id"]}
+            for index, encoded in enumerate(fetched.encoded(chunk.images)):
+                if encoded is not None:
+                    image = {"bytes": encoded, "path": rows[index]["image_id"]}
                     own = {"objects": objects[index], "absent": chunk.absent[index]}
-                    shards.add({"image": image, **rows[index], **own}, len(picture))
+                    shards.add({"image": image, **rows[index], **own}, len(encoded))
         shards.close()
         chosen = asked.chosen(found.queries, walk.where)
         names = [name for name in COLUMNS if name in _leaves(walk)]
@@ -80,7 +80,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
             "## Known limits",
             card.limits(found),
             "## Licences",
-            card.WEIGHTS.replace("The pictures, which are not in this dataset, keep", "The pictures keep"),
+            card.WEIGHTS.replace("The images, which are not in this dataset, keep", "The images keep"),
         ]
         files.put("README.md", ("\n\n".join(text) + "\n").encode())
     return (
@@ -176,7 +176,7 @@ class _Shards:
         self.number = self.rows = self.objects = 0
 
     def add(self, row: dict[str, Any], size: int) -> None:
-        """One row, its picture of ``size`` bytes."""
+        """One row, its image of ``size`` bytes."""
         self._group.append(row)
         self._group_bytes += size
         self.rows += 1

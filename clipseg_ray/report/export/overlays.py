@@ -1,4 +1,4 @@
-"""Overlays: each picture with what was found in it painted over it, and a legend below."""
+"""Overlays: each image with what was found in it painted over it, and a legend below."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont
 
-from clipseg_ray.pixels.opening import PictureError, opened, upright_rgb
+from clipseg_ray.pixels.opening import ImageError, opened, upright_rgb
 from clipseg_ray.report.export.copies import Fetched
 from clipseg_ray.report.export.files import Files, name_of
 from clipseg_ray.report.export.painting import labels_of, masks_by_image, resized
@@ -17,7 +17,7 @@ from clipseg_ray.report.export.palette import colour
 from clipseg_ray.report.export.walk import ExportChunk, Walk
 
 LONGER_SIDE = 1600
-"""Pictures are made smaller than this, in pixels."""
+"""Images are made smaller than this, in pixels."""
 
 _OPACITY = 0.45
 _PAPER, _INK = (250, 250, 249), (28, 29, 31)
@@ -36,12 +36,12 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
             some = pa.array(np.unique(chunk.masks["image"].to_numpy()))
             drawn = [each for each in masks_by_image(chunk) if len(each[1])]
             names = {category.number: category.name for category in walk.categories.values()}
-            for (image, masks), picture in zip(drawn, fetched.pictures(chunk.images.take(some)), strict=True):
-                if picture is None:
+            for (image, masks), encoded in zip(drawn, fetched.encoded(chunk.images.take(some)), strict=True):
+                if encoded is None:
                     continue
                 try:
-                    overlay = _overlay(picture, masks, names)
-                except PictureError as error:
+                    overlay = _overlay(encoded, masks, names)
+                except ImageError as error:
                     fetched.refuse(error)
                     continue
                 files.put(name_of(str(image["image_id"]), ".jpg"), overlay)
@@ -49,8 +49,8 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
     return f"wrote {files.store.url}: {written:,} overlays{fetched.left_out}"
 
 
-def _overlay(picture: bytes, masks: pa.Table, names: dict[int, str]) -> bytes:
-    with opened(picture) as image:
+def _overlay(encoded: bytes, masks: pa.Table, names: dict[int, str]) -> bytes:
+    with opened(encoded) as image:
         image.draft("RGB", (LONGER_SIDE, LONGER_SIDE))
         rgb, _ = upright_rgb(image)
         rgb.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS)
@@ -84,7 +84,7 @@ def _rim(labels_hw: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _with_legend(image: Image.Image, entries: Sequence[tuple[int, str]]) -> Image.Image:
-    """The picture with a strip below it: a swatch and a line of text per entry, as many side by side as fit."""
+    """The image with a strip below it: a swatch and a line of text per entry, as many side by side as fit."""
     size = max(11, round(max(image.size) / 55))
     font = ImageFont.load_default(size)
     pad, line = size // 2, round(size * 1.7)

@@ -34,7 +34,7 @@ function pixelsOf(counts, height, width) {
   return pixels;
 }
 
-/** Paint a mask on a canvas of its own size: filled, with a white rim, about as wide whatever the size, that shows on any picture. */
+/** Paint a mask on a canvas of its own size: filled, with a white rim, about as wide whatever the size, that shows on any image. */
 function paint(canvas, mask, colour) {
   const [height, width] = mask.size;
   canvas.width = width;

@@ -22,7 +22,7 @@ const GROUPS = {
   smallest: ["Smallest", "least coverage though the score is above the threshold"],
 };
 
-/** A picture with a mask over it; both are drawn when they come near the window. */
+/** An image with a mask over it; both are drawn when they come near the window. */
 function frame(picture, mask, words) {
   const box = make("div", { class: "frame" });
   box.style.setProperty("--ratio", picture.width / picture.height);
@@ -84,7 +84,7 @@ function group(name, members) {
 }
 
 function section(query, index) {
-  const pictures = query.supports.map((support) => frame(support, support, `picture of the query ${query.id}`));
+  const pictures = query.supports.map((support) => frame(support, support, `support picture of the query ${query.id}`));
   const share = query.images ? ` (${percent(query.found / query.images)})` : "";
   const how = [query.mode, query.alpha === null ? null : `${query.alpha} picture, ${+(1 - query.alpha).toFixed(3)} text`];
   const details = [`threshold ${query.threshold}`, ...query.templates, ...how].filter((each) => each && each !== "{}").join(" · ");
@@ -119,5 +119,5 @@ function failures() {
 
 function about() {
   return make("dl", { class: "about" }, 
-    ...[...page.about, ["under each picture", "score, share of the image covered"]].map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+    ...[...page.about, ["under each image", "score, share of the image covered"]].map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 }

@@ -52,7 +52,7 @@ def engine(setting: Setting, precision: str, *, head: Head = "refined", compile:
 
 
 def pixels(setting: Setting, count: int) -> np.ndarray:
-    """Seeded pictures, blocks of colour: uint8 [b, S, S, 3]."""
+    """Seeded images, blocks of colour: uint8 [b, S, S, 3]."""
     side = checkpoint(setting).preprocessing.size
     different = np.random.default_rng(0).integers(0, 256, (min(count, 16), 11, 11, 3), np.uint8)
     cells = -(-side // 11)
