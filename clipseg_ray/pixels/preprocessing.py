@@ -49,7 +49,7 @@ class Preprocessing:
                 raise _fault(key, f"is {preprocessor_config[key]!r}", "it must be true")
         for key in ("do_center_crop", "do_pad"):
             if preprocessor_config.get(key):
-                raise _fault(key, f"is {preprocessor_config[key]!r}", "pictures are squashed, it must be false")
+                raise _fault(key, f"is {preprocessor_config[key]!r}", "images are squashed, it must be false")
         for key in ("size", "image_mean", "image_std"):
             if preprocessor_config.get(key) is None:
                 raise _fault(key, "is missing", "add it to the checkpoint")

@@ -159,7 +159,7 @@ def origin(found: Facts) -> str:
         ("model", f"{plain(model['checkpoint'])}{revision}"),
         ("weights (SHA-256)", f"`{model['weights_sha256']}`"),
         ("input", f"{plain(source['root'])} ({source['format']}, {found.shards:,} shards)"),
-        ("pictures", f"squashed to {_side(found)} pixels, decoded {source['decode']}"),
+        ("images", f"squashed to {_side(found)} pixels, decoded {source['decode']}"),
         ("computed", f"{compute['precision']} on {compute['device']}{', compiled' if compute['compile'] else ''}"),
         ("fingerprint", f"`{found.record.fingerprint}`: of everything that changes a mask"),
     ]

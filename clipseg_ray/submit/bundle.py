@@ -3,7 +3,7 @@
     parcel/
       clipseg_ray/        the code that was submitted, so that the cluster runs that and no other
       <name>.yaml         the configuration, overrides applied
-      queries/            a local query table with the pictures and masks it names
+      queries/            a local query table with the support pictures and masks it names
 
 Data never travels: images, checkpoints and outputs are read and written by the cluster where the configuration says.
 """
@@ -39,7 +39,7 @@ def local_data(config: RunConfig) -> list[str]:
 def packed(config: RunConfig, name: str, *, shared: bool) -> Iterator[Path]:
     """A folder with everything the job needs, its configuration called ``name``; gone when the context is left.
 
-    ``shared``: the cluster sees this machine's files, so that pictures outside the table's folder may stay where
+    ``shared``: the cluster sees this machine's files, so that files outside the table's folder may stay where
     they are. Raises UserError for those otherwise.
     """
     with tempfile.TemporaryDirectory(prefix="clipseg-ray-") as temporary:
@@ -54,7 +54,7 @@ def packed(config: RunConfig, name: str, *, shared: bool) -> Iterator[Path]:
 
 
 def _pack_table(table: str, where: str | None, folder: Path, shared: bool) -> str:
-    """Put a local table and its pictures into the parcel; returns where the job finds it."""
+    """Put a local table and its support pictures into the parcel; returns where the job finds it."""
     if table.startswith("builtin:"):
         return table
     files = [item for item in attachments(table, where) if protocol_of(item.path) == "file"]

@@ -88,11 +88,11 @@ def test_what_the_dataset_lacks_is_no_answer_unless_it_drops_empty_masks(tmp_pat
     found = truth(tmp_path)
     url = dataset(tmp_path, [("a", "dog", 0.9, DOG)], images="ab")
     partial = score(found, url)
-    assert (partial.pictures_missing, partial.masks_missing) == (1, 1)
+    assert (partial.images_missing, partial.masks_missing) == (1, 1)
     scores = partial.scores(lambda asked: True)
     assert (scores.images_present, scores.images_absent) == (1, 0)
     sparse = score(found, url, keep_empty=False)
-    assert (sparse.pictures_missing, sparse.masks_missing) == (1, 0)
+    assert (sparse.images_missing, sparse.masks_missing) == (1, 0)
     scores = sparse.scores(lambda asked: True)
     assert (scores.images_present, scores.images_absent, scores.absent_silent) == (1, 1, 1)
 
