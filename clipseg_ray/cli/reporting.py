@@ -41,7 +41,7 @@ def export(
     form: Annotated[Form, typer.Option("--format", help="What to write.")],
     where: Annotated[str | None, typer.Option(metavar="SQL", help="A condition over the queries' columns.")] = None,
 ) -> None:
-    """Write masks as COCO instances, a Hugging Face dataset, label maps or overlays."""
+    """Write masks in a form that other tools train on or show."""
     from clipseg_ray.report.export import command
 
     print(command.export(output, destination, form=form, where=where))
