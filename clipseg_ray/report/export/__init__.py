@@ -1,7 +1,6 @@
 """A dataset in the forms other tools train on and look at, each written in one pass with a chunk in memory.
 
-``walk`` goes through the dataset image by image; ``coco``, ``huggingface``, ``label_maps`` and ``overlays`` each write
-one form of it; ``command`` chooses among them.
+``walk`` goes through the dataset image by image, one module writes each form, ``command`` chooses.
 """
 
 from enum import StrEnum
