@@ -25,7 +25,7 @@ def make(values: Mapping[str, Any]) -> None:
     for work in settled.survey().todo:
         for row in settled.reader.rows(work):
             assert row.failure is None
-            segmenter.process(row, ChunkResult(row.shard, row.chunk))
+            segmenter.process(row, ChunkResult(shard=row.shard, chunk=row.chunk))
 
 
 @pytest.fixture(scope="session")

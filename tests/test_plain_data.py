@@ -8,8 +8,6 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "clipseg_ray"
 FIELDS, PLACES = 5, 5
-NOT_YET = ("pipeline", "model")
-"""Rooms still to be gone through."""
 BY_PLACE = ("masks", "demo/world")
 """Machine code takes its buffers, and a drawing its coordinates, in their order."""
 
@@ -62,12 +60,12 @@ def of_ours() -> set[str]:
 
 
 def test_dataclasses_of_five_fields_are_built_by_name() -> None:
-    assert [f"{name}: {found}" for name, tree in trees(*NOT_YET) for found in wide_by_place(tree)] == []
+    assert [f"{name}: {found}" for name, tree in trees() for found in wide_by_place(tree)] == []
 
 
 def test_no_call_passes_more_than_five_values_by_place() -> None:
     ours = of_ours()
-    found = [f"{name}:{call}" for name, tree in trees(*NOT_YET, *BY_PLACE) for call in long_by_place(tree, ours)]
+    found = [f"{name}:{call}" for name, tree in trees(*BY_PLACE) for call in long_by_place(tree, ours)]
     assert found == []
 
 

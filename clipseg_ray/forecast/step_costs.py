@@ -234,10 +234,12 @@ class _ModelStep:
         images = pa.concat_tables([piece.row.images for piece in pieces[:count]])
         joined = [pa.concat_tables(of_set[:count]) for of_set in tables]
         row = replace(pieces[0].row, images=images)
-        self._segmenter.put(row, self._wanted, joined, ChunkResult(row.shard, row.chunk))  # opens connections
+        self._segmenter.put(
+            row, self._wanted, joined, ChunkResult(shard=row.shard, chunk=row.chunk)
+        )  # opens connections
         written = 0
         for chunk in itertools.cycle(range(16)):
-            result = ChunkResult(row.shard, chunk)
+            result = ChunkResult(shard=row.shard, chunk=chunk)
             with clock.running():
                 self._segmenter.put(replace(row, chunk=chunk), self._wanted, joined, result)
             clock.images += images.num_rows

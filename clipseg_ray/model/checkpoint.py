@@ -39,7 +39,7 @@ _SHIPPED = Path(__file__).parent / "shipped"
 """The folder of the checkpoints that ``builtin:<name>`` names."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Checkpoint:
     """A loaded checkpoint.
 
@@ -81,7 +81,13 @@ def load(checkpoint: str, revision: str | None = None) -> Checkpoint:
             f"{checkpoint}: the weights lack {len(names)} tensors of its config.json (first: {names[0]}); "
             "save weights and configuration together with save_pretrained"
         )
-    return Checkpoint(model.eval(), tokenizer, preprocessing, revision, _digest(model))
+    return Checkpoint(
+        model=model.eval(),
+        tokenizer=tokenizer,
+        preprocessing=preprocessing,
+        revision=revision,
+        weights_sha256=_digest(model),
+    )
 
 
 def resolve_revision(checkpoint: str, revision: str | None) -> str | None:

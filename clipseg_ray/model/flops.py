@@ -53,7 +53,7 @@ _LONG_S = {"cpu": 1800.0, "cuda": 600.0}
 """Compiling costs each actor about half a minute on a CPU and a minute on a GPU, for a few per cent on fp32 CPUs."""
 
 
-def worth_compiling(config: Any, size: int, device: str, images: int, masks: int, actors: int) -> bool:
+def worth_compiling(config: Any, size: int, device: str, *, images: int, masks: int, actors: int) -> bool:
     """Whether so much work, shared by so many actors, lasts long enough to repay compiling in each of them."""
     work = images * encoder_flops(config, size) + masks * decoder_flops(config, size)
     return work / _RATE[device] / actors > _LONG_S[device]

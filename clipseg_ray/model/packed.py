@@ -26,10 +26,10 @@ class PackedLinear(nn.Module):
         # Opaque to PyTorch (no strides, no .to()), so it is no buffer.
         self._weight = operations._reorder_linear_weight(source.weight, None)
         self._bias = source.bias
-        self._product = operations._linear_pointwise
+        self._pointwise = operations._linear_pointwise
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self._product(x, self._weight, self._bias, self.activation, [], "")
+        return self._pointwise(x, self._weight, self._bias, self.activation, [], "")
 
 
 def pays() -> bool:

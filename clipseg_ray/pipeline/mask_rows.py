@@ -22,7 +22,7 @@ from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.results.optional_columns import masks_schema
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SetQuestions:
     """What one prompt set asks of the images of a chunk.
 
@@ -43,7 +43,10 @@ class SetQuestions:
         ids = [query.query_id for query in prompt_set.queries]
         texts = pa.nulls(len(ids), pa.string())
         return cls(
-            to_prompts(prompt_set.conditionals_qc), prompt_set.threshold_logits_q, pa.array(ids, pa.string()), texts
+            prompts=to_prompts(prompt_set.conditionals_qc),
+            threshold_logits_q=prompt_set.threshold_logits_q,
+            query_ids=pa.array(ids, pa.string()),
+            query_texts=texts,
         )
 
     @classmethod
@@ -58,11 +61,11 @@ class SetQuestions:
         texts = list(dict.fromkeys(text for own in phrases for text in own))
         place = {text: index for index, text in enumerate(texts)}
         return cls(
-            to_prompts(embed(texts)),
-            np.full(len(texts), phrase_set.threshold_logit, np.float32),
-            pa.array([phrase_id(text) for text in texts], pa.string()),
-            pa.array(texts, pa.string()),
-            (
+            prompts=to_prompts(embed(texts)),
+            threshold_logits_q=np.full(len(texts), phrase_set.threshold_logit, np.float32),
+            query_ids=pa.array([phrase_id(text) for text in texts], pa.string()),
+            query_texts=pa.array(texts, pa.string()),
+            pairs=(
                 np.repeat(np.arange(len(phrases)), [len(own) for own in phrases]),
                 np.array([place[text] for own in phrases for text in own], np.int64),
             ),

@@ -34,7 +34,7 @@ _IMAGE_BYTES = 100_000
 """A photograph's encoded size, to guess how many a shard holds before it has been read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A run held against its dataset.
 
@@ -95,22 +95,22 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
     shards = (*frozen, *new)
     work = survey(config, store, shards, folders)
     return Plan(
-        config,
-        store,
-        present,
-        listing,
-        source,
-        tuple(queries),
-        phrases,
-        assignment,
-        shards,
-        len(new),
-        work,
-        present is not None and same_checkpoint(config, present),
-        tuple(_warnings(config, work)),
-        retry_failed,
-        tuple(owner.name for owner in known),
-        tuple(retry.redo(store, source, share_of(config, shards))) if retry_failed and present else (),
+        config=config,
+        store=store,
+        present=present,
+        listing=listing,
+        source=source,
+        queries=tuple(queries),
+        phrases=phrases,
+        assignment=assignment,
+        shards=shards,
+        new_shards=len(new),
+        work=work,
+        unchanged_model=present is not None and same_checkpoint(config, present),
+        warnings=tuple(_warnings(config, work)),
+        retry_failed=retry_failed,
+        all_sets=tuple(owner.name for owner in known),
+        redo=tuple(retry.redo(store, source, share_of(config, shards))) if retry_failed and present else (),
     )
 
 
@@ -277,7 +277,15 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
             todo.append(work)
     size = sum(shard.size for shard in mine)
     return Work(
-        wanted, tuple(todo), len(mine), size, chunks + unread_chunks, done, images, images + unread_images, unread
+        folders=wanted,
+        todo=tuple(todo),
+        shards=len(mine),
+        bytes=size,
+        chunks_estimate=chunks + unread_chunks,
+        chunks_done=done,
+        images_known=images,
+        images_estimate=images + unread_images,
+        shards_unread=unread,
     )
 
 

@@ -15,7 +15,7 @@ SMALL_IMAGE_BYTES = 25_000
 """An encoded image in a shard nobody has read, where too few actors would be worse than too many."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pool:
     """The Segmenter pool and the readers beside it, in Ray's units. ``room``: actors that fit the cluster as it is."""
 

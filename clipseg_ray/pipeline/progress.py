@@ -25,7 +25,7 @@ ROLLING_S = 180.0
 MISSING_NAMED = 10
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Totals:
     """What the chunks of one run came to."""
 

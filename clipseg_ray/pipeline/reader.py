@@ -25,7 +25,7 @@ from clipseg_ray.storage import Store, explain
 WHOLE_SHARD = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reader:
     """Reads shards; made on the driver, pickled to the read tasks."""
 
@@ -77,13 +77,13 @@ class Reader:
 
     def _failure(self, work: ShardWork, chunk: int, started: float, message: str) -> ChunkRow:
         return ChunkRow(
-            work.shard.shard_id,
-            chunk,
-            (),
-            IMAGES.empty_table(),
-            np.empty((0, self.preprocessing.size, self.preprocessing.size, 3), np.uint8),
-            [],
-            time.perf_counter() - started,
+            shard=work.shard.shard_id,
+            chunk=chunk,
+            folders=(),
+            images=IMAGES.empty_table(),
+            pixels_bhwc=np.empty((0, self.preprocessing.size, self.preprocessing.size, 3), np.uint8),
+            phrases=[],
+            read_s=time.perf_counter() - started,
             failure=message,
         )
 
@@ -132,14 +132,14 @@ class Reader:
                 raise UserError(self._gone(work, row))
             rows.append(row)
         return ChunkRow(
-            work.shard.shard_id,
-            chunk.index,
-            work.lacking(chunk.index),
-            pa.Table.from_pylist(rows, schema=IMAGES),
-            pixels_bhwc[:good],
-            phrases,
-            decoding - started,
-            time.perf_counter() - decoding,
+            shard=work.shard.shard_id,
+            chunk=chunk.index,
+            folders=work.lacking(chunk.index),
+            images=pa.Table.from_pylist(rows, schema=IMAGES),
+            pixels_bhwc=pixels_bhwc[:good],
+            phrases=phrases,
+            read_s=decoding - started,
+            decode_s=time.perf_counter() - decoding,
         )
 
     def _written(self, work: ShardWork, chunk: int) -> dict[str, dict[str, Any]]:

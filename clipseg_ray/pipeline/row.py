@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ChunkRow:
     """A chunk between the two steps.
 
@@ -75,17 +75,8 @@ class ChunkRow:
         }
         pixels = np.frombuffer(_buffer(table.column("pixels")), np.uint8).reshape(-1, size, size, 3)
         images = pa.ipc.open_stream(_buffer(table.column("images"))).read_all()
-        return cls(
-            value["shard"],
-            value["chunk"],
-            tuple(value["folders"]),
-            images,
-            pixels,
-            value["phrases"],
-            value["read_s"],
-            value["decode_s"],
-            value["failure"],
-        )
+        folders = tuple(value.pop("folders"))
+        return cls(**value, folders=folders, images=images, pixels_bhwc=pixels)
 
 
 def _binary(buffer: pa.Buffer) -> pa.Array:

@@ -52,7 +52,7 @@ class SegmenterSpec:
     facts: dict[str, Any]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ChunkResult:
     """What the driver learns of a chunk.
 
@@ -129,7 +129,7 @@ class Segmenter:
         if self.spec.compute["device"] == "cpu":
             torch.set_num_threads(1)  # the setting is each thread's own, and Ray calls from several
         row = ChunkRow.from_arrow(batch, self.spec.preprocessing.size)
-        result = ChunkResult(row.shard, row.chunk, worker=self.worker, failure=row.failure)
+        result = ChunkResult(shard=row.shard, chunk=row.chunk, worker=self.worker, failure=row.failure)
         if row.failure is None:
             try:
                 self.process(row, result)

@@ -38,7 +38,7 @@ _OTHER_DRIVER_S = 120.0
 """How long to wait for the query table of a set that another driver has just claimed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settled:
     """A plan that can be executed: everything resolved, and recorded where another run will find it."""
 
@@ -113,13 +113,13 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
     warned = warnings(plan.queries, count_tokens(plan.queries, model.loaded)) if model.is_loaded else []
     preprocessing = Preprocessing.from_json(settled_record.model["preprocessing"])
     reader = Reader(
-        plan.source,
-        Chunking(settled_record.input["chunk_images"], settled_record.input["chunk_bytes"]),
-        preprocessing,
-        settled_record.input["decode"],
-        store.url,
-        plan.phrases.field if plan.phrases else None,
-        reader_threads,
+        source=plan.source,
+        chunking=Chunking(settled_record.input["chunk_images"], settled_record.input["chunk_bytes"]),
+        preprocessing=preprocessing,
+        decode=settled_record.input["decode"],
+        output=store.url,
+        phrase_field=plan.phrases.field if plan.phrases else None,
+        threads=reader_threads,
     )
     spec = SegmenterSpec(
         output=store.url,
@@ -134,7 +134,15 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         prompt_sets=prompt_sets,
         facts={"fingerprint": settled_record.fingerprint},
     )
-    return Settled(plan, settled_record, tuple(shards), prompt_sets, reader, spec, tuple(warned))
+    return Settled(
+        plan=plan,
+        record=settled_record,
+        shards=tuple(shards),
+        prompt_sets=prompt_sets,
+        reader=reader,
+        spec=spec,
+        warnings=tuple(warned),
+    )
 
 
 def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
@@ -187,7 +195,9 @@ def _compile(plan: Plan, loaded: Checkpoint, device: str) -> bool:
     images = plan.work.images_estimate
     masks = images * max(1, len(plan.queries))
     actors = plan.config.pool.max or 1
-    return worth_compiling(loaded.model.config, loaded.preprocessing.size, device, images, masks, actors)
+    return worth_compiling(
+        loaded.model.config, loaded.preprocessing.size, device, images=images, masks=masks, actors=actors
+    )
 
 
 def _claim(store: Store, asked: Sequence[sets.QueryLike], model: _Model) -> tuple[PromptSet | PhraseSet, ...]:

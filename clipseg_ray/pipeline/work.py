@@ -39,7 +39,7 @@ class ShardWork:
         return [chunk for chunk in range(self.known.chunks) if self.lacking(chunk)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """The chunks a run has to do, by shard, and what it need not.
 

@@ -269,7 +269,7 @@ def _work(reader: Reader, spec: SegmenterSpec, todo: tuple[ShardWork, ...], devi
         for row in reader.rows(work):
             if row.failure is not None:
                 raise SystemExit(row.failure)
-            segmenter.process(row, ChunkResult(row.shard, row.chunk))
+            segmenter.process(row, ChunkResult(shard=row.shard, chunk=row.chunk))
 
 
 def _differing(loop: Path, job: Path) -> int:

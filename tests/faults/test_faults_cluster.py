@@ -90,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, checkpoint_dir: Path) -> Pa
     segmenter = Segmenter(settled.spec)
     for work in settled.survey().todo:
         for row in settled.reader.rows(work):
-            segmenter.process(row, ChunkResult(row.shard, row.chunk))
+            segmenter.process(row, ChunkResult(shard=row.shard, chunk=row.chunk))
     assert settled.survey().complete
     return folder
 

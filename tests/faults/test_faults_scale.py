@@ -35,7 +35,7 @@ def test_a_thousand_queries_over_two_hundred_images(
     segmenter = Segmenter(settled.spec)
     used = []
     for row in settled.reader.rows(settled.survey().todo[0]):
-        result = ChunkResult(row.shard, row.chunk)
+        result = ChunkResult(shard=row.shard, chunk=row.chunk)
         segmenter.process(row, result)
         assert result.masks == 20_000
         used.append(psutil.Process().memory_full_info().uss)

@@ -43,7 +43,16 @@ def costs(**seconds: float) -> StepCosts:
 def measured(
     steps: StepCosts, nodes: Sequence[Node], most: int, job: MeasuredJob | None = None, *, gpus: float = 1.0
 ) -> Measurement:
-    pool = Pool(1, most, most, 0.0 if gpus else 0.75, gpus, None, 1.0 if gpus else 0.25, most)
+    pool = Pool(
+        min=1,
+        max=most,
+        initial=most,
+        actor_cpus=0.0 if gpus else 0.75,
+        actor_gpus=gpus,
+        actor_memory=None,
+        reader_cpus=1.0 if gpus else 0.25,
+        room=most,
+    )
     return Measurement(
         device="cuda",
         precision="bf16",
@@ -62,7 +71,17 @@ def measured(
 
 def work(*shards: ShardWork) -> Work:
     chunks = sum(item.known.chunks if item.known else 1 for item in shards)
-    return Work(("images", "masks"), shards, len(shards), sum(item.shard.size for item in shards), chunks, 0, 0, 0, 0)
+    return Work(
+        folders=("images", "masks"),
+        todo=shards,
+        shards=len(shards),
+        bytes=sum(item.shard.size for item in shards),
+        chunks_estimate=chunks,
+        chunks_done=0,
+        images_known=0,
+        images_estimate=0,
+        shards_unread=0,
+    )
 
 
 def shard(number: int, images: int, **fields: Any) -> ShardWork:

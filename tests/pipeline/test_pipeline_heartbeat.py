@@ -26,7 +26,17 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reporter() -> Reporter:
-    work = Work(("images",), (ShardWork(SHARD, {"images": 0}),), 1, 1000, 4, 1, 0, 8, 1)
+    work = Work(
+        folders=("images",),
+        todo=(ShardWork(SHARD, {"images": 0}),),
+        shards=1,
+        bytes=1000,
+        chunks_estimate=4,
+        chunks_done=1,
+        images_known=0,
+        images_estimate=8,
+        shards_unread=1,
+    )
     return Reporter("20260101T000000-abcdef", work, io.StringIO())
 
 
@@ -46,13 +56,25 @@ def test_it_is_reported_from_the_start_to_the_end(tmp_path: Path) -> None:
     with Heartbeat(store, saying, {"driver": "here:1"}) as beating:
         first = reported(store, state="running", driver="here:1", doing="starting")
         assert (first["chunks_done"], first["chunks_total"], first["chunks_total_is_estimate"]) == (1, 4, True)
-        saying.add(ChunkResult(SHARD.shard_id, 1, images=2, statuses={"ok": 2}, masks=6, nonempty=1, bytes=10))
-        saying.add(ChunkResult(SHARD.shard_id, 2, failure="s-000.tar: cannot be reached"))
+        saying.add(
+            ChunkResult(shard=SHARD.shard_id, chunk=1, images=2, statuses={"ok": 2}, masks=6, nonempty=1, bytes=10)
+        )
+        saying.add(ChunkResult(shard=SHARD.shard_id, chunk=2, failure="s-000.tar: cannot be reached"))
         saying.actors, saying.queue = 3, 2
         now = reported(store, chunks_done=2, failed_chunks=1, actors=3, queue=2)
         assert now["failures"][0]["cause"] == "s-000.tar: cannot be reached"
         assert now["failures"][0]["examples"] == [f"s-000.tar chunk 2 ({SHARD.shard_id}-000002.parquet)"]
-        left = Work(("images",), (ShardWork(SHARD, {"images": 0b11}),), 1, 1000, 4, 2, 0, 8, 1)
+        left = Work(
+            folders=("images",),
+            todo=(ShardWork(SHARD, {"images": 0b11}),),
+            shards=1,
+            bytes=1000,
+            chunks_estimate=4,
+            chunks_done=2,
+            images_known=0,
+            images_estimate=8,
+            shards_unread=1,
+        )
         saying.surveyed(left, list(left.missing()), "trying again")
         again = reported(store, doing="trying again", missing_chunks=1)
         assert [(item["path"], item["chunk"]) for item in again["missing"]] == [("s-000.tar", None)]

@@ -58,7 +58,21 @@ def test_what_nobody_knows_is_not_exported(monkeypatch: pytest.MonkeyPatch) -> N
     }
     counters = {name: SimpleNamespace(inc=lambda value, tags: None) for name in prometheus.COUNTERS}
     monkeypatch.setattr(prometheus, "_instruments", lambda: (counters, gauges))
-    reporter = Reporter("run", Work((), (), 1, 0, 4, 1, 0, 8, 1), io.StringIO())
+    reporter = Reporter(
+        "run",
+        Work(
+            folders=(),
+            todo=(),
+            shards=1,
+            bytes=0,
+            chunks_estimate=4,
+            chunks_done=1,
+            images_known=0,
+            images_estimate=8,
+            shards_unread=1,
+        ),
+        io.StringIO(),
+    )
     reporter.actors, reporter.queue, reporter.actors_pending = None, None, 2
     prometheus.Prometheus("output", "run").emit(reporter)
     assert sent == {"clipseg_chunks_done": [1], "clipseg_chunks_planned": [4], "clipseg_actors": [2]}

@@ -65,7 +65,7 @@ class Job:
         for work in settled.survey().todo:
             for row in settled.reader.rows(work):
                 assert row.failure is None, row.failure
-                segmenter.process(row, ChunkResult(row.shard, row.chunk))
+                segmenter.process(row, ChunkResult(shard=row.shard, chunk=row.chunk))
                 chunks += 1
         assert settled.survey().complete
         return chunks
