@@ -31,7 +31,7 @@ from clipseg_ray.cli import main
 from clipseg_ray.cluster.connection import expect_lost_nodes, guard_a_local_cluster
 guard_a_local_cluster()
 expect_lost_nodes()
-from clipseg_ray.pipeline import rehearsal
+from clipseg_ray.forecast import rehearsal
 vars(rehearsal).update({SHORT})
 main()
 """
