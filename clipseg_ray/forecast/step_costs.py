@@ -274,13 +274,8 @@ class _ModelStep:
                 )
 
     def _pass(self, row: ChunkRow, keep: bool) -> _Piece | None:
-        made = []
-        for rows, blocks in self._segmenter.passes(row, self._wanted) if self._wanted else ():
-            kept = []
-            for block in blocks:
-                if keep:
-                    kept.append(block)
-            made.append((rows, kept))
+        passes = self._segmenter.passes(row, self._wanted) if self._wanted else ()
+        made = [(rows, [block for block in blocks if keep]) for rows, blocks in passes]
         return _Piece(row, made) if keep else None
 
 
