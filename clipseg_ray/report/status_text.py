@@ -45,8 +45,10 @@ def duration(seconds: float | None) -> str:
 
 def text(status: Status, backlog: Backlog | None = None) -> str:
     """The whole of it: the dataset, each run that counts, and with ``backlog`` its prompt sets and shards."""
-    queries = sum(count for _, count in status.prompt_sets)
-    lines = [f"{status.url}  {status.state}", f"  fingerprint {status.fingerprint}, {queries} queries"]
+    lines = [
+        f"{status.url}  {status.state}",
+        f"  fingerprint {status.fingerprint}, {sum(count for _, count in status.prompt_sets)} queries",
+    ]
     if status.state == NONE:
         lines.append("  no run has begun")
     for run in status.runs:
