@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from clipseg_ray.results import layout, schema
 from clipseg_ray.results.optional_columns import masks_schema
 from clipseg_ray.storage import Store
+from clipseg_ray.tables import read_parquet
 
 
 def images_bytes(table: pa.Table, facts: dict[str, Any], group_rows: int | None = None) -> bytes:
@@ -27,7 +28,7 @@ def masks_bytes(table: pa.Table, facts: dict[str, Any], group_rows: int | None =
 def read_images(store: Store, shard_id: str, chunk: int) -> pa.Table:
     """An images part. Raises FileNotFoundError where there is none."""
     body = store.get(f"{layout.IMAGES}/{layout.part_name(shard_id, chunk)}")
-    return pq.read_table(pa.BufferReader(body))
+    return read_parquet(body)
 
 
 def in_order(table: pa.Table) -> pa.Table:
@@ -53,6 +54,7 @@ def _parquet(table: pa.Table, name: str, facts: dict[str, Any], dictionary: list
         compression_level=3,
         use_dictionary=dictionary,
         write_page_index=True,
+        write_page_checksum=True,
         bloom_filter_options={"image_id": {"ndv": min(group_rows, max(1, table.num_rows))}},
     ) as writer:
         writer.write_table(table, row_group_size=group_rows)

@@ -6,7 +6,6 @@ know nothing: its tables have the same rows, its masks are sorted by query in ro
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import backlog, compact_groups, inputs, layout, parts, record, sets
@@ -23,6 +21,7 @@ from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.sets import SetRecord
 from clipseg_ray.storage import Store, get_all, plain_errors
+from clipseg_ray.tables import opened, read_parquet
 from clipseg_ray.upkeep.copying import copy_folder
 
 FILE_ROWS = 2**19
@@ -182,7 +181,7 @@ def _group_bytes(source: Store, found: Sequence[Part]) -> float:
     some = found[:: -(-len(found) // _SAMPLED)]
     rows = 0
     for body in get_all([source.url_of(part.path) for part in some]):
-        rows += pq.ParquetFile(io.BytesIO(body)).metadata.num_rows
+        rows += opened(body).metadata.num_rows
     row_bytes = sum(part.size for part in some) / max(1, rows)
     return row_bytes * min(max(FILE_BYTES / row_bytes, LEAST_ROWS), FILE_ROWS)
 
@@ -205,12 +204,12 @@ class Compactor:
         del tables
         facts = {"fingerprint": self._spec.fingerprint, "parts": len(group.parts)}
         if not is_images:
-            facts["prompt_set"] = group.folder.partition("=")[2]
+            facts["prompt_set"] = layout.set_of_folder(group.folder)
             table = parts.in_order(table)
         groups = max(1, -(-table.num_rows // GROUP_ROWS))
         rows = max(1, -(-table.num_rows // groups))
         body = (parts.images_bytes if is_images else parts.masks_bytes)(table, facts, rows)
-        again = pq.read_table(pa.BufferReader(body)).replace_schema_metadata(None)
+        again = read_parquet(body).replace_schema_metadata(None)
         if not again.equals(table.cast(again.schema)) or not _agree(_sums([again], is_images), expected):
             raise UserError(f"{group.path}: what was written is not what its {len(group.parts)} parts hold; run again")
         with plain_errors(self._target.url):
@@ -227,7 +226,7 @@ class Compactor:
             for part, data in zip(near, get_all([self._source.url_of(part.path) for part in near]), strict=True):
                 if len(data) != part.size:
                     raise UserError(f"{part.path}: changed since it was listed; run again")
-                tables.append(pq.read_table(pa.BufferReader(data)).replace_schema_metadata(None))
+                tables.append(read_parquet(data).replace_schema_metadata(None))
         return tables
 
 

@@ -5,7 +5,6 @@ What it makes reads like any dataset, and is marked: its masks are near those of
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import moving
@@ -22,7 +20,7 @@ from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import definition_digest
 from clipseg_ray.results import layout, parts, record, schema, sets
 from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.tables import parquet_bytes
+from clipseg_ray.tables import parquet_bytes, read_parquet
 from clipseg_ray.upkeep.copying import copy_folder
 
 
@@ -118,10 +116,11 @@ def _settle(
 
 
 def _move_queries(source: Store, target: Store, old: str, new: str, moved: list[_Query]) -> None:
-    table = pq.read_table(io.BytesIO(source.get(layout.queries_file(old))))
+    table = read_parquet(source.get(layout.queries_file(old)))
     by_id = {query.query_id: query for query in moved}
     own = [by_id[query_id] for query_id in table.column("query_id").to_pylist()]
     for name, values in (
+        ("prompt_set", [new] * len(own)),
         ("threshold", [query.values["threshold"] for query in own]),
         ("digest", [query.digest() for query in own]),
     ):
@@ -140,17 +139,21 @@ def _move_masks(
         path = f"{layout.masks_folder(new)}/{entry.path.rpartition('/')[2]}"
         if path in present:
             continue
-        part = pq.ParquetFile(io.BytesIO(source.get(entry.path)))
-        table = part.read()
+        table = read_parquet(source.get(entry.path))
         changed = _is_changed(table, thresholds)
         moved = moved_rows(table.filter(changed), thresholds)
         if not made.masks["keep_empty"]:
             moved = moved.filter(pc.greater(moved.column("area"), 0))
-        table = pa.concat_tables([table.filter(pc.invert(changed)), moved])
-        facts = {**schema.facts_of(part.schema_arrow), "fingerprint": made.fingerprint, "prompt_set": new}
+        table = _of_set(pa.concat_tables([table.filter(pc.invert(changed)), moved]), new)
+        facts = {**schema.facts_of(table.schema), "fingerprint": made.fingerprint, "prompt_set": new}
         target.put(path, parts.masks_bytes(table, facts))
         rows += moved.num_rows
     return rows
+
+
+def _of_set(table: pa.Table, prompt_set: str) -> pa.Table:
+    index = table.column_names.index("prompt_set")
+    return table.set_column(index, table.schema.field(index), pa.repeat(prompt_set, table.num_rows))
 
 
 def _is_changed(table: pa.Table, thresholds: Mapping[str, float]) -> pa.Array:

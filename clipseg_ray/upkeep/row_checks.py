@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.masks import algebra
 from clipseg_ray.results import schema
 from clipseg_ray.results.optional_columns import OPTIONAL, masks_schema, settings_of
+from clipseg_ray.tables import read_parquet
 
 STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated")
 
@@ -39,7 +38,7 @@ class Expected:
 def query_faults(body: bytes, digests: Mapping[str, str]) -> list[str]:
     """How a set's query table differs from its claim."""
     try:
-        table = pq.read_table(io.BytesIO(body), columns=["query_id", "digest"])
+        table = read_parquet(body, ["query_id", "digest"])
     except (pa.ArrowException, OSError, KeyError) as error:
         return [f"cannot be read ({brief(error, 200)})"]
     found = dict(zip(*(table.column(name).to_pylist() for name in ("query_id", "digest")), strict=True))
@@ -100,8 +99,7 @@ def read_masks(
 
 def _read(body: bytes, wanted: pa.Schema) -> tuple[pa.Table | None, list[str]]:
     try:
-        file = pq.ParquetFile(io.BytesIO(body))
-        table = file.read()
+        table = read_parquet(body)
     except (pa.ArrowException, OSError) as error:
         return None, [f"cannot be read ({brief(error, 200)}); remove it and run again"]
     if not table.schema.equals(wanted):
@@ -112,7 +110,7 @@ def _read(body: bytes, wanted: pa.Schema) -> tuple[pa.Table | None, list[str]]:
         ]
         differing += [name for name in table.column_names if name not in wanted.names]
         return None, [f"has other columns than the dataset's: {', '.join(differing) or 'in another order'}"]
-    if not (file.schema_arrow.metadata or {}).get(schema.METADATA_KEY):
+    if not (table.schema.metadata or {}).get(schema.METADATA_KEY):
         return table, ["lacks the metadata that says how masks are encoded"]
     return table, []
 

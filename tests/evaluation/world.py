@@ -105,6 +105,7 @@ def write_masks(
         {
             "image_id": f"s-000.tar/{key}",
             "query_id": query_id,
+            "prompt_set": prompt_set.name,
             "score": score,
             "area": int(mask_hw.sum()),
             "coverage": float(mask_hw.mean()),

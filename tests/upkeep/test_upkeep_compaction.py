@@ -256,7 +256,7 @@ def test_a_file_that_is_damaged_or_missing_is_named(output: str, tmp_path: Path)
     store = Store.of(dest)
     store.put(last, store.get(last)[:-100])
     store.delete(first)
-    store.put("masks/prompt_set=ps-0000000000000000/x.parquet", b"")
+    store.put("masks/set=ps-0000000000000000/x.parquet", b"")
     report = verification.verify(dest)
     text = report.text()
     assert f"{first}: missing; clipseg-ray compact writes it again" in text

@@ -150,7 +150,7 @@ def test_equal_image_ids(output):
 def test_orphans_are_named_and_removed(output, monkeypatch, capsys):
     masks = part(output, "masks")
     orphans = [
-        Path(output, "masks/prompt_set=ps-0123456789abcdef", masks.name),
+        Path(output, "masks/set=ps-0123456789abcdef", masks.name),
         masks.with_name("0123456789abcdef-000000.parquet"),
         masks.with_name(masks.name.replace("-000000", "-000099")),
         masks.with_name("copy.parquet"),
