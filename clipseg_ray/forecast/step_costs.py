@@ -236,7 +236,7 @@ class _ModelStep:
         row = replace(pieces[0].row, images=images)
         self._segmenter.put(row, self._wanted, joined, ChunkResult(row.shard, row.chunk))  # opens connections
         written = 0
-        for chunk in itertools.cycle(range(16)):
+        for chunk in itertools.count(row.chunk + 1):  # each put where none is, as in a run
             result = ChunkResult(row.shard, chunk)
             with clock.running():
                 self._segmenter.put(replace(row, chunk=chunk), self._wanted, joined, result)

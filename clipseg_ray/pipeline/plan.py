@@ -69,12 +69,12 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
     ``retry_failed``: also compute again the chunks with images that were not found.
     """
     store = Store.of(config.output.url)
-    present = record.read(store)
+    present = record.read_to_write(store)
     queries, phrases = wanted_queries(config)
     known = sets.read(store)
     assignment = sets.assign(known, asked(queries, phrases))
     if retry_failed:
-        retry.refuse(store, known, assignment)
+        retry.refuse(store, present, known, assignment)
     listing = discover(
         config.input.url,
         config.input.format or (present.input["format"] if present else None),

@@ -6,18 +6,25 @@ from collections.abc import Sequence
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import layout, retrying, status
+from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.retrying import Redo
 from clipseg_ray.results.sets import Assignment, SetRecord
 from clipseg_ray.sources.base import Shard, Source
 from clipseg_ray.storage import Store
 
 
-def refuse(store: Store, known: Sequence[SetRecord], assignment: Assignment) -> None:
+def refuse(store: Store, present: DatasetRecord | None, known: Sequence[SetRecord], assignment: Assignment) -> None:
     """Refuse to take up again what another run is writing, or what this run could not compute.
 
     Masks of all prompt sets go with the images they were computed from; the queries of a set are in the dataset, but
     phrases come from the input, from a field that the run must name.
     """
+    if present is not None and not present.exclusive_create:
+        raise UserError(
+            f"{store.url}: this storage overwrites an object that it is asked to create (the first run tried), so that a "
+            "run that only seems dead could put back what --retry-failed removes; once no run is alive, remove the chunks' "
+            "parts by hand, from every folder of masks/ and then from images/, and run without it"
+        )
     asked = {owner.name for owner in assignment.present}
     for owner in known:
         fields = [item["from"] for item in owner.definitions.values() if "from" in item]

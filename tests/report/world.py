@@ -87,7 +87,8 @@ def write(
 ) -> str:
     """Write ``in/*.tar`` and the dataset ``out`` that a run over them would have left; its URL."""
     output = Store(str(folder / "out"))
-    record.create(output, _record(str(folder / "in"), chunk_images))
+    made = _record(str(folder / "in"), chunk_images)
+    record.create(output, made)
     listed = []
     for number, pictures in enumerate(shards):
         encoded = [picture.encoded(1000 * number + i) for i, picture in enumerate(pictures)]
@@ -104,12 +105,12 @@ def write(
         _claim(output, phrases.name, [phrases], to_table(phrases))
     for shard, pictures, data in listed:
         url = f"{folder}/in/{shard.path}"
-        facts = {"fingerprint": "f"}
         rows = _image_rows(shard, pictures, url, data, chunk_images)
         for chunk in range(-(-len(pictures) // chunk_images)):
             window = slice(chunk * chunk_images, (chunk + 1) * chunk_images)
             name = layout.part_name(shard.shard_id, chunk)
             images = pa.Table.from_pylist(rows[window], schema.IMAGES)
+            facts = {"fingerprint": made.fingerprint, parts.IMAGES_HASH: parts.hash_of_images(images)}
             output.put(f"{layout.IMAGES}/{name}", parts.images_bytes(images, facts))
             rows_of = _of_set([row for row in mask_rows(pictures[window]) if row["query_id"] in names], prompt_set)
             masks = pa.Table.from_pylist(rows_of, schema.MASKS)
@@ -142,7 +143,8 @@ def add_queries(url: str, queries: Sequence[Query], shards: Sequence[Sequence[Pi
             rows = _of_set([row for row in rows if row["query_id"] in names], prompt_set)
             masks = pa.Table.from_pylist(rows, schema.MASKS)
             name = layout.part_name(shard.shard_id, chunk)
-            output.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, {}))
+            facts = schema.facts_of(parts.read_images(output, shard.shard_id, chunk).schema)
+            output.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, facts))
 
 
 def _claim(output: Store, name: str, queries: Sequence[Any], table: pa.Table) -> None:
