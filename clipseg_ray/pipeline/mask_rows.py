@@ -26,9 +26,9 @@ from clipseg_ray.results.optional_columns import masks_schema
 class SetQuestions:
     """What one prompt set asks of the images of a chunk.
 
-    ``name``: the set's. ``prompts``: the model's own form of the conditionals. ``threshold_logits_q``: float32 [q]. ``query_texts``: the
-    phrase where it came with the image, else null. ``pairs``: (image_index_p, query_index_p) where not every query
-    is put to every image, else None.
+    ``name``: the set's. ``prompts``: the model's own form of the conditionals. ``threshold_logits_q``: float32
+    [q]. ``query_texts``: the phrase where it came with the image, else null. ``pairs``: (image_index_p, query_index_p)
+    where not every query is put to every image, else None.
     """
 
     name: str

@@ -27,7 +27,7 @@ MISSING_NAMED = 10
 
 @dataclass
 class Totals:
-    """What the chunks of one run came to. ``conflicts``: chunks of which another run put other rows, and which parts."""
+    """What the chunks of one run came to. ``conflicts``: chunks of which another run put other rows, and the parts."""
 
     chunks: int = 0
     images: int = 0

@@ -31,7 +31,8 @@ _SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.json")
 def masks_folder(prompt_set: str) -> str:
     """The folder that holds a prompt set's mask parts.
 
-    The key is not ``prompt_set``: that is a column of the parts, and one of the same name in path and file breaks readers.
+    The key is not ``prompt_set``: that is a column of the parts, and one of the same name in path and
+    file breaks readers.
     """
     return f"{_SET_FOLDER}{prompt_set}"
 

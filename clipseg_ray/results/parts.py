@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.results import layout, schema
 from clipseg_ray.results.optional_columns import masks_schema
-from clipseg_ray.storage import Store
+from clipseg_ray.storage import Entry, Store, get_ranges
 from clipseg_ray.tables import read_parquet
+
+_TAIL_BYTES = 2**15
+"""The end of a part that has its metadata, as long as its row groups are few."""
 
 
 class Occupied(UserError):
@@ -49,7 +52,7 @@ def put(store: Store, path: str, body: bytes) -> None:
         name = path.rpartition("/")[2]
         raise Occupied(
             f"{store.url_of(path)}: another run has put this part, and {why}; it was left as it is. To have the chunk "
-            f"computed anew remove {name} from every folder of {layout.MASKS}/, then from {layout.IMAGES}/, and run again"
+            f"computed anew remove {name} from every folder of {layout.MASKS}/, then from {layout.IMAGES}/; run again"
         )
 
 
@@ -100,6 +103,24 @@ def read_images(store: Store, shard_id: str, chunk: int) -> pa.Table:
     """An images part. Raises FileNotFoundError where there is none."""
     body = store.get(f"{layout.IMAGES}/{layout.part_name(shard_id, chunk)}")
     return read_parquet(body)
+
+
+def read_facts(store: Store, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """What the metadata of listed parts says, from the end of each alone; empty for one that cannot be read."""
+    tails = get_ranges([(store.url_of(entry.path), max(0, entry.size - _TAIL_BYTES), entry.size) for entry in entries])
+    return [
+        {} if isinstance(tail, Exception) else _facts(store, entry, tail)
+        for entry, tail in zip(entries, tails, strict=True)
+    ]
+
+
+def _facts(store: Store, entry: Entry, tail: bytes) -> dict[str, Any]:
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    try:
+        body = tail if footer <= len(tail) else store.get(entry.path)
+        return schema.facts_of(pq.read_schema(pa.BufferReader(body)))
+    except (pa.ArrowException, OSError):
+        return {}
 
 
 def in_order(table: pa.Table) -> pa.Table:
