@@ -197,7 +197,7 @@ def go_on(segmenter: Segmenter, rows: Sequence[ChunkRow]) -> list[ChunkResult]:
 
 
 def test_a_driver_that_was_frozen_beside_a_retry_overwrites_nothing(job: Job) -> None:
-    """It had computed a chunk with an image missing; before it puts its masks, the retry has put those of all images."""
+    """It had computed a chunk without an image; before it puts its masks, the retry has put those of all images."""
     job.remove_image(GONE)
     segmenter, rows = frozen(job, job.small)
     assert go_on(segmenter, rows[1:])[0].failure is None

@@ -141,8 +141,8 @@ def test_a_dataset_of_version_1_is_refused_with_one_line(output: str) -> None:
         error = CliRunner().invoke(app, verb).exception
         assert isinstance(error, UserError), verb
         assert str(error) == (
-            f"{path}: schema version 1, this release writes 2; read it with the release that wrote it or choose another "
-            "output.url"
+            f"{path}: schema version 1, this release writes 2; read it with the release that wrote it or choose "
+            "another output.url"
         )
 
 

@@ -119,7 +119,7 @@ def test_three_missed_heartbeats_make_it_stale(store: Store, age: float, state: 
 
 @pytest.mark.parametrize("ahead_s", [-7200.0, 7200.0])
 def test_a_run_on_a_machine_with_another_clock(store: Store, ahead_s: float) -> None:
-    """Of two drivers whose clocks are hours off, the one that beats is running and the other, which does not, is stale."""
+    """Of two drivers whose clocks are hours off, the one that beats is running; the other, which does not, is stale."""
     clock = {"heartbeat_s": 0.5, "time": time.time() + ahead_s}
     beating, dead = put(store, part="1/2", **clock), put(store, part="2/2", **clock)
     stop = threading.Event()
