@@ -238,7 +238,7 @@ class _ModelStep:
             row, self._wanted, joined, ChunkResult(shard=row.shard, chunk=row.chunk)
         )  # opens connections
         written = 0
-        for chunk in itertools.cycle(range(16)):
+        for chunk in itertools.count(row.chunk + 1):  # each put where none is, as in a run
             result = ChunkResult(shard=row.shard, chunk=chunk)
             with clock.running():
                 self._segmenter.put(replace(row, chunk=chunk), self._wanted, joined, result)

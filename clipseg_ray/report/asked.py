@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from clipseg_ray.errors import UserError
 from clipseg_ray.queries.selection import select
 from clipseg_ray.queries.table_file import TableRows
 from clipseg_ray.results import layout, sets
 from clipseg_ray.storage import Store, plain_errors
+from clipseg_ray.tables import read_parquet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +57,7 @@ def described_queries(store: Store) -> list[DescribedQuery]:
         with plain_errors(store.url):
             if not store.exists(path):
                 continue  # claimed by a run that has not embedded it yet: there are no masks either
-            table = pq.read_table(pa.BufferReader(store.get(path)))
+            table = read_parquet(store.get(path))
         phrases = {query_id for query_id, definition in record.definitions.items() if "from" in definition}
         for row in sorted(table.drop_columns(["conditional"]).to_pylist(), key=lambda row: row["query_id"]):
             from_images = row["query_id"] in phrases

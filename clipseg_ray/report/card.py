@@ -175,7 +175,7 @@ def origin(found: Facts) -> str:
 def _tables(found: Facts) -> str:
     empty = "" if found.record.masks["keep_empty"] else " that has a mask (empty ones were not kept)"
     rows = [
-        ("`masks/prompt_set=*/*.parquet`", f"one row per (image, query){empty}", f"{found.masks:,}"),
+        ("`masks/set=*/*.parquet`", f"one row per (image, query){empty}", f"{found.masks:,}"),
         ("`images/*.parquet`", "one row per input image; `status` says why one has no masks", f"{found.images:,}"),
         ("`queries/*.parquet`", "the queries with their thresholds and conditionals", f"{len(found.queries):,}"),
     ]

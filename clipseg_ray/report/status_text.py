@@ -146,6 +146,12 @@ def _backlog_lines(backlog: Backlog) -> Iterator[str]:
         f"shards: {backlog.shards} listed, {backlog.finished} finished, {backlog.under_way} under way, "
         f"{backlog.untouched} untouched; {backlog.unread} not read to their end; images parts: {backlog.images_parts}"
     )
+    if backlog.disagreeing:
+        yield (
+            f"{len(backlog.disagreeing)} masks part(s) do not go with their images part or the record; "
+            "clipseg-ray verify says how:"
+        )
+        yield from (f"  {path}" for path in backlog.disagreeing[:SHARDS_SHOWN])
     at_least = "at least " if backlog.unread else ""
     for item in backlog.sets:
         yield f"{item.name}: {item.queries} queries, masks parts {item.done} of {at_least}{item.total}"

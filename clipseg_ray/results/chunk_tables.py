@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipseg_ray.results import layout
 from clipseg_ray.results.compacted import CompactedFiles
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, explain, get_many
+from clipseg_ray.tables import read_parquet
 
 
 class ChunkTables:
@@ -53,4 +53,4 @@ class ChunkTables:
             elif isinstance(body, Exception):
                 raise explain(body, self._store.url) or body
             else:
-                yield pq.read_table(pa.BufferReader(body), columns=list(columns) if place else None)
+                yield read_parquet(body, columns if place else None)

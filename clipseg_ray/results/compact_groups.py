@@ -12,11 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipseg_ray.results import layout
 from clipseg_ray.storage import Entry, Store
-from clipseg_ray.tables import parquet_bytes
+from clipseg_ray.tables import parquet_bytes, read_parquet
 
 _SCHEMA = pa.schema(
     [("folder", pa.string()), ("group", pa.string()), ("path", pa.string()), ("size", pa.int64()), ("tag", pa.int64())]
@@ -71,7 +70,7 @@ def read(store: Store) -> tuple[list[Group], int]:
     names = sorted(entry.path for entry in store.list(layout.COMPACT))
     groups: dict[tuple[str, str], Group] = {}
     for name in names:
-        table = pq.read_table(pa.BufferReader(store.get(name)))
+        table = read_parquet(store.get(name))
         for folder, group in json.loads(table.schema.metadata[_DROPPED]):
             del groups[folder, group]
         parts: dict[tuple[str, str], list[Part]] = {}

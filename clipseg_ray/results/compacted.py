@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clipseg_ray.results import compact_groups, layout
 from clipseg_ray.results.compact_groups import Group
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.storage import Store
+from clipseg_ray.tables import read_parquet
 
 
 class CompactedFiles:
@@ -61,16 +61,16 @@ class CompactedFiles:
         if (path, had) != (group.path, columns):
             self._kept.pop(folder, None)
             body = self._store.get(group.path)
-            table = pq.read_table(pa.BufferReader(body), columns=None if columns is None else list(columns))
+            table = read_parquet(body, columns)
             self._kept[folder] = (group.path, columns, table)
         return table
 
-    def images_of(self, places: Collection[tuple[str, int]]) -> pa.Table | None:
-        """The rows of ``images`` of these chunks; None where some are not there."""
+    def images_of(self, places: Collection[tuple[str, int]]) -> list[pa.Table] | None:
+        """The rows of ``images`` of each of these chunks; None where some are not there."""
         found = []
         for shard_id, chunk in places:
             images = next(self.chunk(shard_id, chunk, (), ()))
             if images is None:
                 return None
             found.append(images)
-        return pa.concat_tables(found)
+        return found

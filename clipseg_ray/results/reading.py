@@ -24,12 +24,11 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
     """A DuckDB connection with a view for each table that has files, and the functions of mask algebra.
 
     ``only``: for some tables the files to look at, where all of them would be too many.
-    ``masks`` has the column ``prompt_set`` from the folder names. Remote files are read through fsspec, so that no
+    Remote files are read through fsspec, so that no
     DuckDB extension need be fetched. Close it, or use it in a ``with``. Raises UserError where no dataset is.
     """
     with plain_errors(store.url):
-        if not store.exists(layout.DATASET):
-            raise record.absent(store)
+        record.require(store)
         present = [name for name in _TABLES if next(iter(store.list(name)), None) is not None]
     connection = duckdb.connect()
     try:
@@ -39,8 +38,7 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
         for name in present:
             paths = (only or {}).get(name, [_TABLES[name]])
             urls = ", ".join(literal(store.url_of(path)) for path in paths)
-            hive = ", hive_partitioning = true" if name == "masks" else ""
-            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{urls}]{hive})")
+            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{urls}], hive_partitioning = false)")
         register(connection)
     except BaseException:
         connection.close()

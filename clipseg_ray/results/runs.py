@@ -29,6 +29,12 @@ def write_status(store: Store, run_id: str, status: dict[str, Any]) -> None:
     store.put(layout.run_status(run_id), json.dumps(status, indent=2).encode())
 
 
+def read_status(store: Store, run_id: str) -> dict[str, Any]:
+    """The run's last heartbeat. Raises FileNotFoundError."""
+    values: dict[str, Any] = json.loads(store.get(layout.run_status(run_id)))
+    return values
+
+
 def read_all(store: Store) -> list[tuple[str, dict[str, Any] | None, dict[str, Any] | None]]:
     """(run_id, record or None, last status or None) of every run, oldest first."""
     found: dict[str, list[dict[str, Any] | None]] = {}

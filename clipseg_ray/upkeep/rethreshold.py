@@ -5,15 +5,13 @@ What it makes reads like any dataset, and is marked: its masks are near those of
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import moving
@@ -21,8 +19,8 @@ from clipseg_ray.masks.arrow import BBOX, struct
 from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import definition_digest
 from clipseg_ray.results import layout, parts, record, schema, sets
-from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.tables import parquet_bytes
+from clipseg_ray.storage import Entry, Store, plain_errors
+from clipseg_ray.tables import parquet_bytes, read_parquet
 from clipseg_ray.upkeep.copying import copy_folder
 
 
@@ -50,6 +48,7 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
     source, target = Store.of(output), Store.of(destination)
     with plain_errors(source.url):
         present, claimed = record.require(source), sets.read(source)
+        record.refuse_if_changed(source, present)
         moved = {item.name: _moved(item, thresholds) for item in claimed}
         _refuse(source, present, claimed, thresholds)
         made = replace(present, masks={**present.masks, "rethresholded": {"from": present.fingerprint}})
@@ -57,8 +56,9 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
             _settle(target, made, claimed, moved)
             names = {item.name: set_name(moved[item.name]) for item in claimed}
             rows = 0
-            for folder in (layout.INPUTS, layout.SHARDS, layout.IMAGES):
+            for folder in (layout.INPUTS, layout.SHARDS):
                 copy_folder(source, target, folder)
+            _move_images(source, target, made)
             for item in claimed:
                 changed = {
                     query.query_id: query.values["threshold"]
@@ -118,10 +118,11 @@ def _settle(
 
 
 def _move_queries(source: Store, target: Store, old: str, new: str, moved: list[_Query]) -> None:
-    table = pq.read_table(io.BytesIO(source.get(layout.queries_file(old))))
+    table = read_parquet(source.get(layout.queries_file(old)))
     by_id = {query.query_id: query for query in moved}
     own = [by_id[query_id] for query_id in table.column("query_id").to_pylist()]
     for name, values in (
+        ("prompt_set", [new] * len(own)),
         ("threshold", [query.values["threshold"] for query in own]),
         ("digest", [query.digest() for query in own]),
     ):
@@ -130,27 +131,44 @@ def _move_queries(source: Store, target: Store, old: str, new: str, moved: list[
     target.put(layout.queries_file(new), parquet_bytes(table))
 
 
+def _lacking(source: Store, target: Store, old: str, new: str) -> Iterator[tuple[Entry, str]]:
+    """The parts of a folder that ``target`` lacks, and where each belongs in it."""
+    present = {entry.path for entry in target.list(new) if entry.size}
+    for entry in source.list(old):
+        path = f"{new}/{entry.path.rpartition('/')[2]}"
+        if entry.size and path not in present:
+            yield entry, path
+
+
+def _move_images(source: Store, target: Store, made: record.DatasetRecord) -> None:
+    """Put the images parts that are not there yet: the same rows, of the new dataset."""
+    for entry, path in _lacking(source, target, layout.IMAGES, layout.IMAGES):
+        table = read_parquet(source.get(entry.path))
+        facts = {**schema.facts_of(table.schema), "fingerprint": made.fingerprint}
+        parts.put(target, path, parts.images_bytes(table, facts))
+
+
 def _move_masks(
     source: Store, target: Store, old: str, new: str, thresholds: Mapping[str, float], made: record.DatasetRecord
 ) -> int:
     """Put the parts that are not there yet; return how many masks of the queries in ``thresholds`` they hold."""
-    present = {entry.path for entry in target.list(layout.masks_folder(new))}
     rows = 0
-    for entry in source.list(layout.masks_folder(old)):
-        path = f"{layout.masks_folder(new)}/{entry.path.rpartition('/')[2]}"
-        if path in present:
-            continue
-        part = pq.ParquetFile(io.BytesIO(source.get(entry.path)))
-        table = part.read()
+    for entry, path in _lacking(source, target, layout.masks_folder(old), layout.masks_folder(new)):
+        table = read_parquet(source.get(entry.path))
         changed = _is_changed(table, thresholds)
         moved = moved_rows(table.filter(changed), thresholds)
         if not made.masks["keep_empty"]:
             moved = moved.filter(pc.greater(moved.column("area"), 0))
-        table = pa.concat_tables([table.filter(pc.invert(changed)), moved])
-        facts = {**schema.facts_of(part.schema_arrow), "fingerprint": made.fingerprint, "prompt_set": new}
-        target.put(path, parts.masks_bytes(table, facts))
+        table = _of_set(pa.concat_tables([table.filter(pc.invert(changed)), moved]), new)
+        facts = {**schema.facts_of(table.schema), "fingerprint": made.fingerprint, "prompt_set": new}
+        parts.put(target, path, parts.masks_bytes(table, facts))
         rows += moved.num_rows
     return rows
+
+
+def _of_set(table: pa.Table, prompt_set: str) -> pa.Table:
+    index = table.column_names.index("prompt_set")
+    return table.set_column(index, table.schema.field(index), pa.repeat(prompt_set, table.num_rows))
 
 
 def _is_changed(table: pa.Table, thresholds: Mapping[str, float]) -> pa.Array:
