@@ -19,7 +19,9 @@ pytestmark = pytest.mark.slow
 
 STANDING_STILL = """
 import ray
+from clipseg_ray.pipeline import progress
 from tests.faults.standing_still import install
+progress.HEARTBEAT_S = 2.0
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
          runtime_env={"worker_process_setup_hook": install})
 """
@@ -42,17 +44,17 @@ def test_a_frozen_driver_beside_a_retry(
     tmp_path: Path, checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch, driver_first: bool
 ) -> None:
     (tmp_path / "in").mkdir()
-    pictures = [tmp_path / "in" / f"p{i}.jpg" for i in range(6)]
-    for i, picture in enumerate(pictures):
-        picture.write_bytes(world.jpeg(i))
-    (tmp_path / "in" / "list.csv").write_text("\n".join(["url", *(path.name for path in pictures)]) + "\n")
+    images = [tmp_path / "in" / f"p{i}.jpg" for i in range(6)]
+    for i, image in enumerate(images):
+        image.write_bytes(world.jpeg(i))
+    (tmp_path / "in" / "list.csv").write_text("\n".join(["url", *(path.name for path in images)]) + "\n")
     table = world.write_table(tmp_path / "queries.jsonl")
     values = world.settings(str(tmp_path / "in" / "list.csv"), str(tmp_path / "out"), checkpoint_dir, table)
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump({**values, "input": {**values["input"], "format": "manifest"}}))
 
-    gone = pictures[1].read_bytes()
-    pictures[1].unlink()
+    gone = images[1].read_bytes()
+    images[1].unlink()
     monkeypatch.setenv(standing_still.FOLDER, str(tmp_path))
     first = start(config, None, STANDING_STILL)
     actor = int(wait_for(first, tmp_path / "pid"))
@@ -60,7 +62,8 @@ def test_a_frozen_driver_beside_a_retry(
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     try:
-        pictures[1].write_bytes(gone)
+        images[1].write_bytes(gone)
+        time.sleep(3 * 2.0 + 1)
         code, text = finish(start(config, 1, "", "--retry-failed"))
         assert code == 0, text
         before = world.digests(str(tmp_path / "out"), "masks") | world.digests(str(tmp_path / "out"), "images")
