@@ -9,6 +9,8 @@ Where no credentials can be found, S3 requests are made anonymously.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import os
 import posixpath
 import queue
@@ -35,6 +37,10 @@ PAGE_KEYS = 1000
 """Keys asked for by one listing request: what S3 gives at most."""
 
 _THREADS = 16
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_HERE, _RENAME_NOREPLACE = -100, 1
+"""AT_FDCWD, and the flag of renameat2(2), on Linux."""
 
 
 class StaleObject(OSError):
@@ -165,10 +171,10 @@ class Store:
             return
         start = f"{self._s3_start()}{prefix}/"
         first = self.fs.call_s3("list_objects_v2", Bucket=self._bucket(), Prefix=start, MaxKeys=PAGE_KEYS)
-        found = self._entries(first)
-        yield from found
+        yield from self._entries(first)
         if first.get("IsTruncated"):
-            after = first["Contents"][-1]["Key"]
+            # A page may be empty and not the last: what was deleted still takes its place on some servers.
+            after = first["Contents"][-1]["Key"] if first.get("Contents") else ""
             digits = [digit for digit in "0123456789abcdef" if start + digit >= after[: len(start) + 1]]
             yield from _at_once([self._pages(start + digit, after) for digit in digits])
 
@@ -185,6 +191,8 @@ class Store:
             yield self._entries(page)
             if not page.get("IsTruncated"):
                 return
+            if "NextContinuationToken" not in page:
+                raise OSError(f"the listing of {self.url_of('')} breaks off: a page without the token for the next")
             request["ContinuationToken"] = page["NextContinuationToken"]
 
     def _bucket(self) -> str:
@@ -262,7 +270,7 @@ class Store:
         if self.protocol == "file":
             target = Path(self.full(path))
             with _temporary(target, data) as temporary:
-                os.link(temporary, target)
+                _take_name(temporary, target)
             return
         try:
             self.fs.pipe_file(self.full(path), data, mode="create")
@@ -471,6 +479,28 @@ def _temporary(target: Path, data: bytes = b"") -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _take_name(temporary: Path, target: Path) -> None:
+    """Give the file its name if nothing has it, decided by the file system. Raises FileExistsError."""
+    try:
+        os.link(temporary, target)
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        fault = error
+    # exFAT and SMB know no links, but can rename to a name that is free; FUSE mounts of buckets know neither.
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    names = (_HERE, os.fsencode(temporary), _HERE, os.fsencode(target), _RENAME_NOREPLACE)
+    if rename is not None and rename(*names) == 0:
+        return
+    if rename is not None and (code := ctypes.get_errno()) not in (errno.EINVAL, *_NO_LINKS):
+        raise OSError(code, os.strerror(code), str(target))
+    raise UserError(
+        f"{target}: this file system cannot create a file only where none is (no hard links, {brief(fault)}), by which "
+        "runs that share an output are told apart; write to the bucket itself (gs://…, s3://…) or to another disk"
+    ) from fault
 
 
 def _is_precondition(error: OSError) -> bool:

@@ -1,7 +1,14 @@
 """Small Arrow tables as files; the large ones, which are cut into row groups, are `results.parts`'."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from clipseg_ray.errors import UserError, brief
+
+UNREADABLE = (pa.ArrowException, OSError)
+"""What Arrow raises for bytes that are no Parquet file."""
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -9,3 +16,27 @@ def parquet_bytes(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue())
+
+
+def open_parquet(data: bytes) -> pq.ParquetFile:
+    """A Parquet file in memory. Raises one of ``UNREADABLE`` for what is none."""
+    return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+
+
+def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table of a Parquet file, or some of its columns in the order given.
+
+    Raises one of ``UNREADABLE`` for what is no Parquet file, KeyError for a column that it lacks.
+    """
+    # On this thread alone: those of pyarrow.parquet.read_table now and then abort a process that is ending.
+    table = open_parquet(data).read(columns=None if columns is None else list(columns), use_threads=False)
+    return table if columns is None else table.select(list(columns))
+
+
+def parquet_table(data: bytes, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The same of the file called ``name``. Raises UserError that names it."""
+    try:
+        return read_parquet(data, columns)
+    except (*UNREADABLE, KeyError) as error:
+        what = "is empty" if not data else f"cannot be read as Parquet ({brief(error, 200)})"
+        raise UserError(f"{name}: {what}; put back the file it was") from error

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import plan as planning
@@ -28,7 +27,7 @@ from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.sources.chunks import Chunking
 from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.tables import parquet_bytes
+from clipseg_ray.tables import parquet_bytes, parquet_table
 
 if TYPE_CHECKING:
     from clipseg_ray.model.checkpoint import Checkpoint
@@ -252,8 +251,7 @@ def _load(
                     f"{', '.join(missing[:5])}; run once with the table that made the set"
                 )
             time.sleep(1)
-        with store.open(path) as file:
-            return PromptSet.from_table(pq.read_table(file))
+        return PromptSet.from_table(parquet_table(store.get(path), store.url_of(path)))
 
 
 def _put(store: Store, name: str, table: pa.Table) -> None:

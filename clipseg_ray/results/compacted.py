@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clipseg_ray.results import compact_groups, layout
 from clipseg_ray.results.compact_groups import Group
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.storage import Store
+from clipseg_ray.tables import parquet_table
 
 
 class CompactedFiles:
@@ -60,8 +60,7 @@ class CompactedFiles:
         path, had, table = self._kept.get(folder, ("", None, None))
         if (path, had) != (group.path, columns):
             self._kept.pop(folder, None)
-            body = self._store.get(group.path)
-            table = pq.read_table(pa.BufferReader(body), columns=None if columns is None else list(columns))
+            table = parquet_table(self._store.get(group.path), self._store.url_of(group.path), columns)
             self._kept[folder] = (group.path, columns, table)
         return table
 

@@ -25,11 +25,32 @@ REHEARSAL = ".rehearsal-"
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
 _COMPACT_FILE = re.compile(r"compact-([0-9a-f]{16})\.parquet")
 _SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.json")
+_RUN_ID = r"\d{8}T\d{6}-[0-9a-f]{6}"
+_NAMES = {
+    INPUTS: re.compile(r"\d{6,}\.parquet"),
+    SETS: re.compile(r"\d{6,}\.json"),
+    COMPACT: re.compile(r"\d{6,}\.parquet"),
+    RUNS: re.compile(rf"{_RUN_ID}(\.status)?\.json"),
+    SHARDS: _SHARD_RECORD,
+    QUERIES: re.compile(r"ps-[0-9a-f]{16}\.parquet"),
+}
+"""Of each folder besides those of parts. Whatever else lies there (a ``.DS_Store``, a copy, the rest of a cut write) is
+not ours."""
+
+
+def is_ours(folder: str, name: str) -> bool:
+    """Whether a run gives a file of ``folder`` this name; ``name`` is all that follows the folder in its path."""
+    return _NAMES.get(folder, _PART).fullmatch(name) is not None
 
 
 def masks_folder(prompt_set: str) -> str:
     """The folder that holds a prompt set's mask parts; ``prompt_set=`` is hive naming, which Spark and others read."""
     return f"{MASKS}/prompt_set={prompt_set}"
+
+
+def prompt_set_of(folder: str) -> str:
+    """The prompt set whose mask parts a folder holds."""
+    return folder.partition("=")[2]
 
 
 def part_name(shard_id: str, chunk: int) -> str:

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clipseg_ray.results import layout, schema
+from clipseg_ray.results import layout, own_files, schema
 from clipseg_ray.results.optional_columns import masks_schema
 from clipseg_ray.storage import Store
+from clipseg_ray.tables import read_parquet
 
 
 def images_bytes(table: pa.Table, facts: dict[str, Any], group_rows: int | None = None) -> bytes:
@@ -27,7 +28,7 @@ def masks_bytes(table: pa.Table, facts: dict[str, Any], group_rows: int | None =
 def read_images(store: Store, shard_id: str, chunk: int) -> pa.Table:
     """An images part. Raises FileNotFoundError where there is none."""
     body = store.get(f"{layout.IMAGES}/{layout.part_name(shard_id, chunk)}")
-    return pq.read_table(pa.BufferReader(body))
+    return read_parquet(body)
 
 
 def in_order(table: pa.Table) -> pa.Table:
@@ -71,7 +72,7 @@ class PartIndex:
         index = cls()
         for folder in folders:
             bits = index._bits.setdefault(folder, {})
-            for entry in store.list_hashed(folder):
+            for entry in own_files.listed(store, folder):
                 found = layout.parse_part_name(entry.path.rpartition("/")[2])
                 if found is not None:
                     bits[found[0]] = bits.get(found[0], 0) | 1 << found[1]

@@ -98,7 +98,7 @@ def read(output: str) -> Status:
 def _run(run_id: str, values: dict[str, Any]) -> Run:
     state = values.get("state", RUNNING)
     age = max(0.0, time.time() - values["time"]) if "time" in values else None
-    if state == RUNNING and (age is None or age > STALE_AFTER * values["heartbeat_s"]):
+    if state not in _ORDER or (state == RUNNING and (age is None or age > STALE_AFTER * values["heartbeat_s"])):
         state = STALE
     return Run(run_id, state, age, values)
 

@@ -7,8 +7,9 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Sample, Shard, Source
@@ -72,9 +73,9 @@ class ShardRecord:
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
 
     @classmethod
-    def from_json(cls, data: bytes | str) -> ShardRecord:
-        """The record that ``to_json`` wrote."""
-        fields = json.loads(data)
+    def from_values(cls, values: Mapping[str, Any]) -> ShardRecord:
+        """The record that ``to_json`` wrote, from its JSON object."""
+        fields = dict(values)
         chunks = tuple(ChunkRecord(**chunk) for chunk in fields.pop("chunks"))
         return cls(**{**fields, "chunks": chunks, "repeated": tuple(fields.get("repeated", ()))})
 

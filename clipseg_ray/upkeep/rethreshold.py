@@ -5,7 +5,6 @@ What it makes reads like any dataset, and is marked: its masks are near those of
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,16 +12,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import moving
 from clipseg_ray.masks.arrow import BBOX, struct
 from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import definition_digest
-from clipseg_ray.results import layout, parts, record, schema, sets
+from clipseg_ray.results import layout, own_files, parts, record, schema, sets
 from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.tables import parquet_bytes
+from clipseg_ray.tables import parquet_bytes, parquet_table
 from clipseg_ray.upkeep.copying import copy_folder
 
 
@@ -60,11 +58,13 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
             for folder in (layout.INPUTS, layout.SHARDS, layout.IMAGES):
                 copy_folder(source, target, folder)
             for item in claimed:
-                changed = {
+                changed: float | Mapping[str, float] = {
                     query.query_id: query.values["threshold"]
                     for query in moved[item.name]
                     if query.values != item.definitions[query.query_id]
                 }
+                if changed and item.query_ids is None:  # a set of phrases has one threshold
+                    (changed,) = changed.values()
                 _move_queries(source, target, old=item.name, new=names[item.name], moved=moved[item.name])
                 rows += _move_masks(source, target, old=item.name, new=names[item.name], thresholds=changed, made=made)
     return f"{target.url}: {rows} masks at their new thresholds"
@@ -118,7 +118,8 @@ def _settle(
 
 
 def _move_queries(source: Store, target: Store, old: str, new: str, moved: list[_Query]) -> None:
-    table = pq.read_table(io.BytesIO(source.get(layout.queries_file(old))))
+    path = layout.queries_file(old)
+    table = parquet_table(source.get(path), source.url_of(path))
     by_id = {query.query_id: query for query in moved}
     own = [by_id[query_id] for query_id in table.column("query_id").to_pylist()]
     for name, values in (
@@ -131,38 +132,43 @@ def _move_queries(source: Store, target: Store, old: str, new: str, moved: list[
 
 
 def _move_masks(
-    source: Store, target: Store, old: str, new: str, thresholds: Mapping[str, float], made: record.DatasetRecord
+    source: Store,
+    target: Store,
+    *,
+    old: str,
+    new: str,
+    thresholds: float | Mapping[str, float],
+    made: record.DatasetRecord,
 ) -> int:
-    """Put the parts that are not there yet; return how many masks of the queries in ``thresholds`` they hold."""
-    present = {entry.path for entry in target.list(layout.masks_folder(new))}
+    """Put the parts that are not there yet; return how many masks they hold that ``thresholds`` is for."""
+    present = set(own_files.names(target, layout.masks_folder(new)))
     rows = 0
-    for entry in source.list(layout.masks_folder(old)):
-        path = f"{layout.masks_folder(new)}/{entry.path.rpartition('/')[2]}"
+    for before in own_files.names(source, layout.masks_folder(old)):
+        path = f"{layout.masks_folder(new)}/{before.rpartition('/')[2]}"
         if path in present:
             continue
-        part = pq.ParquetFile(io.BytesIO(source.get(entry.path)))
-        table = part.read()
+        table = parquet_table(source.get(before), source.url_of(before))
         changed = _is_changed(table, thresholds)
         moved = moved_rows(table.filter(changed), thresholds)
         if not made.masks["keep_empty"]:
             moved = moved.filter(pc.greater(moved.column("area"), 0))
         table = pa.concat_tables([table.filter(pc.invert(changed)), moved])
-        facts = {**schema.facts_of(part.schema_arrow), "fingerprint": made.fingerprint, "prompt_set": new}
+        facts = {**schema.facts_of(table.schema), "fingerprint": made.fingerprint, "prompt_set": new}
         target.put(path, parts.masks_bytes(table, facts))
         rows += moved.num_rows
     return rows
 
 
-def _is_changed(table: pa.Table, thresholds: Mapping[str, float]) -> pa.Array:
-    if any(query.startswith("from:") for query in thresholds):
-        return pa.repeat(True, table.num_rows)  # a set of phrases has one threshold
+def _is_changed(table: pa.Table, thresholds: float | Mapping[str, float]) -> pa.Array:
+    if not isinstance(thresholds, Mapping):
+        return pa.repeat(True, table.num_rows)
     return pc.is_in(table.column("query_id"), pa.array(thresholds.keys(), pa.string()))
 
 
 def moved_rows(table: pa.Table, thresholds: float | Mapping[str, float]) -> pa.Table:
     """Rows of ``masks`` with a column ``heat``, at another threshold: their area, coverage, box, counts, score_mean.
 
-    thresholds: one for all, or by query id ("from:<field>" for phrases). A mask whose score is not above its threshold
+    thresholds: one for all, or by query id. A mask whose score is not above its threshold
     is empty, as in a run; ``score_mean`` is that of the map's cells.
     """
     if "heat" not in table.column_names:
@@ -191,6 +197,4 @@ def moved_rows(table: pa.Table, thresholds: float | Mapping[str, float]) -> pa.T
 def _threshold_of_rows(table: pa.Table, thresholds: float | Mapping[str, float]) -> np.ndarray:
     if not isinstance(thresholds, Mapping):
         return np.full(table.num_rows, thresholds)
-    phrases = [threshold for query, threshold in thresholds.items() if query.startswith("from:")]
-    own = [thresholds.get(query, phrases[0] if phrases else None) for query in table.column("query_id").to_pylist()]
-    return np.array(own, np.float64)
+    return np.array([thresholds[query] for query in table.column("query_id").to_pylist()], np.float64)

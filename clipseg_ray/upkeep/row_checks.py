@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.masks import algebra
 from clipseg_ray.results import schema
 from clipseg_ray.results.optional_columns import OPTIONAL, masks_schema, settings_of
+from clipseg_ray.tables import UNREADABLE, read_parquet
 
 STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated")
 
@@ -39,8 +38,8 @@ class Expected:
 def query_faults(body: bytes, digests: Mapping[str, str]) -> list[str]:
     """How a set's query table differs from its claim."""
     try:
-        table = pq.read_table(io.BytesIO(body), columns=["query_id", "digest"])
-    except (pa.ArrowException, OSError, KeyError) as error:
+        table = read_parquet(body, ["query_id", "digest"])
+    except (*UNREADABLE, KeyError) as error:
         return [f"cannot be read ({brief(error, 200)})"]
     found = dict(zip(*(table.column(name).to_pylist() for name in ("query_id", "digest")), strict=True))
     return [
@@ -84,9 +83,10 @@ def _status_faults(table: pa.Table) -> list[str]:
 
 
 def read_masks(
-    body: bytes, expected: Expected, images: pa.Table | None, queries: Collection[str]
+    body: bytes, expected: Expected, images: pa.Table | None, queries: Collection[str] | None
 ) -> tuple[int, list[str]]:
-    """Rows in a masks part, and its faults. ``images``: the chunk's images; ``queries``: the set's query ids."""
+    """Rows in a masks part, and its faults. ``images``: the chunk's images; ``queries``: the set's query ids, None for
+    phrases that came with the images."""
     table, faults = _read(body, expected.schema)
     if table is None:
         return 0, faults
@@ -100,9 +100,8 @@ def read_masks(
 
 def _read(body: bytes, wanted: pa.Schema) -> tuple[pa.Table | None, list[str]]:
     try:
-        file = pq.ParquetFile(io.BytesIO(body))
-        table = file.read()
-    except (pa.ArrowException, OSError) as error:
+        table = read_parquet(body)
+    except UNREADABLE as error:
         return None, [f"cannot be read ({brief(error, 200)}); remove it and run again"]
     if not table.schema.equals(wanted):
         differing = [
@@ -112,7 +111,7 @@ def _read(body: bytes, wanted: pa.Schema) -> tuple[pa.Table | None, list[str]]:
         ]
         differing += [name for name in table.column_names if name not in wanted.names]
         return None, [f"has other columns than the dataset's: {', '.join(differing) or 'in another order'}"]
-    if not (file.schema_arrow.metadata or {}).get(schema.METADATA_KEY):
+    if not (table.schema.metadata or {}).get(schema.METADATA_KEY):
         return table, ["lacks the metadata that says how masks are encoded"]
     return table, []
 
@@ -185,7 +184,7 @@ def _order_faults(table: pa.Table) -> list[str]:
     return faults
 
 
-def _join_faults(table: pa.Table, expected: Expected, images: pa.Table, queries: Collection[str]) -> list[str]:
+def _join_faults(table: pa.Table, expected: Expected, images: pa.Table, queries: Collection[str] | None) -> list[str]:
     """What does not go with the chunk's images and the set's queries."""
     ok = images.filter(pc.equal(images.column("status"), "ok"))
     place = pc.index_in(table.column("image_id"), ok.column("image_id").combine_chunks()).combine_chunks()
@@ -193,7 +192,7 @@ def _join_faults(table: pa.Table, expected: Expected, images: pa.Table, queries:
     for name, own in (("image_height", "height"), ("image_width", "width")):
         differs = pc.not_equal(table.column(name), ok.column(own).combine_chunks().take(place))
         faults += _rows_where(table, pc.fill_null(differs, False), f"{name} is not that of its image")
-    if any(query.startswith("from:") for query in queries):
+    if queries is None:
         return faults
     strange = pc.invert(pc.is_in(table.column("query_id"), pa.array(queries, pa.string())))
     faults += _rows_where(table, strange, "has no such query in its set")

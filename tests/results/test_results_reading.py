@@ -102,9 +102,9 @@ def test_over_s3(bucket, upload):
 def test_threads_share_a_remote_file(upload):
     """What goes wrong when DuckDB's threads seek and read in fsspec's own files: see `SharedFiles`."""
     store = Store.of(upload("memory://shared/masks"))
-    (path, *_) = [entry.path for entry in store.list("images")]
-    data = store.get(path)
-    file = SharedFiles(store).open(store.url_of(path))
+    (entry, *_) = store.list("images")
+    data = store.get(entry.path)
+    file = SharedFiles(store, [entry]).open(SharedFiles.name_of(entry.path))
     file.seek(10)
     other = threading.Thread(target=file.seek, args=(500,))
     other.start()

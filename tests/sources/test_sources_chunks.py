@@ -1,5 +1,6 @@
 import gzip
 import io
+import json
 from dataclasses import replace
 
 import pyarrow as pa
@@ -51,7 +52,7 @@ def test_ids_that_repeat_in_a_shard_are_in_its_record(flaky):
     source, shard = source_and_shard("flaky://b/s.tar")
     *_, record = read_chunks(source, shard, Chunking(2), lambda _: False)
     assert record.repeated == ("s.tar/a", "s.tar/b")
-    assert ShardRecord.from_json(record.to_json()) == record
+    assert ShardRecord.from_values(json.loads(record.to_json())) == record
 
 
 FAULT = st.one_of(st.none(), st.none(), st.just("raise"), st.integers(0, 3000))
@@ -82,7 +83,7 @@ def test_chunks_are_a_function_of_bytes_and_chunking(
     assert sum(len(chunk.samples) for chunk in reference) == record.samples == min(take or 10**9, source.count(shard))
     if kind in ("parquet", "images"):
         assert record.samples == min(take or 10**9, len(sizes))
-    assert ShardRecord.from_json(record.to_json()) == record
+    assert ShardRecord.from_values(json.loads(record.to_json())) == record
 
     if kind == "images":  # here a body that stops early is another object, not a fault
         plan = [fault if fault in (None, "raise") else None for fault in plan]
