@@ -25,6 +25,7 @@ REHEARSAL = ".rehearsal-"
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
 _COMPACT_FILE = re.compile(r"compact-([0-9a-f]{16})\.parquet")
 _SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.json")
+_MASKS_FOLDER = re.compile(rf"{MASKS}/prompt_set=(ps-[0-9a-f]{{16}})")
 _RUN_ID = r"\d{8}T\d{6}-[0-9a-f]{6}"
 _NAMES = {
     INPUTS: re.compile(r"\d{6,}\.parquet"),
@@ -48,9 +49,10 @@ def masks_folder(prompt_set: str) -> str:
     return f"{MASKS}/prompt_set={prompt_set}"
 
 
-def prompt_set_of(folder: str) -> str:
-    """The prompt set whose mask parts a folder holds."""
-    return folder.partition("=")[2]
+def prompt_set_of(folder: str) -> str | None:
+    """The prompt set whose mask parts a folder holds, None for any other folder."""
+    match = _MASKS_FOLDER.fullmatch(folder)
+    return match[1] if match else None
 
 
 def part_name(shard_id: str, chunk: int) -> str:

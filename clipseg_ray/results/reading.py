@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import layout, own_files, record, sets
+from clipseg_ray.results import layout, own_files, record
 from clipseg_ray.results.shared_files import SharedFiles
 from clipseg_ray.results.sql_functions import FUNCTIONS, register
 from clipseg_ray.storage import Entry, Store, plain_errors
@@ -38,7 +38,8 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
             if not entries:
                 continue
             name = folder.partition("/")[0]
-            column = f", {literal(layout.prompt_set_of(folder))} AS prompt_set" if name == layout.MASKS else ""
+            prompt_set = layout.prompt_set_of(folder)
+            column = f", {literal(prompt_set)} AS prompt_set" if prompt_set else ""
             named = ", ".join(literal(_as_duckdb_names(store, entry.path)) for entry in entries)
             # Folders above the dataset may be called area=7: nothing is taken from a path.
             of_folder = f"SELECT *{column} FROM read_parquet([{named}], hive_partitioning = false)"
@@ -55,17 +56,15 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
 def _files(store: Store, only: Mapping[str, Sequence[str]]) -> dict[str, list[Entry]]:
     """The files to look at by folder, sorted."""
     listing = own_files.compacted if "compacted" in record.require(store).masks else own_files.listed
-    claimed = [item.name for item in sets.read(store)]
+    folders = [f"{layout.MASKS}/{name}" for name in store.folders(layout.MASKS)]
     found: dict[str, list[Entry]] = {}
-    for folder in (layout.IMAGES, *map(layout.masks_folder, claimed)):
+    for folder in (layout.IMAGES, *(folder for folder in folders if layout.prompt_set_of(folder))):
         if folder.partition("/")[0] not in only:
             found[folder] = sorted(listing(store, folder))
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         for entry in threads.map(store.entry, [path for paths in only.values() for path in paths]):
             found.setdefault(entry.path.rpartition("/")[0], []).append(entry)
-    queries = {layout.queries_file(name) for name in claimed}
-    found[layout.QUERIES] = sorted(entry for entry in own_files.listed(store, layout.QUERIES) if entry.path in queries)
-    return found
+    return {**found, layout.QUERIES: sorted(own_files.listed(store, layout.QUERIES))}
 
 
 def _as_duckdb_names(store: Store, path: str) -> str:

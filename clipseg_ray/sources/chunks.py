@@ -131,8 +131,10 @@ def _whole(
         if chunking.full(count, size):
             records.append(ChunkRecord(count, *first, size))
             if keep:
+                _confirm(source, shard)
                 yield Chunk(len(records) - 1, kept)
             kept, count, size = [], 0, 0
+    _confirm(source, shard)
     if count:
         records.append(ChunkRecord(count, *first, size))
         if keep:
@@ -163,7 +165,22 @@ def _known(source: Source, shard: Shard, record: ShardRecord, is_wanted: Callabl
         samples = list(itertools.islice(stream, known.samples))
         if len(samples) < known.samples or samples[0].key != known.first_key:
             raise StaleObject(f"{source.url_of(shard.path)}: chunk {index} is not what was read from it before")
+        _confirm(source, shard)
         yield Chunk(index, samples)
+
+
+def _confirm(source: Source, shard: Shard) -> None:
+    """Raise StaleObject where what was read may not be what was listed: a file can be replaced under its reader."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return source.confirm(shard)
+        except (UserError, PermissionError, FileNotFoundError, StaleObject):
+            raise
+        except Exception:
+            if attempt + 1 == ATTEMPTS:
+                raise
+        time.sleep(BACKOFF_S * 2**attempt)
+    return None
 
 
 def _entry(record: ShardRecord, index: int) -> int:

@@ -6,7 +6,6 @@ print(report.text())
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,11 +25,6 @@ _AT_ONCE = 4
 _ATTEMPTS = 3
 _LEFTOVER_S = 3600.0
 """A temporary file of this age belongs to no write that still goes on."""
-
-_OURS = re.compile(
-    rf"{layout.DATASET}|{layout.CARD}|{layout.IDS}|{layout.INPUTS}/\d{{6,}}\.parquet|{layout.SETS}/\d{{6,}}\.json"
-    rf"|{layout.RUNS}/[\w-]+(\.status)?\.json|{layout.COMPACT}/\d{{6,}}\.parquet"
-)
 
 
 def verify(output: str) -> Findings:
@@ -85,8 +79,8 @@ class _Dataset:
                 return found
         path, came = short[0]
         raise UserError(
-            f"{self.store.url_of(path)}: {came} bytes came of {self._size(path)} listed, {_ATTEMPTS} times; the transfer "
-            "is at fault, or the file changed since: verify again"
+            f"{self.store.url_of(path)}: {came} bytes came of {self._size(path)} listed, {_ATTEMPTS} times; the "
+            "transfer is at fault, or the file changed since: verify again"
         )
 
     def _size(self, path: str) -> int:
@@ -127,7 +121,9 @@ class _Dataset:
         if folder == layout.SHARDS:
             parsed = layout.parse_shard_record(name)
             return parsed is not None and parsed[0] in self.shards
-        return _OURS.fullmatch(path) is not None
+        if folder in (layout.INPUTS, layout.SETS, layout.RUNS, layout.COMPACT):
+            return layout.is_ours(folder, name)
+        return path in (layout.DATASET, layout.CARD, layout.IDS)
 
     def find_missing(self, parts: dict[tuple[str, int], dict[str, str]], report: Findings) -> None:
         folders = (layout.IMAGES, *map(layout.masks_folder, self.sets))
