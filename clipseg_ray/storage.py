@@ -188,7 +188,9 @@ class Store:
             found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
         else:
             try:
-                found = [info["name"] for info in self.fs.ls(self.full(prefix), detail=True) if info["type"] == "directory"]
+                found = [
+                    info["name"] for info in self.fs.ls(self.full(prefix), detail=True) if info["type"] == "directory"
+                ]
             except FileNotFoundError:
                 return []
         return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
