@@ -298,7 +298,7 @@ def test_a_file_system_that_can_create_nothing_exclusively_is_named(
     monkeypatch.setattr(os, "link", no_links)
     monkeypatch.setattr(ctypes, "CDLL", Libc)
     store = Store.of(str(tmp_path))
-    with pytest.raises(UserError, match=r"claim: this file system cannot create a file only where none is .* gs://"):
+    with pytest.raises(UserError, match=r"claim: this file system cannot create a file only where none is .*gs://"):
         store.create("claim", b"x")
     assert list(tmp_path.iterdir()) == []
     store.put("part", b"x")

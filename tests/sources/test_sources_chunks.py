@@ -163,6 +163,9 @@ def test_unwanted_samples_are_not_held():
         pass
 
     class Endless:
+        def confirm(self, shard):
+            pass
+
         def samples(self, shard, position=None):
             for i in range(50):
                 sample = Sample(image_id=str(i), key=str(i), source_url="", image=Bytes(b"x"), position=i)
