@@ -180,7 +180,7 @@ class Store:
             digits = [digit for digit in "0123456789abcdef" if start + digit >= after[: len(start) + 1]]
             yield from _at_once([self._pages(start + digit, after) for digit in digits])
 
-    def folders(self, prefix: str) -> list[str]:
+    def folders(self, prefix: str) -> Sequence[str]:
         """The names of the folders right below the folder ``prefix``, sorted; one request where the server lists."""
         if self.protocol == "s3":
             request: dict[str, Any] = {"Bucket": self._bucket(), "Prefix": f"{self._s3_start()}{prefix}/"}

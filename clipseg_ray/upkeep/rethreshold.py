@@ -58,15 +58,15 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
             for folder in (layout.INPUTS, layout.SHARDS, layout.IMAGES):
                 copy_folder(source, target, folder)
             for item in claimed:
-                changed: float | Mapping[str, float] = {
+                changed = {
                     query.query_id: query.values["threshold"]
                     for query in moved[item.name]
                     if query.values != item.definitions[query.query_id]
                 }
-                if changed and item.query_ids is None:  # a set of phrases has one threshold
-                    (changed,) = changed.values()
+                # A set of phrases is claimed under one id, which no mask has, and has one threshold.
+                wanted = next(iter(changed.values())) if changed and item.query_ids is None else changed
                 _move_queries(source, target, old=item.name, new=names[item.name], moved=moved[item.name])
-                rows += _move_masks(source, target, old=item.name, new=names[item.name], thresholds=changed, made=made)
+                rows += _move_masks(source, target, old=item.name, new=names[item.name], thresholds=wanted, made=made)
     return f"{target.url}: {rows} masks at their new thresholds"
 
 
