@@ -8,7 +8,10 @@ Where no credentials can be found, S3 requests are made anonymously.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import ctypes
+import errno
 import os
 import posixpath
 import queue
@@ -23,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec
+from fsspec.asyn import sync
 
 from clipseg_ray import s3_pages
 from clipseg_ray.errors import UserError, brief
@@ -35,6 +39,10 @@ PAGE_KEYS = 1000
 """Keys asked for by one listing request: what S3 gives at most."""
 
 _THREADS = 16
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_HERE, _RENAME_NOREPLACE = -100, 1
+"""AT_FDCWD, and the flag of renameat2(2), on Linux."""
 
 
 class StaleObject(OSError):
@@ -165,12 +173,27 @@ class Store:
             return
         start = f"{self._s3_start()}{prefix}/"
         first = self.fs.call_s3("list_objects_v2", Bucket=self._bucket(), Prefix=start, MaxKeys=PAGE_KEYS)
-        found = self._entries(first)
-        yield from found
+        yield from self._entries(first)
         if first.get("IsTruncated"):
-            after = first["Contents"][-1]["Key"]
+            # A page may be empty and not the last: what was deleted still takes its place on some servers.
+            after = first["Contents"][-1]["Key"] if first.get("Contents") else ""
             digits = [digit for digit in "0123456789abcdef" if start + digit >= after[: len(start) + 1]]
             yield from _at_once([self._pages(start + digit, after) for digit in digits])
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """The names of the folders right below the folder ``prefix``, sorted; one request where the server lists."""
+        if self.protocol == "s3":
+            request: dict[str, Any] = {"Bucket": self._bucket(), "Prefix": f"{self._s3_start()}{prefix}/"}
+            pages = self._listing({**request, "Delimiter": "/", "MaxKeys": PAGE_KEYS})
+            found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
+        else:
+            try:
+                found = [
+                    info["name"] for info in self.fs.ls(self.full(prefix), detail=True) if info["type"] == "directory"
+                ]
+            except FileNotFoundError:
+                return []
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
 
     def _list_s3(self, prefix: str) -> Iterator[Entry]:
         for page in self._pages(self._s3_start() + (f"{prefix}/" if prefix else "")):
@@ -178,14 +201,18 @@ class Store:
 
     def _pages(self, key_prefix: str, after: str = "") -> Iterator[Sequence[Entry]]:
         request: dict[str, Any] = {"Bucket": self._bucket(), "Prefix": key_prefix, "MaxKeys": PAGE_KEYS}
-        if after:
-            request["StartAfter"] = after
+        for page in self._listing({**request, "StartAfter": after} if after else request):
+            yield self._entries(page)
+
+    def _listing(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         while True:
             page = self.fs.call_s3("list_objects_v2", **request)
-            yield self._entries(page)
+            yield page
             if not page.get("IsTruncated"):
                 return
-            request["ContinuationToken"] = page["NextContinuationToken"]
+            if "NextContinuationToken" not in page:
+                raise OSError(f"the listing of {self.url_of('')} breaks off: a page without the token for the next")
+            request = {**request, "ContinuationToken": page["NextContinuationToken"]}
 
     def _bucket(self) -> str:
         return self.root.partition("/")[0]
@@ -229,14 +256,24 @@ class Store:
         With ``etag``: raises StaleObject when the object is not the one listed under that etag; on S3 every later
         read is conditional on it too, so that a change under a reader's feet cannot go unseen.
         """
-        if etag is not None and (found := self.entry(path).etag) != etag:
-            raise StaleObject(f"{self.url_of(path)} changed since it was listed (etag {etag}, now {found})")
+        if etag is not None and self.protocol != "s3":
+            self.confirm(path, etag)
         if self.protocol == "file":
             return cast(IO[bytes], open(self.full(path), "rb", buffering=2**20))
-        return cast(
-            IO[bytes],
-            self.fs.open(self.full(path), "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead"),
-        )
+        file = self.fs.open(self.full(path), "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
+        if etag is not None and self.protocol == "s3":
+            # Of the object that the reader is bound to: what is at the path may be another by now.
+            self._refuse_other(path, etag, _etag(file.details))
+        return cast(IO[bytes], file)
+
+    def confirm(self, path: str, etag: str) -> None:
+        """Raise StaleObject where the object is not the one listed under ``etag`` any more, FileNotFoundError where
+        none is."""
+        self._refuse_other(path, etag, self.entry(path).etag)
+
+    def _refuse_other(self, path: str, etag: str, found: str) -> None:
+        if found != etag:
+            raise StaleObject(f"{self.url_of(path)} changed since it was listed (etag {etag}, now {found})")
 
     def put(self, path: str, data: bytes) -> None:
         """Write the whole object at once: readers see all of it or nothing."""
@@ -263,7 +300,7 @@ class Store:
         if self.protocol == "file":
             target = Path(self.full(path))
             with _temporary(target, data) as temporary:
-                os.link(temporary, target)
+                _take_name(temporary, target)
             return
         try:
             self.fs.pipe_file(self.full(path), data, mode="create")
@@ -291,6 +328,55 @@ def get_all(urls: Sequence[str]) -> list[bytes]:
             raise body
         bodies.append(body)
     return bodies
+
+
+def get_listed(listed: Sequence[tuple[str, str]]) -> list[bytes | Exception]:
+    """Whole objects as they were listed, by (URL, etag), fetched concurrently; an exception stands where one failed.
+
+    StaleObject stands for one that is another than was listed, or became another while it was read. Where the etag is
+    empty, nobody has listed the object, and whatever is there is taken.
+    """
+    on_s3 = [each for each in listed if each[1] and protocol_of(each[0]) == "s3"]
+    found = dict(zip(on_s3, _get_if_match(on_s3), strict=True))
+    rest = [each for each in dict.fromkeys(listed) if each not in found]
+    bodies = get_many([url for url, _ in rest])
+
+    def confirmed(each: tuple[str, str], body: bytes | Exception) -> bytes | Exception:
+        url, etag = each
+        if etag and not isinstance(body, Exception):
+            try:
+                # What is still as it was listed has been so all the while.
+                Store(url).confirm("", etag)
+            except Exception as error:
+                return error
+        return body
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found |= dict(zip(rest, threads.map(confirmed, rest, bodies), strict=True))
+    return [found[each] for each in listed]
+
+
+def _get_if_match(listed: Sequence[tuple[str, str]]) -> list[bytes | Exception]:
+    """``get_listed`` on S3: one request each, which the server refuses where the object is another."""
+    if not listed:
+        return []
+    fs = _filesystem("s3")
+
+    async def get(url: str, etag: str) -> bytes | Exception:
+        bucket, key, _ = fs.split_path(url)
+        try:
+            answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, IfMatch=f'"{etag}"')
+            async with answer["Body"] as body:
+                return cast(bytes, await body.read())
+        except Exception as error:
+            if isinstance(error, OSError) and _is_precondition(error):
+                return StaleObject(f"{url} changed since it was listed (etag {etag})")
+            return error
+
+    async def get_all_of_them() -> list[bytes | Exception]:
+        return await asyncio.gather(*(get(*each) for each in listed))
+
+    return cast(list[bytes | Exception], sync(fs.loop, get_all_of_them))
 
 
 def get_ranges(ranges: Sequence[tuple[str, int | None, int | None]]) -> list[bytes | Exception]:
@@ -346,6 +432,8 @@ def explain(error: BaseException, url: str) -> UserError | None:
     """The line a person should read for a storage error, or None when it is none."""
     kind = f"{type(error).__module__}.{type(error).__name__}"
     anonymous = " The request was anonymous: no AWS credentials were found." if _anonymous(url) else ""
+    if isinstance(error, StaleObject):
+        return UserError(f"{brief(error)}; put the former bytes back, or set another output.url")
     if isinstance(error, PermissionError):
         hint = "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE)"
         if protocol_of(url) == "file":
@@ -484,6 +572,28 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _take_name(temporary: Path, target: Path) -> None:
+    """Give the file its name if nothing has it, decided by the file system. Raises FileExistsError."""
+    try:
+        os.link(temporary, target)
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        fault = error
+    # exFAT and SMB know no links, but can rename to a name that is free; FUSE mounts of buckets know neither.
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    names = (_HERE, os.fsencode(temporary), _HERE, os.fsencode(target), _RENAME_NOREPLACE)
+    if rename is not None and rename(*names) == 0:
+        return
+    if rename is not None and (code := ctypes.get_errno()) not in (errno.EINVAL, *_NO_LINKS):
+        raise OSError(code, os.strerror(code), str(target))
+    raise UserError(
+        f"{target}: this file system cannot create a file only where none is (no hard links, {brief(fault)}), by which "
+        "runs that share an output are told apart; write to the bucket itself (gs://…, s3://…) or to another disk"
+    ) from fault
 
 
 def _is_precondition(error: OSError) -> bool:

@@ -10,6 +10,11 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipseg_ray.errors import UserError, brief
+
+UNREADABLE = (pa.ArrowException, OSError)
+"""What Arrow raises for bytes that are no Parquet file."""
+
 
 def parquet_bytes(table: pa.Table) -> bytes:
     """A whole Parquet file, compressed with zstd."""
@@ -19,12 +24,25 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def opened(file: bytes | IO[bytes]) -> pq.ParquetFile:
-    """A Parquet file to read from. Raises OSError for what is none; its ``read`` does for pages that were damaged."""
+    """A Parquet file to read from. Raises one of ``UNREADABLE`` for what is none; its ``read`` for damaged pages."""
     source = pa.BufferReader(file) if isinstance(file, bytes) else file
     return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
 
 
 def read_parquet(file: bytes | IO[bytes], columns: Sequence[str] | None = None) -> pa.Table:
-    """All rows, of the named columns in that order or of all. Raises OSError as ``opened``, KeyError for no column."""
-    table = opened(file).read(None if columns is None else list(columns), use_threads=False)
+    """The table of a Parquet file, or some of its columns in the order given.
+
+    Raises one of ``UNREADABLE`` for what is no Parquet file, KeyError for a column that it lacks.
+    """
+    # On this thread alone: those of pyarrow.parquet.read_table now and then abort a process that is ending.
+    table = opened(file).read(columns=None if columns is None else list(columns), use_threads=False)
     return table if columns is None else table.select(list(columns))
+
+
+def parquet_table(data: bytes, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The same of the file called ``name``. Raises UserError that names it."""
+    try:
+        return read_parquet(data, columns)
+    except (*UNREADABLE, KeyError) as error:
+        what = "is empty" if not data else f"cannot be read as Parquet ({brief(error, 200)})"
+        raise UserError(f"{name}: {what}; put back the file it was") from error

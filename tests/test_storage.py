@@ -1,17 +1,20 @@
 """One door to every path: the same promises on local disk, in memory, and on real S3 servers."""
 
+import ctypes
+import errno
 import os
 import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clipseg_ray import storage
 from clipseg_ray.errors import UserError
-from clipseg_ray.storage import Entry, StaleObject, Store, get_many, plain_errors
+from clipseg_ray.storage import Entry, StaleObject, Store, get_listed, get_many, plain_errors
 from tests.conftest import forget_s3_clients
 
 
@@ -43,12 +46,26 @@ def promises(store: Store) -> None:
     assert not store.exists("claims/0")
     with pytest.raises(FileNotFoundError):
         store.get("a/none")
+    assert store.folders("a") == ["c"]
+    assert store.folders("none") == []
     store.put("a/cup[1]*.bin", b"no pattern")
     names = ["a/b.bin", "a/none", "a/b.bin", "a/cup[1]*.bin"]
     found = get_many([store.url_of(name) for name in names])
     assert found[0] == found[2] == b"one"
     assert isinstance(found[1], FileNotFoundError)
     assert found[3] == b"no pattern"
+    listed = {entry.path: entry.etag for entry in store.list("a")}
+    wanted = [(store.url_of(path), etag) for path, etag in listed.items()]
+    assert get_listed(wanted) == [store.get(path) for path in listed]
+    store.put("a/b.bin", b"eno")
+    urls = [store.url_of(name) for name in ("a/b.bin", "a/none", "a/b.bin")]
+    stale, gone, unlisted = get_listed(list(zip(urls, (first.etag, "x", ""), strict=True)))
+    assert isinstance(stale, StaleObject)
+    assert isinstance(gone, FileNotFoundError)
+    assert unlisted == b"eno"
+    with pytest.raises(StaleObject):
+        store.confirm("a/b.bin", first.etag)
+    store.put("a/b.bin", b"one")
     assert pickle.loads(pickle.dumps(store)).get("a/b.bin") == b"one"
 
 
@@ -243,3 +260,71 @@ def test_local_bytes_are_on_the_disk_before_their_name(
         getattr(store, how)("part", b"bytes")
     assert synced[-2:] == [("bytes", False), ("folder", True)]
     assert target.read_bytes() == b"bytes"
+
+
+def test_an_empty_page_is_not_the_end_of_a_listing(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some servers count what was deleted among the keys of a page."""
+    store = Store.of(f"{bucket}/data")
+    names = [f"parts/{digit}{number}" for digit in "09af" for number in range(3)]
+    for name in names:
+        store.put(name, b"x")
+    call, answered = type(store.fs).call_s3, []
+
+    def with_an_empty_page(fs: Any, method: str, **request: Any) -> Any:
+        key = (request.get("Prefix"), request.get("StartAfter"))
+        if method == "list_objects_v2" and "ContinuationToken" not in request and key not in answered:
+            answered.append(key)
+            page = call(fs, method, **{**request, "MaxKeys": 1})
+            return {"IsTruncated": True, "NextContinuationToken": "first", "KeyCount": 0} if page else page
+        if request.get("ContinuationToken") == "first":
+            request.pop("ContinuationToken")
+        return call(fs, method, **request)
+
+    monkeypatch.setattr(type(store.fs), "call_s3", with_an_empty_page)
+    assert sorted(entry.path for entry in store.list_hashed("parts")) == names
+    answered.clear()
+    assert sorted(entry.path for entry in store.list("parts")) == names
+
+
+def no_links(*_: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_file_is_created_only_once_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """exFAT and SMB: the name is taken by renaming to it if it is free."""
+    monkeypatch.setattr(os, "link", no_links)
+    store = Store.of(str(tmp_path))
+
+    def attempt(number: int) -> bool:
+        try:
+            store.create("claim", str(number).encode() * 1000)
+        except FileExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(attempt, range(8)))
+    assert sum(won) == 1
+    assert store.get("claim") == str(won.index(True)).encode() * 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["claim"]
+
+
+def test_a_file_system_that_can_create_nothing_exclusively_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Libc:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def renameat2(self, *_: object) -> int:
+            ctypes.set_errno(errno.EINVAL)
+            return -1
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(ctypes, "CDLL", Libc)
+    store = Store.of(str(tmp_path))
+    with pytest.raises(UserError, match=r"claim: this file system cannot create a file only where none is .*gs://"):
+        store.create("claim", b"x")
+    assert list(tmp_path.iterdir()) == []
+    store.put("part", b"x")
+    assert store.get("part") == b"x"

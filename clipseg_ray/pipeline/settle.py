@@ -27,7 +27,7 @@ from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.sources.chunks import Chunking
 from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.tables import parquet_bytes, read_parquet
+from clipseg_ray.tables import parquet_bytes, parquet_table
 
 if TYPE_CHECKING:
     from clipseg_ray.model.checkpoint import Checkpoint
@@ -251,8 +251,7 @@ def _load(
                     f"{', '.join(missing[:5])}; run once with the table that made the set"
                 )
             time.sleep(1)
-        with store.open(path) as file:
-            return PromptSet.from_table(read_parquet(file))
+        return PromptSet.from_table(parquet_table(store.get(path), store.url_of(path)))
 
 
 def _put(store: Store, name: str, table: pa.Table) -> None:

@@ -1,9 +1,12 @@
-"""The name of a prompt set."""
+"""The name of a prompt set, and the ids that no query of a table may have."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from typing import Protocol
+
+FROM, PHRASE = "from:", "phrase-"
+"""How ids begin that stand for phrases which came with the images, for all under one field and for one of them."""
 
 
 class Named(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.logit import logit_of
-from clipseg_ray.queries.naming import set_name
+from clipseg_ray.queries.naming import FROM, PHRASE, set_name
 from clipseg_ray.queries.query import definition_digest
 
 
@@ -30,7 +30,7 @@ class PhraseSet:
     @property
     def query_id(self) -> str:
         """The id under which the set is claimed."""
-        return f"from:{self.field}"
+        return f"{FROM}{self.field}"
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class PhraseSet:
 
 def phrase_id(text: str) -> str:
     """The query id of a phrase: ``phrase-`` and 16 hex digits of its SHA-256."""
-    return f"phrase-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{PHRASE}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def phrases_of(fields: dict[str, Any], field: str, image_id: str) -> list[str]:

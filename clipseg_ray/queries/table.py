@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.queries.naming import PHRASE
 from clipseg_ray.queries.query import Query, definition_digest
 from clipseg_ray.queries.selection import select
 from clipseg_ray.queries.supports import Support, make_support
@@ -156,7 +157,8 @@ def _name(query: Query, with_alpha: bool) -> str:
     left_out = {"threshold"} if with_alpha else {"threshold", "alpha"}
     asked = {key: value for key, value in query.definition().items() if key not in left_out}
     slug = re.sub(r"[\W_]+", "-", (query.texts or ("picture",))[0].casefold()).strip("-")[:40].rstrip("-")
-    return f"{slug or 'query'}-{definition_digest(asked)[:8]}"
+    name = f"{slug or 'query'}-{definition_digest(asked)[:8]}"
+    return f"query-{name}" if name.startswith(PHRASE) else name
 
 
 def _duplicates(numbered: Sequence[tuple[int, Query]]) -> list[Fault]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from clipseg_ray.errors import nearest
 from clipseg_ray.queries.modes import DEFAULT_MODE, Mode, parse_mode
+from clipseg_ray.queries.naming import FROM, PHRASE
 from clipseg_ray.queries.supports import MaskCell, parse_mask_cells
 from clipseg_ray.queries.table_file import TableRows
 from clipseg_ray.queries.templates import resolve_templates
@@ -167,7 +168,12 @@ def _strings(value: Any) -> list[str]:
 
 
 def _identifier(value: Any) -> str:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(value)
+    name = str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(value)
+    if name.startswith((FROM, PHRASE)):
+        raise ValueError(
+            f"{name!r} begins as the ids of phrases do that come with images ({FROM}, {PHRASE}); choose another"
+        )
+    return name
 
 
 def _number(value: Any) -> float:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from clipseg_ray.errors import UserError, brief, meant
 from clipseg_ray.storage import Store, absolute, plain_errors, protocol_of
+from clipseg_ray.tables import read_parquet
 
 SHIPPED = Path(__file__).parent / "tables"
 """The folder of the tables that ``builtin:<name>`` names."""
@@ -137,7 +136,7 @@ def _number(cell: str) -> float | str:
 
 
 def _read_parquet(data: bytes) -> list[dict[str, Any]]:
-    return pq.read_table(pa.BufferReader(data)).to_pylist()
+    return read_parquet(data).to_pylist()
 
 
 def _read_yaml(data: bytes) -> list[dict[str, Any]]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.queries.naming import FROM
 from clipseg_ray.queries.selection import select
 from clipseg_ray.queries.table_file import TableRows
 from clipseg_ray.results import layout, sets
 from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.tables import read_parquet
+from clipseg_ray.tables import parquet_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class DescribedQuery:
     def words(self) -> str:
         """What is asked, in a line: the texts, the pictures' names."""
         if self.from_images:
-            return f"each image's own phrases ({self.query_id.removeprefix('from:')})"
+            return f"each image's own phrases ({self.query_id.removeprefix(FROM)})"
         pictures = [f"[{support['url'].rpartition('/')[2]}]" for support in self.supports]
         return " | ".join([*self.texts, *pictures])
 
@@ -57,7 +58,7 @@ def described_queries(store: Store) -> list[DescribedQuery]:
         with plain_errors(store.url):
             if not store.exists(path):
                 continue  # claimed by a run that has not embedded it yet: there are no masks either
-            table = read_parquet(store.get(path))
+            table = parquet_table(store.get(path), store.url_of(path))
         phrases = {query_id for query_id, definition in record.definitions.items() if "from" in definition}
         for row in sorted(table.drop_columns(["conditional"]).to_pylist(), key=lambda row: row["query_id"]):
             from_images = row["query_id"] in phrases

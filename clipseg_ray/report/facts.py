@@ -98,7 +98,7 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
             some["images"] = tables.sample(parts, folders[:1], SAMPLED_CHUNKS)
             some["masks"] = tables.sample(parts, folders[1:], SAMPLED_CHUNKS)
         behind = _behind(store, parts, queries)
-        history = [run for _, run, _ in runs.read_all(store) if run is not None]
+        last_run = runs.last_record(store)
     with plain_errors(store.url), reading.connect(store, some) as connection:
         statistics.view_answers(connection, queries)
         statuses = connection.execute("SELECT status, count(*) FROM images GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
@@ -117,7 +117,7 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
                 chunks=chunks,
                 missing=behind.lacks,
                 sampled=SAMPLED_CHUNKS if some else None,
-                last_run=history[-1] if history else {},
+                last_run=last_run,
             ),
             connection,
         )

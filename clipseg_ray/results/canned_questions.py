@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import duckdb
 
 from clipseg_ray.errors import UserError, nearest
+from clipseg_ray.queries.naming import FROM, PHRASE
 from clipseg_ray.queries.phrase_set import phrase_id
 from clipseg_ray.results.reading import literal
 
@@ -20,20 +21,26 @@ class FoundQuery:
 
 
 def find(connection: duckdb.DuckDBPyConnection, url: str, name: str) -> FoundQuery:
-    """The query that a person names by its id, its only wording, or the phrase that came with images.
+    """The query that a person names by its id, or else by its only wording or the phrase that came with images.
 
     ``connection`` has the views of the dataset at ``url``.
 
-    Raises UserError with the nearest names where there is none.
+    Raises UserError with the nearest names where there is none, and where a wording is that of several.
     """
-    known = connection.execute("SELECT query_id, texts, threshold FROM queries").fetchall()
-    for query_id, texts, threshold in known:
-        if name == query_id or texts == [name]:
-            return FoundQuery(query_id, threshold)
-    phrase = name if name.startswith("phrase-") else phrase_id(name)
+    known = connection.execute("SELECT query_id, texts, threshold FROM queries ORDER BY query_id").fetchall()
     for query_id, _, threshold in known:
-        if query_id.startswith("from:") and _has_rows(connection, phrase):
-            return FoundQuery(phrase, threshold)
+        if name == query_id:
+            return FoundQuery(query_id, threshold)
+    found = [FoundQuery(query_id, threshold) for query_id, texts, threshold in known if texts == [name]]
+    phrase = name if name.startswith(PHRASE) else phrase_id(name)
+    of_phrases = [threshold for query_id, _, threshold in known if query_id.startswith(FROM)]
+    if of_phrases and _has_rows(connection, phrase):
+        found.append(FoundQuery(phrase, of_phrases[0]))
+    if len(found) > 1:
+        ids = ", ".join(query.query_id for query in found)
+        raise UserError(f"'{name}' is the wording of {len(found)} queries in {url}; say which by its id: {ids}")
+    if found:
+        return found[0]
     names = [query_id for query_id, _, _ in known]
     near = nearest(name, names, most=3) or names[:10]
     more = f" and {len(names) - len(near)} more" if len(names) > len(near) else ""

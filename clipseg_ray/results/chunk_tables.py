@@ -12,7 +12,7 @@ from clipseg_ray.results.compacted import CompactedFiles
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, explain, get_many
-from clipseg_ray.tables import read_parquet
+from clipseg_ray.tables import parquet_table
 
 
 class ChunkTables:
@@ -46,11 +46,11 @@ class ChunkTables:
             yield from self._compacted.chunk(shard_id, chunk, folders, columns)
             return
         name = layout.part_name(shard_id, chunk)
-        bodies = get_many([self._store.url_of(f"{folder}/{name}") for folder in (layout.IMAGES, *folders)])
-        for place, body in enumerate(bodies):
+        urls = [self._store.url_of(f"{folder}/{name}") for folder in (layout.IMAGES, *folders)]
+        for place, (url, body) in enumerate(zip(urls, get_many(urls), strict=True)):
             if isinstance(body, FileNotFoundError):
                 yield None
             elif isinstance(body, Exception):
                 raise explain(body, self._store.url) or body
             else:
-                yield read_parquet(body, columns if place else None)
+                yield parquet_table(body, url, columns if place else None)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from clipseg_ray.results import layout
+from clipseg_ray.results import layout, own_files
 from clipseg_ray.storage import Entry, Store
-from clipseg_ray.tables import parquet_bytes, read_parquet
+from clipseg_ray.tables import parquet_bytes, parquet_table
 
 _SCHEMA = pa.schema(
     [("folder", pa.string()), ("group", pa.string()), ("path", pa.string()), ("size", pa.int64()), ("tag", pa.int64())]
@@ -67,10 +67,10 @@ class Group:
 
 def read(store: Store) -> tuple[list[Group], int]:
     """The groups that count, in the order they were frozen, and the number the next addition will carry."""
-    names = sorted(entry.path for entry in store.list(layout.COMPACT))
+    names = own_files.numbered(store, layout.COMPACT)
     groups: dict[tuple[str, str], Group] = {}
     for name in names:
-        table = read_parquet(store.get(name))
+        table = parquet_table(store.get(name), store.url_of(name), _SCHEMA.names)
         for folder, group in json.loads(table.schema.metadata[_DROPPED]):
             del groups[folder, group]
         parts: dict[tuple[str, str], list[Part]] = {}

@@ -11,7 +11,7 @@ from clipseg_ray.results import compact_groups, layout
 from clipseg_ray.results.compact_groups import Group
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.storage import Store
-from clipseg_ray.tables import read_parquet
+from clipseg_ray.tables import parquet_table
 
 
 class CompactedFiles:
@@ -60,8 +60,7 @@ class CompactedFiles:
         path, had, table = self._kept.get(folder, ("", None, None))
         if (path, had) != (group.path, columns):
             self._kept.pop(folder, None)
-            body = self._store.get(group.path)
-            table = read_parquet(body, columns)
+            table = parquet_table(self._store.get(group.path), self._store.url_of(group.path), columns)
             self._kept[folder] = (group.path, columns, table)
         return table
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from clipseg_ray.results import layout, reading, record, shard_records
+from clipseg_ray.errors import UserError
+from clipseg_ray.results import layout, own_files, reading, record, shard_records
 from clipseg_ray.storage import Store, plain_errors
 
 NAMED = 10
@@ -70,8 +73,10 @@ def _repeated_in_a_shard(store: Store) -> list[str]:
 
 
 def _repeated_anywhere(store: Store) -> list[str]:
-    parts = sum(1 for _ in store.list(layout.IMAGES))
-    kept = json.loads(store.get(layout.IDS)) if store.exists(layout.IDS) else {}
+    parts = sum(1 for _ in own_files.listed(store, layout.IMAGES))
+    kept: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError, UserError):  # what is no verdict is found anew
+        kept = own_files.json_object(store.get(layout.IDS), layout.IDS, ("parts", "repeated"))
     if kept.get("parts") != parts:
         kept = {"parts": parts, "repeated": _in_images(store) if parts else []}
         store.put(layout.IDS, json.dumps(kept).encode())

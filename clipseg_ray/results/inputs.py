@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from clipseg_ray.results import layout
+from clipseg_ray.results import layout, own_files
 from clipseg_ray.sources import listing
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.storage import Store, get_all, plain_errors
@@ -13,10 +13,11 @@ from clipseg_ray.storage import Store, get_all, plain_errors
 def read(store: Store) -> tuple[list[Shard], int]:
     """The frozen shards in the order they were listed, and the number the next addition will carry."""
     with plain_errors(store.url):
-        names = sorted(entry.path for entry in store.list(layout.INPUTS))
+        names = own_files.numbered(store, layout.INPUTS)
+        urls = [store.url_of(name) for name in names]
         shards: list[Shard] = []
-        for data in get_all([store.url_of(name) for name in names]):
-            shards += listing.from_parquet(data)
+        for url, data in zip(urls, get_all(urls), strict=True):
+            shards += listing.from_parquet(data, url)
     return shards, len(names)
 
 

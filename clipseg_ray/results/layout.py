@@ -26,6 +26,23 @@ _SET_FOLDER = f"{MASKS}/set="
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
 _COMPACT_FILE = re.compile(r"compact-([0-9a-f]{16})\.parquet")
 _SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.json")
+_MASKS_FOLDER = re.compile(rf"{_SET_FOLDER}(ps-[0-9a-f]{{16}})")
+_RUN_ID = r"\d{8}T\d{6}-[0-9a-f]{6}"
+_NAMES = {
+    INPUTS: re.compile(r"\d{6,}\.parquet"),
+    SETS: re.compile(r"\d{6,}\.json"),
+    COMPACT: re.compile(r"\d{6,}\.parquet"),
+    RUNS: re.compile(rf"{_RUN_ID}(\.status)?\.json"),
+    SHARDS: _SHARD_RECORD,
+    QUERIES: re.compile(r"ps-[0-9a-f]{16}\.parquet"),
+}
+"""Of each folder besides those of parts. Whatever else lies there (a ``.DS_Store``, a copy, the rest of a cut write) is
+not ours."""
+
+
+def is_ours(folder: str, name: str) -> bool:
+    """Whether a run gives a file of ``folder`` this name; ``name`` is all that follows the folder in its path."""
+    return _NAMES.get(folder, _PART).fullmatch(name) is not None
 
 
 def masks_folder(prompt_set: str) -> str:
@@ -40,6 +57,12 @@ def masks_folder(prompt_set: str) -> str:
 def set_of_folder(folder: str) -> str:
     """The prompt set whose mask parts are in a folder; any other folder as it is."""
     return folder.removeprefix(_SET_FOLDER)
+
+
+def prompt_set_of(folder: str) -> str | None:
+    """The prompt set whose mask parts a folder holds, None for any other folder."""
+    match = _MASKS_FOLDER.fullmatch(folder)
+    return match[1] if match else None
 
 
 def part_name(shard_id: str, chunk: int) -> str:

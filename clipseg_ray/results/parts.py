@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError, brief
-from clipseg_ray.results import layout, schema
+from clipseg_ray.results import layout, own_files, schema
 from clipseg_ray.results.optional_columns import masks_schema
 from clipseg_ray.storage import Entry, Store, get_ranges
 from clipseg_ray.tables import read_parquet
@@ -165,7 +165,7 @@ class PartIndex:
         index = cls()
         for folder in folders:
             bits = index._bits.setdefault(folder, {})
-            for entry in store.list_hashed(folder):
+            for entry in own_files.listed(store, folder):
                 found = layout.parse_part_name(entry.path.rpartition("/")[2])
                 if found is not None and entry.size:  # what has no bytes is no part
                     bits[found[0]] = bits.get(found[0], 0) | 1 << found[1]

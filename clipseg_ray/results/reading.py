@@ -4,46 +4,68 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import layout, record
+from clipseg_ray.results import layout, own_files, record
 from clipseg_ray.results.shared_files import SharedFiles
 from clipseg_ray.results.sql_functions import FUNCTIONS, register
-from clipseg_ray.storage import Store, plain_errors
+from clipseg_ray.storage import Entry, Store, plain_errors
 
-_TABLES = {
-    "images": f"{layout.IMAGES}/*.parquet",
-    "masks": f"{layout.MASKS}/*/*.parquet",
-    "queries": f"{layout.QUERIES}/*.parquet",
-}
+_AT_ONCE = 16
 
 
 def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with a view for each table that has files, and the functions of mask algebra.
 
-    ``only``: for some tables the files to look at, where all of them would be too many.
-    Remote files are read through fsspec, so that no
-    DuckDB extension need be fetched. Close it, or use it in a ``with``. Raises UserError where no dataset is.
+    ``only``: for some tables the files to look at, where all of them would be too many. Else the views are of the
+    files that are there now. Remote files are read through fsspec, so that no DuckDB extension need be fetched. Close
+    it, or use it in a ``with``. Raises UserError where no dataset is.
     """
     with plain_errors(store.url):
-        record.require(store)
-        present = [name for name in _TABLES if next(iter(store.list(name)), None) is not None]
+        files = _files(store, only or {})
     connection = duckdb.connect()
     try:
         connection.execute("SET enable_progress_bar = false")
         if store.protocol != "file":
-            connection.register_filesystem(SharedFiles(store))
-        for name in present:
-            paths = (only or {}).get(name, [_TABLES[name]])
-            urls = ", ".join(literal(store.url_of(path)) for path in paths)
-            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{urls}], hive_partitioning = false)")
+            connection.register_filesystem(
+                SharedFiles(store, [entry for entries in files.values() for entry in entries])
+            )
+        for name, entries in files.items():
+            if entries:
+                named = ", ".join(literal(_as_duckdb_names(store, entry.path)) for entry in entries)
+                # Folders above the dataset may be called area=7: nothing is taken from a path.
+                connection.execute(
+                    f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{named}], hive_partitioning = false)"
+                )
         register(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _files(store: Store, only: Mapping[str, Sequence[str]]) -> dict[str, list[Entry]]:
+    """The files to look at by table, sorted; none without a byte."""
+    listing = own_files.compacted if "compacted" in record.require(store).masks else own_files.listed
+    folders = [f"{layout.MASKS}/{name}" for name in store.folders(layout.MASKS)]
+    found: dict[str, list[Entry]] = {layout.QUERIES: sorted(own_files.listed(store, layout.QUERIES))}
+    for folder in (layout.IMAGES, *(folder for folder in folders if layout.prompt_set_of(folder))):
+        if (table := folder.partition("/")[0]) not in only:
+            found.setdefault(table, []).extend(sorted(entry for entry in listing(store, folder) if entry.size))
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for table, paths in only.items():
+            found[table] = list(threads.map(store.entry, paths))
+    return found
+
+
+def _as_duckdb_names(store: Store, path: str) -> str:
+    """``path`` so that DuckDB, which takes every name for a pattern, finds that file alone."""
+    if store.protocol != "file":
+        return SharedFiles.name_of(path)
+    return re.sub(r"[*?[]", r"[\g<0>]", store.url_of(path))
 
 
 def literal(text: str) -> str:

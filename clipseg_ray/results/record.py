@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import layout, schema
+from clipseg_ray.results import layout, own_files, schema
 from clipseg_ray.results.schema import SCHEMA_VERSION
 from clipseg_ray.storage import Store, plain_errors
 from clipseg_ray.tables import opened
@@ -83,7 +83,8 @@ def read(store: Store) -> DatasetRecord | None:
             data = store.get(layout.DATASET)
         except FileNotFoundError:
             return None
-    values = json.loads(data)
+    keys = ("schema_version", "fingerprint", "input", "model", "masks", "compute")
+    values = own_files.json_object(data, store.url_of(layout.DATASET), keys)
     if values.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
             f"{store.url_of(layout.DATASET)}: schema version {values.get('schema_version')}, this release writes "

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from clipseg_ray.results import layout
+from clipseg_ray.errors import UserError
+from clipseg_ray.results import layout, own_files
 from clipseg_ray.storage import Store, get_all
 
 NEWEST = 200
 """Runs whose status is looked at: more drivers than that do not fill one output at once."""
+
+_STATUS = ".status.json"
 
 
 def new_run_id() -> str:
@@ -30,28 +34,27 @@ def write_status(store: Store, run_id: str, status: dict[str, Any]) -> None:
 
 
 def read_status(store: Store, run_id: str) -> dict[str, Any]:
-    """The run's last heartbeat. Raises FileNotFoundError."""
-    values: dict[str, Any] = json.loads(store.get(layout.run_status(run_id)))
-    return values
+    """The run's last heartbeat. Raises FileNotFoundError, UserError for one that cannot be read."""
+    path = layout.run_status(run_id)
+    return own_files.json_object(store.get(path), store.url_of(path))
 
 
-def read_all(store: Store) -> list[tuple[str, dict[str, Any] | None, dict[str, Any] | None]]:
-    """(run_id, record or None, last status or None) of every run, oldest first."""
-    found: dict[str, list[dict[str, Any] | None]] = {}
-    for entry in store.list(layout.RUNS):
-        name = entry.path.rpartition("/")[2]
-        run_id, _, kind = name.partition(".")
-        pair = found.setdefault(run_id, [None, None])
-        pair[0 if kind == "json" else 1] = json.loads(store.get(entry.path))
-    return [(run_id, *found[run_id]) for run_id in sorted(found)]  # type: ignore[misc]
+def last_record(store: Store) -> dict[str, Any]:
+    """The record of the newest run that has one that can be read; empty where none has."""
+    records = [path for path in own_files.names(store, layout.RUNS) if not path.endswith(_STATUS)]
+    for path in reversed(records):
+        with contextlib.suppress(UserError):
+            return own_files.json_object(store.get(path), store.url_of(path))
+    return {}
 
 
 def newest(store: Store) -> tuple[list[tuple[str, dict[str, Any]]], int]:
     """(run_id, last heartbeat) of the newest runs, oldest first, and how many older ones were not looked at.
 
-    A run that was cut off before its first heartbeat has its record's ``state`` and ``message`` instead.
+    A run that was cut off before its first heartbeat has its record's ``state`` and ``message`` instead, one whose file
+    cannot be read a ``message`` that names it.
     """
-    names = {entry.path for entry in store.list(layout.RUNS)}
+    names = set(own_files.names(store, layout.RUNS))
     run_ids = sorted({name.rpartition("/")[2].partition(".")[0] for name in names})
     looked_at = run_ids[-NEWEST:]
     paths = [
@@ -59,8 +62,18 @@ def newest(store: Store) -> tuple[list[tuple[str, dict[str, Any]]], int]:
     ]
     found = []
     for run_id, path, body in zip(looked_at, paths, get_all([store.url_of(path) for path in paths]), strict=True):
-        values = json.loads(body)
-        if path == layout.run_record(run_id):
-            values = {key: values[key] for key in ("state", "message") if key in values}
-        found.append((run_id, values))
+        try:
+            found.append((run_id, _heartbeat(body, store.url_of(path))))
+        except UserError as error:
+            found.append((run_id, {"message": str(error)}))
     return found, len(run_ids) - len(looked_at)
+
+
+def _heartbeat(body: bytes, name: str) -> dict[str, Any]:
+    values = own_files.json_object(body, name, remedy="the run it tells of counts as stale")
+    if not name.endswith(_STATUS):
+        return {key: values[key] for key in ("state", "message") if key in values}
+    for key in ("time", "heartbeat_s"):
+        if not isinstance(values.get(key), int | float):
+            raise UserError(f"{name}: has no number {key}; the run it tells of counts as stale")
+    return values

@@ -7,12 +7,12 @@ those nobody has claimed, which become one new set. A known id with another dige
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import layout
+from clipseg_ray.results import layout, own_files
 from clipseg_ray.storage import Store, explain, get_many, plain_errors
 
 
@@ -38,6 +38,13 @@ class SetRecord:
     digests: dict[str, str]
     definitions: dict[str, dict[str, Any]]
 
+    @property
+    def query_ids(self) -> Collection[str] | None:
+        """The ids that its masks have; None where these are phrases that came with the images."""
+        if any("from" in definition for definition in self.definitions.values()):
+            return None
+        return self.digests.keys()
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -53,13 +60,13 @@ class Assignment:
 def read(store: Store) -> list[SetRecord]:
     """Every claim, in order."""
     with plain_errors(store.url):
-        names = sorted(entry.path for entry in store.list(layout.SETS))
-        bodies = get_many([store.url_of(name) for name in names])
+        urls = [store.url_of(name) for name in own_files.numbered(store, layout.SETS)]
+        bodies = get_many(urls)
     records = []
-    for number, body in enumerate(bodies):
+    for number, (url, body) in enumerate(zip(urls, bodies, strict=True)):
         if isinstance(body, Exception):
             raise explain(body, store.url) or body
-        values = json.loads(body)
+        values = own_files.json_object(body, url, ("name", "queries"))
         queries = values["queries"]
         records.append(
             SetRecord(

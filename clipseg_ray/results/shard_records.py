@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipseg_ray.results import layout
+from clipseg_ray.results import layout, own_files
 from clipseg_ray.sources.chunks import ShardRecord
 from clipseg_ray.storage import Store, get_all
 
@@ -33,16 +33,17 @@ def _name(shard_id: str, known: ShardCounts) -> str:
 def counts(store: Store) -> dict[str, ShardCounts]:
     """By shard id what the records' names say: one listing, and nothing is read."""
     found = {}
-    for entry in store.list_hashed(layout.SHARDS):
+    for entry in own_files.listed(store, layout.SHARDS):
         parsed = layout.parse_shard_record(entry.path.rpartition("/")[2])
-        if parsed is not None:
-            found[parsed[0]] = ShardCounts(*parsed[1:])
+        assert parsed is not None
+        found[parsed[0]] = ShardCounts(*parsed[1:])
     return found
 
 
 def read(store: Store, shard_id: str, known: ShardCounts) -> ShardRecord:
-    """The whole record of one shard."""
-    return ShardRecord.from_json(store.get(_name(shard_id, known)))
+    """The whole record of one shard. Raises UserError for one that cannot be read."""
+    path = _name(shard_id, known)
+    return _parsed(store.get(path), store.url_of(path))
 
 
 def read_all(store: Store) -> list[ShardRecord]:
@@ -50,5 +51,11 @@ def read_all(store: Store) -> list[ShardRecord]:
     names = [_name(shard_id, known) for shard_id, known in counts(store).items()]
     records: list[ShardRecord] = []
     for start in range(0, len(names), _AT_ONCE):
-        records += map(ShardRecord.from_json, get_all([store.url_of(name) for name in names[start : start + _AT_ONCE]]))
+        urls = [store.url_of(name) for name in names[start : start + _AT_ONCE]]
+        records += map(_parsed, get_all(urls), urls)
     return records
+
+
+def _parsed(body: bytes, name: str) -> ShardRecord:
+    remedy = "remove it, and the next run reads the shard again"
+    return ShardRecord.from_values(own_files.json_object(body, name, ("shard_id", "path", "samples", "chunks"), remedy))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,38 +17,29 @@ class SharedFiles(AbstractFileSystem):
 
     DuckDB (2.0) lets several threads seek and read one open file at once, which in fsspec's own files moves one
     thread's position under another's read: a join of a table with itself then reads garbage. Here a position belongs
-    to its thread, and a read is one ranged request. Sizes come from the listing, without a request per file.
+    to its thread, and a read is one ranged request. Files and sizes are those given: nothing is listed or asked for.
     """
 
+    protocol = "dataset"
     cachable = False
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, entries: Iterable[Entry]) -> None:
         super().__init__()
-        self.protocol = store.protocol
         self._store = store
-        self._entries: dict[str, Entry] = {}
+        self._entries = {entry.path: entry for entry in entries}
 
-    def _relative(self, path: str) -> str:
-        return path.removeprefix(f"{self._store.url}/")
+    @classmethod
+    def name_of(cls, path: str) -> str:
+        """What a file of the store, by its relative path, is called here: without what lies above, where any character
+        may occur that means something to DuckDB."""
+        return f"{cls.protocol}://{path}"
 
-    def _entry(self, path: str) -> Entry:
-        name = self._relative(path)
-        if name not in self._entries:
-            self._entries[name] = self._store.entry(name)
-        return self._entries[name]
+    def _entry(self, name: str) -> Entry:
+        return self._entries[self._strip_protocol(name)]
 
     def glob(self, path: str, maxdepth: int | None = None, **_: Any) -> list[str]:
-        """URLs that match a pattern of ``*``, sorted."""
-        pattern = self._relative(path)
-        folder = pattern.partition("*")[0].rpartition("/")[0]
-        depth = pattern.count("/")
-        found = {entry.path: entry for entry in self._store.list(folder)}
-        self._entries |= found
-        return [
-            self._store.url_of(name)
-            for name in sorted(found)
-            if name.count("/") == depth and fnmatch.fnmatchcase(name, pattern)
-        ]
+        """The file of that name: DuckDB asks so for every file, and none of ours is a pattern."""
+        return [path] if self._strip_protocol(path) in self._entries else []
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Name, size and type of one file."""
@@ -64,7 +55,8 @@ class SharedFiles(AbstractFileSystem):
         return datetime.fromtimestamp(0, UTC)
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
-        return _SharedFile(self._store, self._relative(path), self._entry(path).size)
+        entry = self._entry(path)
+        return _SharedFile(self._store, entry.path, entry.size)
 
 
 class _SharedFile:

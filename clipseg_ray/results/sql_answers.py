@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
+from fsspec import AbstractFileSystem
 
-from clipseg_ray.errors import UserError
+from clipseg_ray.errors import UserError, brief
 from clipseg_ray.results import reading
 
 SHOWN_ROWS = 100
@@ -29,8 +32,61 @@ def write(connection: duckdb.DuckDBPyConnection, statement: str, form: str, path
     if path is None and form == "parquet" and sys.stdout.isatty():
         raise UserError("--format parquet is nothing to read on a terminal; add -o FILE")
     sys.stdout.flush()
-    target = "/dev/stdout" if path is None else path
-    _run(connection, f"COPY ({statement.strip().rstrip(';')}\n) TO {reading.literal(target)} ({_OPTIONS[form]})")
+    stream = _StandardOutput()
+    if path is None:
+        connection.register_filesystem(stream)
+    target = f"{stream.protocol}://stdout" if path is None else path
+    copy = f"COPY ({statement.strip().rstrip(';')}\n) TO {reading.literal(target)} ({_OPTIONS[form]})"
+    try:
+        _run(connection, copy)
+    except UserError:
+        if isinstance(stream.fault, BrokenPipeError):
+            raise stream.fault from None  # whoever reads has enough: the command line ends without a word
+        if stream.fault is not None:
+            raise UserError(f"standard output: {brief(stream.fault)}") from stream.fault
+        raise
+    finally:
+        if path is None:
+            connection.unregister_filesystem(stream.protocol)
+
+
+class _StandardOutput(AbstractFileSystem):
+    """Standard output as DuckDB writes to it, where it stands: opened by its name it would be cut to nothing, or
+    written from its start, where a shell has it append to a file. ``fault`` is what the last write raised."""
+
+    protocol = "answer"
+    cachable = False
+    fault: OSError | None = None
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """That there is nothing yet, which DuckDB asks before it writes."""
+        raise FileNotFoundError(path)
+
+    def open(self, path: str, mode: str = "wb", **_: Any) -> _StandardOutput:
+        """The one file there is."""
+        return self
+
+    def write(self, data: bytes) -> int:
+        """Write on."""
+        with self._noted():
+            return sys.stdout.buffer.write(data)
+
+    def flush(self) -> None:
+        """Hand on what has been written."""
+        with self._noted():
+            sys.stdout.buffer.flush()
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.fault = error
+            raise
+
+    def close(self) -> None:
+        """It stays open: what else is printed follows."""
+        self.flush()
 
 
 def _run(connection: duckdb.DuckDBPyConnection, statement: str) -> duckdb.DuckDBPyConnection:

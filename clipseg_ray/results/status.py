@@ -115,7 +115,7 @@ def _run(run_id: str, values: dict[str, Any]) -> Run:
     """A run at first sight: one whose heartbeat's time is not near this machine's is stale until it was watched."""
     state = values.get("state", RUNNING)
     age = time.time() - values["time"] if "time" in values else None
-    if state == RUNNING and (age is None or abs(age) > STALE_AFTER * values["heartbeat_s"]):
+    if state not in _ORDER or (state == RUNNING and (age is None or abs(age) > STALE_AFTER * values["heartbeat_s"])):
         state = STALE
     return Run(run_id, state, None if age is None else max(0.0, age), values)
 

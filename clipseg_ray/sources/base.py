@@ -147,6 +147,15 @@ class Source(ABC):
         value = None if self.id_field is None else fields.get(self.id_field)
         return default if value is None else str(value)
 
+    def confirm(self, shard: Shard) -> None:
+        """Raise StaleObject where a shard that is one object is not the one listed any more.
+
+        Images of a slice are held against the listing one by one as they are read.
+        """
+        if shard.members is None and shard.etag:
+            folder, _, name = self.url_of(shard.path).rpartition("/")
+            Store(folder or "/").confirm(name, shard.etag)
+
     @abstractmethod
     def count(self, shard: Shard, at_most: int | None = None) -> int:
         """Number of samples in a shard, as cheaply as the format allows (``shard.take`` not applied).

@@ -7,8 +7,9 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Sample, Shard, Source
@@ -72,9 +73,9 @@ class ShardRecord:
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
 
     @classmethod
-    def from_json(cls, data: bytes | str) -> ShardRecord:
-        """The record that ``to_json`` wrote."""
-        fields = json.loads(data)
+    def from_values(cls, values: Mapping[str, Any]) -> ShardRecord:
+        """The record that ``to_json`` wrote, from its JSON object."""
+        fields = dict(values)
         chunks = tuple(ChunkRecord(**chunk) for chunk in fields.pop("chunks"))
         return cls(**{**fields, "chunks": chunks, "repeated": tuple(fields.get("repeated", ()))})
 
@@ -130,8 +131,10 @@ def _whole(
         if chunking.full(count, size):
             records.append(ChunkRecord(count, *first, size))
             if keep:
+                _confirm(source, shard)
                 yield Chunk(len(records) - 1, kept)
             kept, count, size = [], 0, 0
+    _confirm(source, shard)
     if count:
         records.append(ChunkRecord(count, *first, size))
         if keep:
@@ -162,7 +165,22 @@ def _known(source: Source, shard: Shard, record: ShardRecord, is_wanted: Callabl
         samples = list(itertools.islice(stream, known.samples))
         if len(samples) < known.samples or samples[0].key != known.first_key:
             raise StaleObject(f"{source.url_of(shard.path)}: chunk {index} is not what was read from it before")
+        _confirm(source, shard)
         yield Chunk(index, samples)
+
+
+def _confirm(source: Source, shard: Shard) -> None:
+    """Raise StaleObject where what was read may not be what was listed: a file can be replaced under its reader."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return source.confirm(shard)
+        except (UserError, PermissionError, FileNotFoundError, StaleObject):
+            raise
+        except Exception:
+            if attempt + 1 == ATTEMPTS:
+                raise
+        time.sleep(BACKOFF_S * 2**attempt)
+    return None
 
 
 def _entry(record: ShardRecord, index: int) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from clipseg_ray.sources.base import FAILED, Member, Place, Sample, Shard, Source
-from clipseg_ray.storage import StaleObject, get_many, protocol_of
+from clipseg_ray.storage import StaleObject, get_listed, get_many, protocol_of
 
 FETCH_IMAGES = 32
 """Images asked for at once."""
@@ -43,7 +43,7 @@ class Images(Source):
         """See ``Source.samples``; positions are indices in the slice."""
         members = shard.members or ()
         for start, stop in pairwise(_cuts(members, position or 0)):
-            fetched = self._fetch([self.url_of(member.path) for member in members[start:stop]])
+            fetched = self._fetch([(self.url_of(member.path), member.etag) for member in members[start:stop]])
             for index, image in enumerate(fetched, start):
                 yield self._sample(members[index], index, image)
 
@@ -51,19 +51,22 @@ class Images(Source):
         """See ``Source.fetch``: each a whole object."""
         return list(get_many([place.url for place in places]))
 
-    def _fetch(self, urls: Sequence[str]) -> list[bytes | Exception]:
-        """Images or what stands for them; faults that may pass are tried again, and raised if nothing else comes."""
+    def _fetch(self, listed: Sequence[tuple[str, str]]) -> list[bytes | Exception]:
+        """Images by (URL, etag), or what stands for them; faults that may pass are tried again, and raised if nothing
+        else comes."""
         if protocol_of(self.root) == "file" and not Path(self.root).is_dir():
             raise OSError(f"{self.root}: the input root is not on this machine")
-        fetched = get_many(urls)
+        fetched = get_listed(listed)
         for attempt in range(FETCH_ATTEMPTS):
             again = [index for index, image in enumerate(fetched) if may_pass(image)]
             if not again:
                 break
             time.sleep(BACKOFF_S * 2**attempt)
-            for index, image in zip(again, get_many([urls[index] for index in again]), strict=True):
+            for index, image in zip(again, get_listed([listed[index] for index in again]), strict=True):
                 fetched[index] = image
         for image in fetched:
+            if isinstance(image, StaleObject):
+                raise image
             if isinstance(image, PermissionError) and all(isinstance(other, Exception) for other in fetched):
                 raise image
         if len(fetched) > 1 and all(may_pass(image) for image in fetched):
@@ -100,7 +103,8 @@ def _cuts(members: Sequence[Member], start: int) -> Iterator[int]:
 
 def may_pass(image: object) -> bool:
     """Whether this stands for a fault that may pass: not for an image, nor for one that will never come."""
-    return isinstance(image, Exception) and not isinstance(image, PermissionError) and _verdict(image) is None
+    settled = isinstance(image, PermissionError | StaleObject)
+    return isinstance(image, Exception) and not settled and _verdict(image) is None
 
 
 def _verdict(error: Exception) -> str | None:

@@ -14,7 +14,7 @@ from clipseg_ray.sources.base import Member, Shard, Source
 from clipseg_ray.sources.formats import SOURCES
 from clipseg_ray.sources.matching import match
 from clipseg_ray.storage import absolute, plain_errors
-from clipseg_ray.tables import parquet_bytes, read_parquet
+from clipseg_ray.tables import parquet_bytes, parquet_table
 
 SAMPLED_SHARDS = 32
 """Among how many shards ``input.sample`` spreads, as long as they hold enough."""
@@ -132,10 +132,10 @@ def to_parquet(shards: Sequence[Shard]) -> bytes:
     return parquet_bytes(pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
-def from_parquet(data: bytes) -> list[Shard]:
-    """The shards that ``to_parquet`` wrote, in order."""
+def from_parquet(data: bytes, name: str) -> list[Shard]:
+    """The shards that ``to_parquet`` wrote to the file called ``name``, in order. Raises UserError that names it."""
     shards = []
-    for row in read_parquet(data).to_pylist():
+    for row in parquet_table(data, name, SCHEMA.names).to_pylist():
         members = row.pop("members")
         shards.append(Shard(**row, members=None if members is None else tuple(Member(**each) for each in members)))
     return shards

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -10,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.sources.base import Member
 from clipseg_ray.sources.images import Images
 from clipseg_ray.sources.parquet import Parquet
 from clipseg_ray.storage import Store, get_many, plain_errors, protocol_of
+from clipseg_ray.tables import UNREADABLE, read_parquet
 
 URL_COLUMNS = ("image", "image_url", "url", "image_path", "path", "file_name", "filename", "file", "img", "uri")
 _JSON_LINES = (".jsonl", ".ndjson")
@@ -99,8 +98,8 @@ class Manifest(Images):
             yield from _json_lines(data, manifest.path)
             return
         try:
-            table = pq.read_table(io.BytesIO(data)) if name.endswith(Parquet.endings) else _csv(data, name)
-        except (pa.ArrowException, OSError) as error:
+            table = read_parquet(data) if name.endswith(Parquet.endings) else _csv(data, name)
+        except UNREADABLE as error:
             raise UserError(f"{manifest.path}: cannot be read as a table ({brief(error)})") from error
         kept = [field.name for field in table.schema if not _is_binary(field.type)]
         for batch in table.select(kept).to_batches(max_chunksize=4096):
@@ -118,10 +117,14 @@ def _join(folder: str, path: str, root: str) -> str:
 
 def _csv(data: bytes, name: str) -> pa.Table:
     parsing = pyarrow.csv.ParseOptions(delimiter="\t" if name.endswith(".tsv") else ",", newlines_in_values=True)
-    names = pyarrow.csv.open_csv(io.BytesIO(data), parse_options=parsing).schema.names
+    names = pyarrow.csv.open_csv(pa.BufferReader(data), parse_options=parsing).schema.names
     # As text: inference would make 7 of the id 007, and of a column what its other rows happen to be.
     convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-    return pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parsing, convert_options=convert)
+    # On this thread alone: see tables.read_parquet.
+    reading = pyarrow.csv.ReadOptions(use_threads=False)
+    return pyarrow.csv.read_csv(
+        pa.BufferReader(data), read_options=reading, parse_options=parsing, convert_options=convert
+    )
 
 
 def _json_lines(data: bytes, path: str) -> Iterator[dict[str, Any]]:

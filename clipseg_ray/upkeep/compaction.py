@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import backlog, compact_groups, inputs, layout, parts, record, schema, sets
+from clipseg_ray.results import backlog, compact_groups, inputs, layout, own_files, parts, record, schema, sets
 from clipseg_ray.results.compact_groups import Group, Part
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.sets import SetRecord
 from clipseg_ray.storage import Store, get_all, plain_errors
-from clipseg_ray.tables import opened, read_parquet
+from clipseg_ray.tables import opened, parquet_table, read_parquet
 from clipseg_ray.upkeep.copying import copy_folder
 
 FILE_ROWS = 2**19
@@ -116,20 +116,11 @@ def _listed(source: Store, claimed: Sequence[SetRecord]) -> dict[str, dict[str, 
 
 
 def _parts(source: Store, folder: str) -> dict[str, Part]:
-    return {
-        entry.path: Part.of(entry)
-        for entry in source.list_hashed(folder)
-        if entry.size and layout.parse_part_name(entry.path.rpartition("/")[2])
-    }
+    return {entry.path: Part.of(entry) for entry in own_files.listed(source, folder) if entry.size}
 
 
 def _files(target: Store, folders: Sequence[str]) -> set[str]:
-    return {
-        entry.path
-        for folder in folders
-        for entry in target.list(folder)
-        if entry.size and layout.parse_compact_file(entry.path.rpartition("/")[2])
-    }
+    return {entry.path for folder in folders for entry in own_files.compacted(target, folder) if entry.size}
 
 
 def _settle(source: Store, target: Store, made: DatasetRecord) -> None:
@@ -137,8 +128,8 @@ def _settle(source: Store, target: Store, made: DatasetRecord) -> None:
     there = record.read(target)
     if there is not None:
         record.refuse_if_different(target, there, made)
-        for entry in [*target.list(layout.INPUTS), *target.list(layout.SETS)]:
-            if not source.exists(entry.path) or source.get(entry.path) != target.get(entry.path):
+        for path in [*own_files.names(target, layout.INPUTS), *own_files.names(target, layout.SETS)]:
+            if not source.exists(path) or source.get(path) != target.get(path):
                 raise UserError(
                     f"{target.url}: holds another dataset than {source.url}, compacted; choose another DEST"
                 )
@@ -153,16 +144,14 @@ def _settle(source: Store, target: Store, made: DatasetRecord) -> None:
 
 
 def _frozen(source: Store, target: Store, listed: dict[str, dict[str, Part]]) -> list[Group]:
-    """The groups that count after those of new and changed parts were added, decided by exclusive create."""
+    """The groups that count after those of new and changed parts were added, decided by exclusive create.
+
+    Parts that another compaction has frozen meanwhile are added to ``listed``.
+    """
     order = {shard.shard_id: place for place, shard in enumerate(inputs.read(source)[0])}
     while True:
         live, number = compact_groups.read(target)
-        gone = [part.path for group in live for part in group.parts if part.path not in listed.get(group.folder, {})]
-        if gone:
-            raise UserError(
-                f"{source.url}: {len(gone)} of the parts in {target.url} are gone from it, {min(gone)} first; run the "
-                "job again to put them back, or choose another DEST"
-            )
+        _look_again(source, target, live, listed)
         stale = [group for group in live if any(listed[group.folder][part.path] != part for part in group.parts)]
         dropped = set(stale)
         kept = {part.path for group in live if group not in dropped for part in group.parts}
@@ -178,6 +167,33 @@ def _frozen(source: Store, target: Store, listed: dict[str, dict[str, Part]]) ->
         except FileExistsError:
             continue
         return [group for group in live if group not in dropped] + new
+
+
+def _look_again(source: Store, target: Store, live: Sequence[Group], listed: dict[str, dict[str, Part]]) -> None:
+    """Bring ``listed`` up to date in the parts of groups that it lacks or has otherwise.
+
+    Another compaction may have frozen what came after the listing was made, and one made while parts are put need not
+    have all. Raises UserError for parts that are gone.
+    """
+    doubtful: dict[str, list[str]] = {}
+    for group in live:
+        known = listed.get(group.folder, {})
+        doubtful.setdefault(group.folder, []).extend(part.path for part in group.parts if known.get(part.path) != part)
+    gone = []
+    for folder, paths in doubtful.items():
+        now = _parts(source, folder) if paths else {}
+        for path in paths:
+            if path not in now and source.exists(path):
+                now[path] = Part.of(source.entry(path))
+            if path in now:
+                listed.setdefault(folder, {})[path] = now[path]
+            else:
+                gone.append(path)
+    if gone:
+        raise UserError(
+            f"{source.url}: {len(gone)} of the parts in {target.url} are gone from it, {min(gone)} first; run the "
+            "job again to put them back, or choose another DEST"
+        )
 
 
 def _group_bytes(source: Store, found: Sequence[Part]) -> float:
@@ -236,7 +252,7 @@ class Compactor:
             for part, data in zip(near, get_all([self._source.url_of(part.path) for part in near]), strict=True):
                 if len(data) != part.size:
                     raise UserError(f"{part.path}: changed since it was listed; run again")
-                table = read_parquet(data)
+                table = parquet_table(data, self._source.url_of(part.path))
                 facts = schema.facts_of(table.schema)
                 if facts.get("fingerprint") != self._spec.source_fingerprint or parts.IMAGES_HASH not in facts:
                     raise UserError(

@@ -18,9 +18,9 @@ from clipseg_ray.masks import moving
 from clipseg_ray.masks.arrow import BBOX, struct
 from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import definition_digest
-from clipseg_ray.results import layout, parts, record, schema, sets
+from clipseg_ray.results import layout, own_files, parts, record, schema, sets
 from clipseg_ray.storage import Entry, Store, plain_errors
-from clipseg_ray.tables import parquet_bytes, read_parquet
+from clipseg_ray.tables import parquet_bytes, parquet_table
 from clipseg_ray.upkeep.copying import copy_folder
 
 
@@ -65,8 +65,10 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
                     for query in moved[item.name]
                     if query.values != item.definitions[query.query_id]
                 }
+                # A set of phrases is claimed under one id, which no mask has, and has one threshold.
+                wanted = next(iter(changed.values())) if changed and item.query_ids is None else changed
                 _move_queries(source, target, old=item.name, new=names[item.name], moved=moved[item.name])
-                rows += _move_masks(source, target, old=item.name, new=names[item.name], thresholds=changed, made=made)
+                rows += _move_masks(source, target, old=item.name, new=names[item.name], thresholds=wanted, made=made)
     return f"{target.url}: {rows} masks at their new thresholds"
 
 
@@ -118,7 +120,8 @@ def _settle(
 
 
 def _move_queries(source: Store, target: Store, old: str, new: str, moved: list[_Query]) -> None:
-    table = read_parquet(source.get(layout.queries_file(old)))
+    path = layout.queries_file(old)
+    table = parquet_table(source.get(path), source.url_of(path))
     by_id = {query.query_id: query for query in moved}
     own = [by_id[query_id] for query_id in table.column("query_id").to_pylist()]
     for name, values in (
@@ -133,8 +136,8 @@ def _move_queries(source: Store, target: Store, old: str, new: str, moved: list[
 
 def _lacking(source: Store, target: Store, old: str, new: str) -> Iterator[tuple[Entry, str]]:
     """The parts of a folder that ``target`` lacks, and where each belongs in it."""
-    present = {entry.path for entry in target.list(new) if entry.size}
-    for entry in source.list(old):
+    present = {entry.path for entry in own_files.listed(target, new) if entry.size}
+    for entry in sorted(own_files.listed(source, old)):
         path = f"{new}/{entry.path.rpartition('/')[2]}"
         if entry.size and path not in present:
             yield entry, path
@@ -143,18 +146,24 @@ def _lacking(source: Store, target: Store, old: str, new: str) -> Iterator[tuple
 def _move_images(source: Store, target: Store, made: record.DatasetRecord) -> None:
     """Put the images parts that are not there yet: the same rows, of the new dataset."""
     for entry, path in _lacking(source, target, layout.IMAGES, layout.IMAGES):
-        table = read_parquet(source.get(entry.path))
+        table = parquet_table(source.get(entry.path), source.url_of(entry.path))
         facts = {**schema.facts_of(table.schema), "fingerprint": made.fingerprint}
         parts.put(target, path, parts.images_bytes(table, facts))
 
 
 def _move_masks(
-    source: Store, target: Store, old: str, new: str, thresholds: Mapping[str, float], made: record.DatasetRecord
+    source: Store,
+    target: Store,
+    *,
+    old: str,
+    new: str,
+    thresholds: float | Mapping[str, float],
+    made: record.DatasetRecord,
 ) -> int:
-    """Put the parts that are not there yet; return how many masks of the queries in ``thresholds`` they hold."""
+    """Put the parts that are not there yet; return how many masks they hold that ``thresholds`` is for."""
     rows = 0
     for entry, path in _lacking(source, target, layout.masks_folder(old), layout.masks_folder(new)):
-        table = read_parquet(source.get(entry.path))
+        table = parquet_table(source.get(entry.path), source.url_of(entry.path))
         changed = _is_changed(table, thresholds)
         moved = moved_rows(table.filter(changed), thresholds)
         if not made.masks["keep_empty"]:
@@ -171,16 +180,16 @@ def _of_set(table: pa.Table, prompt_set: str) -> pa.Table:
     return table.set_column(index, table.schema.field(index), pa.repeat(prompt_set, table.num_rows))
 
 
-def _is_changed(table: pa.Table, thresholds: Mapping[str, float]) -> pa.Array:
-    if any(query.startswith("from:") for query in thresholds):
-        return pa.repeat(True, table.num_rows)  # a set of phrases has one threshold
+def _is_changed(table: pa.Table, thresholds: float | Mapping[str, float]) -> pa.Array:
+    if not isinstance(thresholds, Mapping):
+        return pa.repeat(True, table.num_rows)
     return pc.is_in(table.column("query_id"), pa.array(thresholds.keys(), pa.string()))
 
 
 def moved_rows(table: pa.Table, thresholds: float | Mapping[str, float]) -> pa.Table:
     """Rows of ``masks`` with a column ``heat``, at another threshold: their area, coverage, box, counts, score_mean.
 
-    thresholds: one for all, or by query id ("from:<field>" for phrases). A mask whose score is not above its threshold
+    thresholds: one for all, or by query id. A mask whose score is not above its threshold
     is empty, as in a run; ``score_mean`` is that of the map's cells.
     """
     if "heat" not in table.column_names:
@@ -209,6 +218,4 @@ def moved_rows(table: pa.Table, thresholds: float | Mapping[str, float]) -> pa.T
 def _threshold_of_rows(table: pa.Table, thresholds: float | Mapping[str, float]) -> np.ndarray:
     if not isinstance(thresholds, Mapping):
         return np.full(table.num_rows, thresholds)
-    phrases = [threshold for query, threshold in thresholds.items() if query.startswith("from:")]
-    own = [thresholds.get(query, phrases[0] if phrases else None) for query in table.column("query_id").to_pylist()]
-    return np.array(own, np.float64)
+    return np.array([thresholds[query] for query in table.column("query_id").to_pylist()], np.float64)

@@ -16,7 +16,7 @@ from clipseg_ray.results import parts, schema
 from clipseg_ray.results.optional_columns import OPTIONAL, masks_schema, settings_of
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.sets import SetRecord
-from clipseg_ray.tables import read_parquet
+from clipseg_ray.tables import UNREADABLE, read_parquet
 
 STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated")
 
@@ -48,7 +48,7 @@ def query_faults(body: bytes, digests: Mapping[str, str]) -> list[str]:
     """How a set's query table differs from its claim."""
     try:
         table = read_parquet(body, ["query_id", "digest"])
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (*UNREADABLE, KeyError) as error:
         return [f"cannot be read ({brief(error, 200)})"]
     found = dict(zip(*(table.column(name).to_pylist() for name in ("query_id", "digest")), strict=True))
     return [
@@ -115,7 +115,7 @@ def read_masks(
         hashes = [parts.hash_of_images(each) for each in images]
         own = hashes[0] if len(hashes) == 1 else parts.joined_hash(hashes)
         faults += _hash_faults(table, own, "images")
-        faults += _join_faults(table, expected, pa.concat_tables(images), owner.digests.keys())
+        faults += _join_faults(table, expected, pa.concat_tables(images), owner.query_ids)
     return table.num_rows, faults
 
 
@@ -132,7 +132,7 @@ def _hash_faults(table: pa.Table, own: str, what: str) -> list[str]:
 def _read(body: bytes, wanted: pa.Schema, fingerprint: str) -> tuple[pa.Table | None, list[str]]:
     try:
         table = read_parquet(body)
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         return None, [f"cannot be read ({brief(error, 200)}); remove it and run again"]
     if not table.schema.equals(wanted):
         differing = [
@@ -218,7 +218,7 @@ def _order_faults(table: pa.Table) -> list[str]:
     return faults
 
 
-def _join_faults(table: pa.Table, expected: Expected, images: pa.Table, queries: Collection[str]) -> list[str]:
+def _join_faults(table: pa.Table, expected: Expected, images: pa.Table, queries: Collection[str] | None) -> list[str]:
     """What does not go with the chunk's images and the set's queries."""
     ok = images.filter(pc.equal(images.column("status"), "ok"))
     place = pc.index_in(table.column("image_id"), ok.column("image_id").combine_chunks()).combine_chunks()
@@ -226,7 +226,7 @@ def _join_faults(table: pa.Table, expected: Expected, images: pa.Table, queries:
     for name, own in (("image_height", "height"), ("image_width", "width")):
         differs = pc.not_equal(table.column(name), ok.column(own).combine_chunks().take(place))
         faults += _rows_where(table, pc.fill_null(differs, False), f"{name} is not that of its image")
-    if any(query.startswith("from:") for query in queries):
+    if queries is None:
         return faults
     strange = pc.invert(pc.is_in(table.column("query_id"), pa.array(queries, pa.string())))
     faults += _rows_where(table, strange, "has no such query in its set")

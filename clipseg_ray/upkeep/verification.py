@@ -6,11 +6,11 @@ print(report.text())
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from clipseg_ray.errors import UserError
 from clipseg_ray.results import inputs, layout, reading, record, sets
 from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.results.compacted import CompactedFiles
@@ -22,13 +22,9 @@ from clipseg_ray.upkeep.findings import Findings, Orphan
 
 _READ = (layout.IMAGES, layout.MASKS, layout.QUERIES)
 _AT_ONCE = 4
+_ATTEMPTS = 3
 _LEFTOVER_S = 3600.0
 """A temporary file of this age belongs to no write that still goes on."""
-
-_OURS = re.compile(
-    rf"{layout.DATASET}|{layout.CARD}|{layout.IDS}|{layout.INPUTS}/\d{{6,}}\.parquet|{layout.SETS}/\d{{6,}}\.json"
-    rf"|{layout.RUNS}/[\w-]+(\.status)?\.json|{layout.COMPACT}/\d{{6,}}\.parquet"
-)
 
 
 def verify(output: str) -> Findings:
@@ -39,7 +35,7 @@ def verify(output: str) -> Findings:
         # Listed before claims and records are read: these come before the parts they allow, so that what a run or a
         # compaction adds meanwhile is not listed, and never an orphan.
         listed = list(store.list())
-        dataset = _Dataset(store, made)
+        dataset = _Dataset(store, made, {entry.path: entry.size for entry in listed})
         report = Findings(url=store.url)
         if made.changed:
             report.faults.append(f"{layout.DATASET}: was changed since it was written; its sha256 is another")
@@ -66,12 +62,33 @@ def fix(output: str, report: Findings) -> None:
 class _Dataset:
     """What the records say there should be."""
 
-    def __init__(self, store: Store, made: record.DatasetRecord) -> None:
+    def __init__(self, store: Store, made: record.DatasetRecord, sizes: dict[str, int]) -> None:
         self.store = store
+        self._sizes = sizes
         self.made = made
         self.sets = {item.name: item for item in sets.read(store)}
         self.shards: dict[str, Shard] = {shard.shard_id: shard for shard in inputs.read(store)[0]}
         self.records = {each.shard_id: each for each in shard_records.read_all(store)}
+
+    def bodies(self, paths: Sequence[str]) -> list[bytes]:
+        """Whole files. Raises UserError for one that does not come whole: that says nothing of what is stored."""
+        for _ in range(_ATTEMPTS):
+            found = get_all([self.store.url_of(path) for path in paths])
+            short = [
+                (path, len(body)) for path, body in zip(paths, found, strict=True) if len(body) != self._size(path)
+            ]
+            if not short:
+                return found
+        path, came = short[0]
+        raise UserError(
+            f"{self.store.url_of(path)}: {came} bytes came of {self._size(path)} listed, {_ATTEMPTS} times; the "
+            "transfer is at fault, or the file changed since: verify again"
+        )
+
+    def _size(self, path: str) -> int:
+        if path not in self._sizes:
+            self._sizes[path] = self.store.entry(path).size
+        return self._sizes[path]
 
     def sort(self, listed: Sequence[Entry], report: Findings) -> dict[tuple[str, int], dict[str, str]]:
         """Every part's path by (shard, chunk) and folder; what is no part goes to the report."""
@@ -106,7 +123,9 @@ class _Dataset:
         if folder == layout.SHARDS:
             parsed = layout.parse_shard_record(name)
             return parsed is not None and parsed[0] in self.shards
-        return _OURS.fullmatch(path) is not None
+        if folder in (layout.INPUTS, layout.SETS, layout.RUNS, layout.COMPACT):
+            return layout.is_ours(folder, name)
+        return path in (layout.DATASET, layout.CARD, layout.IDS)
 
     def find_missing(self, parts: dict[tuple[str, int], dict[str, str]], report: Findings) -> None:
         folders = (layout.IMAGES, *map(layout.masks_folder, self.sets))
@@ -126,7 +145,8 @@ class _Dataset:
             if not self.store.exists(path):
                 report.faults.append(f"{path}: missing; a run with the table that made the set writes it again")
                 continue
-            report.faults += [f"{path}: {fault}" for fault in rows.query_faults(self.store.get(path), item.digests)]
+            (body,) = self.bodies([path])
+            report.faults += [f"{path}: {fault}" for fault in rows.query_faults(body, item.digests)]
 
     def read_parts(self, parts: dict[tuple[str, int], dict[str, str]], report: Findings) -> None:
         """Read each chunk's parts together, a few chunks at a time."""
@@ -135,7 +155,7 @@ class _Dataset:
         for start in range(0, len(places), _AT_ONCE):
             near = places[start : start + _AT_ONCE]
             paths = [path for place in near for path in parts[place].values()]
-            by_path = dict(zip(paths, get_all([self.store.url_of(path) for path in paths]), strict=True))
+            by_path = dict(zip(paths, self.bodies(paths), strict=True))
             for place in near:
                 self._read_chunk(place, parts[place], by_path, expected, report)
 
@@ -212,7 +232,7 @@ def _read_compacted(dataset: _Dataset, listed: Sequence[Entry], report: Findings
     for group in files.groups:
         if group.path in absent:
             continue
-        body = store.get(group.path)
+        (body,) = dataset.bodies([group.path])
         places = [part.place for part in group.parts]
         if group.folder == layout.IMAGES:
             count, faults = rows.read_images_of(body, expected, {place: samples.get(place) for place in places})

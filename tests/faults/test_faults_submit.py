@@ -94,7 +94,7 @@ def test_a_stopped_job_writes_how_it_ended_and_goes_on_as_another_attempt(
         code, out, err = submit(head, tmp_path, "--follow")
     assert code == 0, out + err
     assert f"{job[:-1]}2 ended with exit code 0" in err
-    states = [made["state"] for _, made, _ in runs.read_all(Store.of(str(tmp_path / "out"))) if made]
+    states = [values["state"] for _, values in runs.newest(Store.of(str(tmp_path / "out")))[0]]
     assert states == ["interrupted", "complete"]
     assert world.images(str(tmp_path / "out")).num_rows == 120
     monkeypatch.setenv("RAY_AUTH_TOKEN", head.environment["RAY_AUTH_TOKEN"])

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.queries.table import load_queries
+from clipseg_ray.queries.table import from_texts, load_queries
 
 CUP = {"image": "cup.png", "mask": "cup-mask.png"}
 
@@ -202,3 +202,15 @@ def test_rows_whose_pictures_are_missing_are_not_called_equal(picture_folder):
     message = message_of(picture_folder, rows)
     assert "2 faults" in message
     assert "query_id" not in message
+
+
+@pytest.mark.parametrize("name", ["from:caption", "from:", "phrase-0123456789abcdef", "phrase-book"])
+def test_ids_that_stand_for_phrases_of_images_are_refused(tmp_path, name):
+    message = message_of(tmp_path, [{"text": "dog", "query_id": name}])
+    assert f"query_id: '{name}' begins as the ids of phrases do" in message
+
+
+def test_no_name_that_is_made_stands_for_phrases_of_images():
+    for text in ("phrase", "Phrase book", "phrase-0123456789abcdef", "from:caption"):
+        (query,) = from_texts([text], 0.5)
+        assert not query.query_id.startswith(("phrase-", "from:"))

@@ -1,12 +1,18 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
 from clipseg_ray import cli
 from clipseg_ray.dataset import Masks
+from clipseg_ray.errors import UserError
+from clipseg_ray.queries.phrase_set import phrase_id
+from clipseg_ray.results.canned_questions import find
 
 
 @pytest.fixture
@@ -88,3 +94,51 @@ def test_errors_are_one_line(ask, arguments, said):
     assert said in text
     assert text.startswith("error: ")
     assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_standard_output_is_written_on_where_it_stands(made, tmp_path, form):
+    """A shell's ``>>`` appends; opened by its name it would be cut to nothing."""
+    file = tmp_path / "answer"
+    file.write_text("first line\n")
+    program = [sys.executable, "-m", "clipseg_ray", "query", made, "SELECT 1 AS one", "--format", form]
+    with file.open("ab") as appended:
+        for _ in range(2):
+            subprocess.run(program, stdout=appended, check=True)
+    once = {"csv": "one\n1\n", "json": '[\n\t{"one":1}\n]\n'}[form]
+    assert file.read_text() == f"first line\n{once}{once}"
+
+
+def test_a_reader_of_standard_output_may_have_enough(made):
+    program = [sys.executable, "-m", "clipseg_ray", "query", made, "SELECT * FROM range(10_000_000)", "--format", "csv"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"range\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def asked_of(queries: list[tuple[str, list[str], float]], masks: list[str] = ()) -> duckdb.DuckDBPyConnection:
+    """Views of queries (id, texts, threshold) and of masks by query id."""
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE queries(query_id VARCHAR, texts VARCHAR[], threshold DOUBLE)")
+    connection.executemany("INSERT INTO queries VALUES (?, ?, ?)", queries)
+    connection.execute("CREATE TABLE masks(query_id VARCHAR)")
+    for query_id in masks:
+        connection.execute("INSERT INTO masks VALUES (?)", [query_id])
+    return connection
+
+
+def test_an_id_is_never_taken_for_another_querys_wording():
+    for order in (1, -1):
+        known = [("a", ["cup"], 0.1), ("cup", ["a mug"], 0.2), ("z", ["cup"], 0.3)][::order]
+        assert find(asked_of(known), "here", "cup").threshold == 0.2
+        assert find(asked_of(known), "here", "a mug").query_id == "cup"
+
+
+def test_a_wording_of_several_is_refused_with_their_ids():
+    with pytest.raises(UserError, match="'cup' is the wording of 2 queries in here; say which by its id: a, z"):
+        find(asked_of([("z", ["cup"], 0.1), ("a", ["cup"], 0.2)]), "here", "cup")
+    phrases = asked_of([("a", ["cup"], 0.2), ("from:said", [], 0.3)], [phrase_id("cup")])
+    with pytest.raises(UserError, match=f"say which by its id: a, {phrase_id('cup')}"):
+        find(phrases, "here", "cup")
+    assert find(phrases, "here", phrase_id("cup")).threshold == 0.3

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import duckdb
 import fsspec
@@ -102,9 +104,9 @@ def test_over_s3(bucket, upload):
 def test_threads_share_a_remote_file(upload):
     """What goes wrong when DuckDB's threads seek and read in fsspec's own files: see `SharedFiles`."""
     store = Store.of(upload("memory://shared/masks"))
-    (path, *_) = [entry.path for entry in store.list("images")]
-    data = store.get(path)
-    file = SharedFiles(store).open(store.url_of(path))
+    (entry, *_) = store.list("images")
+    data = store.get(entry.path)
+    file = SharedFiles(store, [entry]).open(SharedFiles.name_of(entry.path))
     file.seek(10)
     other = threading.Thread(target=file.seek, args=(500,))
     other.start()
@@ -121,3 +123,59 @@ def test_threads_share_a_remote_file(upload):
 def test_where_there_is_no_dataset(tmp_path):
     with pytest.raises(UserError, match="no dataset here"):
         clipseg_ray.open(str(tmp_path))
+
+
+ODD = ["run[1]", "r*n?", "area=7", "query_id=x", "it's", "50%", "%20", "a b", "größe", "{a,b}", "a#b", "prompt_set=x"]
+
+
+def odd_places(root: str, upload) -> dict[str, str]:
+    """The dataset under each odd name, and beside them one that their names match as patterns."""
+    upload(f"{root}/run1")
+    return {name: upload(f"{root}/{name}/masks") for name in ODD}
+
+
+def reads_alike(made: str, url: str) -> None:
+    with clipseg_ray.open(made) as masks, clipseg_ray.open(url) as odd:
+        for statement in (COUNTS, "SELECT count(*), count(DISTINCT prompt_set), min(prompt_set) FROM masks"):
+            assert odd.sql(statement).fetchall() == masks.sql(statement).fetchall(), url
+        assert odd.to_arrow().column_names == masks.to_arrow().column_names
+        assert odd.sql("SELECT count(*) FROM images").fetchall() == [(12,)]
+        assert odd.sql("SELECT * FROM queries").fetchall() == masks.sql("SELECT * FROM queries").fetchall()
+
+
+def test_names_above_a_dataset_are_neither_patterns_nor_columns(made, upload, tmp_path):
+    for url in odd_places(str(tmp_path), upload).values():
+        reads_alike(made, url)
+
+
+def test_names_above_a_remote_dataset_are_neither_patterns_nor_columns(made, upload, bucket):
+    for url in odd_places(bucket, upload).values():
+        reads_alike(made, url)
+
+
+def test_only_files_that_runs_write_are_read(made, output):
+    part = next(iter(Store.of(output).list("masks"))).path
+    for name in (
+        f"{part}.bak.parquet",
+        "masks/x.parquet",
+        "masks/copy/x.parquet",
+        "images/._x.parquet",
+        "images/deep/x",
+    ):
+        Store.of(output).put(name, Store.of(output).get(part))
+    for name in ("masks/.DS_Store", "images/.DS_Store", "queries/.DS_Store", "queries/empty.parquet"):
+        Store.of(output).put(name, b"")
+    reads_alike(made, output)
+
+
+def test_ten_thousand_parts_are_opened_at_once(output):
+    """One listing, no request a part: DuckDB is told their names."""
+    store = Store.of(output)
+    part = next(entry for entry in store.list("masks"))
+    folder, body = part.path.rpartition("/")[0], store.get(part.path)
+    for number in range(10_000):
+        Path(output, folder, f"{number:016x}-000000.parquet").write_bytes(body)
+    started = time.perf_counter()
+    with clipseg_ray.open(output) as masks:
+        assert masks.sql("SELECT 1 FROM masks LIMIT 1").fetchall() == [(1,)]
+    assert time.perf_counter() - started < 60

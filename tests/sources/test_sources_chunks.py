@@ -1,5 +1,7 @@
 import gzip
 import io
+import json
+import os
 from dataclasses import replace
 
 import pyarrow as pa
@@ -14,7 +16,7 @@ from clipseg_ray.sources.base import Sample, Shard
 from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
 from clipseg_ray.sources.formats import source_of
 from clipseg_ray.sources.listing import append_shards, discover
-from clipseg_ray.storage import StaleObject
+from clipseg_ray.storage import StaleObject, Store
 from tests.tars import tar_of
 
 
@@ -51,7 +53,7 @@ def test_ids_that_repeat_in_a_shard_are_in_its_record(flaky):
     source, shard = source_and_shard("flaky://b/s.tar")
     *_, record = read_chunks(source, shard, Chunking(2), lambda _: False)
     assert record.repeated == ("s.tar/a", "s.tar/b")
-    assert ShardRecord.from_json(record.to_json()) == record
+    assert ShardRecord.from_values(json.loads(record.to_json())) == record
 
 
 FAULT = st.one_of(st.none(), st.none(), st.just("raise"), st.integers(0, 3000))
@@ -82,7 +84,7 @@ def test_chunks_are_a_function_of_bytes_and_chunking(
     assert sum(len(chunk.samples) for chunk in reference) == record.samples == min(take or 10**9, source.count(shard))
     if kind in ("parquet", "images"):
         assert record.samples == min(take or 10**9, len(sizes))
-    assert ShardRecord.from_json(record.to_json()) == record
+    assert ShardRecord.from_values(json.loads(record.to_json())) == record
 
     if kind == "images":  # here a body that stops early is another object, not a fault
         plan = [fault if fault in (None, "raise") else None for fault in plan]
@@ -128,6 +130,9 @@ class Failing:
     def __init__(self, error, progress=0):
         self.error, self.progress, self.opened = error, progress, 0
 
+    def confirm(self, shard):
+        pass
+
     def samples(self, shard, position=None):
         self.opened += 1
         for i in range(position or 0, min(self.opened, self.progress)):
@@ -158,6 +163,9 @@ def test_unwanted_samples_are_not_held():
         pass
 
     class Endless:
+        def confirm(self, shard):
+            pass
+
         def samples(self, shard, position=None):
             for i in range(50):
                 sample = Sample(image_id=str(i), key=str(i), source_url="", image=Bytes(b"x"), position=i)
@@ -173,3 +181,77 @@ def test_unwanted_samples_are_not_held():
 
     out = list(read_chunks(Endless(), Shard(shard_id="id", path="p", size=0, etag=""), Chunking(10), {0}))
     assert [type(item) for item in out] == [Chunk, ShardRecord]
+
+
+def rewrite_in_place(path, data):
+    """As a program does that writes over a file: no new file, the same size, another moment."""
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+@pytest.mark.parametrize("kind", ["tar", "tgz", "parquet"])
+@pytest.mark.parametrize("how", ["in place", "renamed over"])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_shard_replaced_under_its_reader_gives_no_chunk(flaky, tmp_path, kind, how, known):
+    """Half of one content and half of another would be recorded under the old etag."""
+    url = store_images(flaky, kind, [700] * 12, 0)
+    before = flaky.files[url.removeprefix("flaky://")]
+    path = tmp_path / url.rpartition("/")[2]
+    path.write_bytes(before)
+    source, shard = source_and_shard(str(path))
+    *_, record = read_chunks(source, shard, Chunking(3), lambda _: True)
+    found = read_chunks(source, shard, Chunking(3), {0, 1, 2, 3}, record if known else None)
+    first = next(found)
+    after = before[:-1] + bytes([before[-1] ^ 1])
+    if how == "in place":
+        rewrite_in_place(path, after)
+    else:
+        (tmp_path / "new").write_bytes(after)
+        (tmp_path / "new").replace(path)
+    with pytest.raises(StaleObject, match="changed since it was listed"):
+        next(found)
+    assert first.index == 0
+
+
+def test_no_record_of_a_shard_replaced_after_its_last_chunk(flaky, tmp_path):
+    url = store_images(flaky, "tar", [700] * 6, 0)
+    path = tmp_path / "s.tar"
+    path.write_bytes(flaky.files[url.removeprefix("flaky://")])
+    source, shard = source_and_shard(str(path))
+    found = read_chunks(source, shard, Chunking(3), {0, 1})
+    assert [next(found).index, next(found).index] == [0, 1]
+    rewrite_in_place(path, path.read_bytes())
+    with pytest.raises(StaleObject):
+        next(found)
+
+
+@pytest.mark.parametrize("kind", ["images", "tar", "parquet"])
+def test_an_object_replaced_under_its_reader_gives_no_chunk(flaky, bucket, kind):
+    url = store_images(flaky, kind, [700] * 70, 0)
+    store = Store.of(bucket)
+    for name, data in flaky.files.items():
+        store.put(name, data)
+    source, shard = source_and_shard(url.replace("flaky:/", bucket))
+    found = read_chunks(source, shard, Chunking(20), {0, 1, 2, 3})
+    assert next(found).index == 0
+    for name, data in flaky.files.items():
+        store.put(name, data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(StaleObject, match="changed since it was listed"):
+        list(found)
+
+
+def test_a_confirmation_that_fails_for_a_while_is_asked_for_again(flaky, monkeypatch):
+    source, shard = source_and_shard(store_images(flaky, "tar", [7] * 2, 0))
+    entry, faults = Store.entry, [TimeoutError("slow")] * 3
+    opened = []
+
+    def slow(self, path):
+        opened.append(path)
+        if len(opened) > 1 and faults:
+            raise faults.pop()
+        return entry(self, path)
+
+    monkeypatch.setattr(Store, "entry", slow)
+    assert len(list(read_chunks(source, shard, Chunking(2), {0}))) == 2
+    assert not faults

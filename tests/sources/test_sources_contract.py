@@ -122,7 +122,11 @@ def written(url: str, kind: Kind, pictures: int) -> Input:
     assert discover(asked, kind.format) == discover(asked, None, url) == listing
     source = source_of(listing.format, listing.root)
     shards = append_shards([], listing, source, slice_images=half - 1)
-    assert append_shards([], listing, source, slice_images=half - 1) == from_parquet(to_parquet(shards)) == shards
+    assert (
+        append_shards([], listing, source, slice_images=half - 1)
+        == from_parquet(to_parquet(shards), "listing")
+        == shards
+    )
     assert append_shards(shards, listing, source, slice_images=3) == []
     assert len({shard.shard_id for shard in shards}) == len(shards) == (3 if source.slices else 2)
     for limit in (1, half, half + 1, pictures, pictures + 1):

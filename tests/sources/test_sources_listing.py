@@ -227,9 +227,9 @@ def test_parquet_round_trip():
         Shard.of_object(Member("c.tar", 2**40, "z")),
         Shard.of_object(Member("d.tar"), 7),
     ]
-    assert from_parquet(to_parquet(shards)) == shards
+    assert from_parquet(to_parquet(shards), "listing") == shards
     assert to_parquet(shards) == to_parquet(list(shards))
-    assert from_parquet(to_parquet([])) == []
+    assert from_parquet(to_parquet([]), "listing") == []
 
 
 class Quiet(SimpleHTTPRequestHandler):

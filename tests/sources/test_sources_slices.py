@@ -1,6 +1,7 @@
 """Folders of images and manifests."""
 
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,7 +14,7 @@ from clipseg_ray.sources.base import FAILED
 from clipseg_ray.sources.chunks import Chunking, read_chunks
 from clipseg_ray.sources.formats import source_of
 from clipseg_ray.sources.listing import append_shards, discover
-from clipseg_ray.storage import StaleObject
+from clipseg_ray.storage import StaleObject, Store
 
 
 def shards_of(url, format=None, slice_images=100, **settings):
@@ -189,3 +190,26 @@ def test_http_answers(tmp_path, server):
         (sample,) = source.samples(shard)
         assert sample.status == FAILED
         assert str(code) in sample.error
+
+
+def test_an_image_replaced_with_one_of_its_size_is_not_taken_for_it(tmp_path):
+    for index in range(3):
+        (tmp_path / f"{index}.jpg").write_bytes(b"before")
+    source, (shard,) = shards_of(tmp_path)
+    (tmp_path / "1.jpg").write_bytes(b"after!")
+    os.utime(tmp_path / "1.jpg", ns=(0, 1))
+    with pytest.raises(StaleObject, match=r"1\.jpg changed since it was listed"):
+        list(source.samples(shard))
+
+
+def test_an_object_replaced_with_one_of_its_size_is_not_taken_for_it(bucket):
+    store = Store.of(f"{bucket}/photos")
+    for index in range(3):
+        store.put(f"{index}.jpg", b"before")
+    source, (shard,) = shards_of(store.url)
+    assert [sample.image for sample in source.samples(shard)] == [b"before"] * 3
+    store.put("1.jpg", b"after!")
+    with pytest.raises(StaleObject, match=r"1\.jpg changed since it was listed"):
+        list(source.samples(shard))
+    store.delete("1.jpg")
+    assert [sample.status for sample in source.samples(shard)] == ["ok", "missing", "ok"]

@@ -263,3 +263,28 @@ def test_a_file_that_is_damaged_or_missing_is_named(output: str, tmp_path: Path)
     assert f"{first}: missing; clipseg-ray compact writes it again" in text
     assert f"{last}: cannot be read" in text
     assert "x.parquet: is not made of parts that count" in text
+
+
+@pytest.mark.parametrize("missed", ["by the first listing", "by every listing"])
+def test_parts_that_another_compaction_has_seen_are_not_called_gone(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missed: str
+) -> None:
+    """A listing is of a moment, and of one while parts are put: what it lacks is asked for before it is accused."""
+    dest, store, waiting = str(tmp_path / "dest"), Store.of(output), some_parts(output)
+    for path in waiting:
+        store.delete(path)
+    compact(output, dest)
+    listing, lists = Store.list_hashed, []
+
+    def older(self: Store, prefix: str) -> Iterator[Entry]:
+        lists.append(prefix)
+        hidden = self.url == output and (missed == "by every listing" or lists.count(prefix) == 1)
+        return (entry for entry in listing(self, prefix) if not (hidden and entry.path in waiting))
+
+    for path, body in waiting.items():
+        store.put(path, body)
+    compact(output, dest)
+    monkeypatch.setattr(Store, "list_hashed", older)
+    job = prepare(output, dest)
+    assert not job.todo
+    assert tables(dest) == tables(output)

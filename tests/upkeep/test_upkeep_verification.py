@@ -10,6 +10,7 @@ import pytest
 from clipseg_ray import cli
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import parts, schema, sets
+from clipseg_ray.upkeep import verification
 from clipseg_ray.upkeep.verification import verify
 from tests.report import world
 
@@ -214,3 +215,35 @@ def test_a_live_run_s_parts_are_no_orphans(tmp_path, monkeypatch):
 def test_where_there_is_no_dataset(tmp_path):
     with pytest.raises(UserError, match="no dataset here"):
         verify(str(tmp_path))
+
+
+def test_a_cut_transfer_is_no_damage(output, monkeypatch):
+    """What comes is held against what is listed; what is damaged where it is stored is listed as it is."""
+    cut, real = [1], verification.get_all
+
+    def transfer(urls):
+        bodies = real(urls)
+        if cut and "/masks/" in urls[-1]:
+            cut.pop()
+            bodies[-1] = bodies[-1][:-10]
+        return bodies
+
+    monkeypatch.setattr(verification, "get_all", transfer)
+    assert verify(output).sound
+    assert not cut
+    cut += [1] * 9
+    with pytest.raises(UserError, match=r"masks/.*: \d+ bytes came of \d+ listed, 3 times; the transfer is at fault"):
+        verify(output)
+    cut.clear()
+    path = part(output, "masks")
+    path.write_bytes(path.read_bytes()[:-10])
+    assert f"{path.name}: cannot be read" in verify(output).text()
+
+
+def test_a_query_is_taken_for_phrases_by_its_definition_not_by_its_id(tmp_path):
+    """Ids of tables never begin so, but what reads a dataset need not rely on it."""
+    pictures = world.scattered(1, 3, ["from:dog"])
+    output = world.write(tmp_path, [world.query("from:dog")], pictures, chunk_images=3)
+    assert verify(output).sound
+    rewrite(part(output, "masks"), setting("query_id", "another"))
+    assert "has no such query in its set" in verify(output).text()
