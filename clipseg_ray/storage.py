@@ -565,15 +565,6 @@ def _temporary(target: Path, data: bytes = b"") -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _to_disk(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, would outlive a power cut: before a name, what it stands for."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _take_name(temporary: Path, target: Path) -> None:
     """Give the file its name if nothing has it, decided by the file system. Raises FileExistsError."""
     try:
@@ -594,6 +585,15 @@ def _take_name(temporary: Path, target: Path) -> None:
         f"{target}: this file system cannot create a file only where none is (no hard links, {brief(fault)}), by which "
         "runs that share an output are told apart; write to the bucket itself (gs://…, s3://…) or to another disk"
     ) from fault
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, would outlive a power cut: before a name, what it stands for."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_precondition(error: OSError) -> bool:

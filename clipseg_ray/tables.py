@@ -24,18 +24,19 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def opened(file: bytes | IO[bytes]) -> pq.ParquetFile:
-    """A Parquet file to read from. Raises one of ``UNREADABLE`` for what is none; its ``read`` for damaged pages."""
+    """A Parquet file to read from. Raises one of ``UNREADABLE`` for what is none; its ``read`` does for pages that were
+    damaged."""
     source = pa.BufferReader(file) if isinstance(file, bytes) else file
     return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
 
 
 def read_parquet(file: bytes | IO[bytes], columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of a Parquet file, or some of its columns in the order given.
+    """All rows, of the named columns in that order or of all.
 
-    Raises one of ``UNREADABLE`` for what is no Parquet file, KeyError for a column that it lacks.
+    Raises one of ``UNREADABLE`` as ``opened``, KeyError for no column.
     """
     # On this thread alone: those of pyarrow.parquet.read_table now and then abort a process that is ending.
-    table = opened(file).read(columns=None if columns is None else list(columns), use_threads=False)
+    table = opened(file).read(None if columns is None else list(columns), use_threads=False)
     return table if columns is None else table.select(list(columns))
 
 

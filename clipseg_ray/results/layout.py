@@ -26,7 +26,7 @@ _SET_FOLDER = f"{MASKS}/set="
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
 _COMPACT_FILE = re.compile(r"compact-([0-9a-f]{16})\.parquet")
 _SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.json")
-_MASKS_FOLDER = re.compile(rf"{_SET_FOLDER}(ps-[0-9a-f]{{16}})")
+_MASKS_FOLDER = re.compile(rf"{MASKS}/set=ps-[0-9a-f]{{16}}")
 _RUN_ID = r"\d{8}T\d{6}-[0-9a-f]{6}"
 _NAMES = {
     INPUTS: re.compile(r"\d{6,}\.parquet"),
@@ -59,10 +59,9 @@ def set_of_folder(folder: str) -> str:
     return folder.removeprefix(_SET_FOLDER)
 
 
-def prompt_set_of(folder: str) -> str | None:
-    """The prompt set whose mask parts a folder holds, None for any other folder."""
-    match = _MASKS_FOLDER.fullmatch(folder)
-    return match[1] if match else None
+def is_of_set(folder: str) -> bool:
+    """Whether a folder holds a prompt set's mask parts."""
+    return _MASKS_FOLDER.fullmatch(folder) is not None
 
 
 def part_name(shard_id: str, chunk: int) -> str:

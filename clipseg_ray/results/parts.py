@@ -167,7 +167,7 @@ class PartIndex:
             bits = index._bits.setdefault(folder, {})
             for entry in own_files.listed(store, folder):
                 found = layout.parse_part_name(entry.path.rpartition("/")[2])
-                if found is not None and entry.size:  # what has no bytes is no part
+                if found is not None:
                     bits[found[0]] = bits.get(found[0], 0) | 1 << found[1]
         return index
 

@@ -34,9 +34,9 @@ def write_status(store: Store, run_id: str, status: dict[str, Any]) -> None:
 
 
 def read_status(store: Store, run_id: str) -> dict[str, Any]:
-    """The run's last heartbeat. Raises FileNotFoundError, UserError for one that cannot be read."""
+    """The run's last heartbeat. Raises FileNotFoundError, and UserError for one that cannot be read."""
     path = layout.run_status(run_id)
-    return own_files.json_object(store.get(path), store.url_of(path))
+    return _heartbeat(store.get(path), store.url_of(path))
 
 
 def last_record(store: Store) -> dict[str, Any]:

@@ -6,11 +6,13 @@ print(found.state, [run.values["chunks_done"] for run in found.runs])
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from clipseg_ray.errors import UserError
 from clipseg_ray.results import record, runs, sets
 from clipseg_ray.storage import Store, plain_errors
 
@@ -115,7 +117,8 @@ def _run(run_id: str, values: dict[str, Any]) -> Run:
     """A run at first sight: one whose heartbeat's time is not near this machine's is stale until it was watched."""
     state = values.get("state", RUNNING)
     age = time.time() - values["time"] if "time" in values else None
-    if state not in _ORDER or (state == RUNNING and (age is None or abs(age) > STALE_AFTER * values["heartbeat_s"])):
+    late = age is None or abs(age) > STALE_AFTER * values["heartbeat_s"]
+    if state not in _ORDER or (state == RUNNING and late):
         state = STALE
     return Run(run_id, state, None if age is None else max(0.0, age), values)
 
@@ -128,7 +131,9 @@ def _watched(store: Store, found: list[Run]) -> list[Run]:
     while doubted:
         time.sleep(min(run.values["heartbeat_s"] for run in doubted.values()) / _LOOKS)
         for run in list(doubted.values()):
-            values = runs.read_status(store, run.run_id)
+            values = run.values
+            with contextlib.suppress(UserError):  # what cannot be read is no sign of life
+                values = runs.read_status(store, run.run_id)
             if values != run.values:
                 age = max(0.0, time.time() - values["time"])
                 now[run.run_id] = Run(run.run_id, values.get("state", RUNNING), age, values)

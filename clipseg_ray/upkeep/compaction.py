@@ -116,11 +116,11 @@ def _listed(source: Store, claimed: Sequence[SetRecord]) -> dict[str, dict[str, 
 
 
 def _parts(source: Store, folder: str) -> dict[str, Part]:
-    return {entry.path: Part.of(entry) for entry in own_files.listed(source, folder) if entry.size}
+    return {entry.path: Part.of(entry) for entry in own_files.listed(source, folder)}
 
 
 def _files(target: Store, folders: Sequence[str]) -> set[str]:
-    return {entry.path for folder in folders for entry in own_files.compacted(target, folder) if entry.size}
+    return {entry.path for folder in folders for entry in own_files.compacted(target, folder)}
 
 
 def _settle(source: Store, target: Store, made: DatasetRecord) -> None:

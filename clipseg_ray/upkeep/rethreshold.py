@@ -19,7 +19,7 @@ from clipseg_ray.masks.arrow import BBOX, struct
 from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import definition_digest
 from clipseg_ray.results import layout, own_files, parts, record, schema, sets
-from clipseg_ray.storage import Entry, Store, plain_errors
+from clipseg_ray.storage import Store, plain_errors
 from clipseg_ray.tables import parquet_bytes, parquet_table
 from clipseg_ray.upkeep.copying import copy_folder
 
@@ -134,19 +134,19 @@ def _move_queries(source: Store, target: Store, old: str, new: str, moved: list[
     target.put(layout.queries_file(new), parquet_bytes(table))
 
 
-def _lacking(source: Store, target: Store, old: str, new: str) -> Iterator[tuple[Entry, str]]:
+def _lacking(source: Store, target: Store, old: str, new: str) -> Iterator[tuple[str, str]]:
     """The parts of a folder that ``target`` lacks, and where each belongs in it."""
-    present = {entry.path for entry in own_files.listed(target, new) if entry.size}
-    for entry in sorted(own_files.listed(source, old)):
-        path = f"{new}/{entry.path.rpartition('/')[2]}"
-        if entry.size and path not in present:
-            yield entry, path
+    present = set(own_files.names(target, new))
+    for before in own_files.names(source, old):
+        path = f"{new}/{before.rpartition('/')[2]}"
+        if path not in present:
+            yield before, path
 
 
 def _move_images(source: Store, target: Store, made: record.DatasetRecord) -> None:
     """Put the images parts that are not there yet: the same rows, of the new dataset."""
-    for entry, path in _lacking(source, target, layout.IMAGES, layout.IMAGES):
-        table = parquet_table(source.get(entry.path), source.url_of(entry.path))
+    for before, path in _lacking(source, target, layout.IMAGES, layout.IMAGES):
+        table = parquet_table(source.get(before), source.url_of(before))
         facts = {**schema.facts_of(table.schema), "fingerprint": made.fingerprint}
         parts.put(target, path, parts.images_bytes(table, facts))
 
@@ -162,8 +162,8 @@ def _move_masks(
 ) -> int:
     """Put the parts that are not there yet; return how many masks they hold that ``thresholds`` is for."""
     rows = 0
-    for entry, path in _lacking(source, target, layout.masks_folder(old), layout.masks_folder(new)):
-        table = parquet_table(source.get(entry.path), source.url_of(entry.path))
+    for before, path in _lacking(source, target, layout.masks_folder(old), layout.masks_folder(new)):
+        table = parquet_table(source.get(before), source.url_of(before))
         changed = _is_changed(table, thresholds)
         moved = moved_rows(table.filter(changed), thresholds)
         if not made.masks["keep_empty"]:
