@@ -22,8 +22,8 @@ from clipseg_ray.storage import Store
 class Masks:
     """What runs wrote to one output. Nothing is read before it is asked for.
 
-    ``sql`` and the ``to_`` methods see the views ``masks`` (with the column ``prompt_set``), ``images`` and ``queries``
-    and the functions of :data:`clipseg_ray.results.sql_functions.FUNCTIONS`.
+    ``sql`` and the ``to_`` methods see the views ``masks``, ``images`` and ``queries`` and the functions
+    of :data:`clipseg_ray.results.sql_functions.FUNCTIONS`.
     """
 
     def __init__(self, output: str) -> None:

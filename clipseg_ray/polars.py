@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from clipseg_ray.masks import algebra, moving
 
@@ -81,10 +80,7 @@ class MaskNamespace:
     def rethreshold(self, threshold: Argument, height: Argument = "height", width: Argument = "width") -> pl.Expr:
         """Of a column ``heat``: counts at another threshold."""
 
-        def call(heat: Any, height: Any, width: Any, threshold: Any) -> pa.Array:
-            return moving.rethreshold(heat, height, width, threshold)
-
-        return self._call(call, pl.String, height, width, threshold)
+        return self._call(moving.rethreshold, pl.String, height, width, threshold)
 
     def _call(self, function: Any, returns: Any, *arguments: Argument) -> pl.Expr:
         def run(columns: Sequence[pl.Series]) -> pl.Series:

@@ -290,6 +290,7 @@ class Store:
             target = Path(self.full(path))
             with _temporary(target) as temporary:
                 shutil.copyfile(file, temporary)
+                _to_disk(temporary)
                 temporary.replace(target)
         else:
             self.fs.put_file(str(file), self.full(path))
@@ -556,7 +557,10 @@ def _temporary(target: Path, data: bytes = b"") -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         temporary.write_bytes(data)
+        _to_disk(temporary)
         yield temporary
+        with contextlib.suppress(OSError):  # some network file systems have no such thing for folders
+            _to_disk(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -581,6 +585,15 @@ def _take_name(temporary: Path, target: Path) -> None:
         f"{target}: this file system cannot create a file only where none is (no hard links, {brief(fault)}), by which "
         "runs that share an output are told apart; write to the bucket itself (gs://…, s3://…) or to another disk"
     ) from fault
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, would outlive a power cut: before a name, what it stands for."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_precondition(error: OSError) -> bool:

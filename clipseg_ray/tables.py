@@ -1,6 +1,11 @@
-"""Small Arrow tables as files; the large ones, which are cut into row groups, are `results.parts`'."""
+"""Parquet files of ours as Arrow tables; the large ones, which are cut into row groups, are written by `results.parts`.
+
+Every page carries its checksum, and every reading of ours asks for it: a bit that storage or network turned is an
+error, never another row.
+"""
 
 from collections.abc import Sequence
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,22 +19,24 @@ UNREADABLE = (pa.ArrowException, OSError)
 def parquet_bytes(table: pa.Table) -> bytes:
     """A whole Parquet file, compressed with zstd."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue())
 
 
-def open_parquet(data: bytes) -> pq.ParquetFile:
-    """A Parquet file in memory. Raises one of ``UNREADABLE`` for what is none."""
-    return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+def opened(file: bytes | IO[bytes]) -> pq.ParquetFile:
+    """A Parquet file to read from. Raises one of ``UNREADABLE`` for what is none; its ``read`` does for pages that were
+    damaged."""
+    source = pa.BufferReader(file) if isinstance(file, bytes) else file
+    return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
 
 
-def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of a Parquet file, or some of its columns in the order given.
+def read_parquet(file: bytes | IO[bytes], columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows, of the named columns in that order or of all.
 
-    Raises one of ``UNREADABLE`` for what is no Parquet file, KeyError for a column that it lacks.
+    Raises one of ``UNREADABLE`` as ``opened``, KeyError for no column.
     """
     # On this thread alone: those of pyarrow.parquet.read_table now and then abort a process that is ending.
-    table = open_parquet(data).read(columns=None if columns is None else list(columns), use_threads=False)
+    table = opened(file).read(None if columns is None else list(columns), use_threads=False)
     return table if columns is None else table.select(list(columns))
 
 

@@ -303,3 +303,28 @@ def test_a_file_system_that_can_create_nothing_exclusively_is_named(
     assert list(tmp_path.iterdir()) == []
     store.put("part", b"x")
     assert store.get("part") == b"x"
+
+
+@pytest.mark.parametrize("how", ["put", "create", "put_file"])
+def test_local_bytes_are_on_the_disk_before_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A power cut leaves the whole file or none: never a name without bytes."""
+    source, target = tmp_path / "source", tmp_path / "out" / "part"
+    source.write_bytes(b"bytes")
+    synced: list[tuple[str, bool]] = []
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append(("folder" if name.is_dir() else name.read_text(), target.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store = Store(str(tmp_path / "out"))
+    if how == "put_file":
+        store.put_file("part", source)
+    else:
+        getattr(store, how)("part", b"bytes")
+    assert synced[-2:] == [("bytes", False), ("folder", True)]
+    assert target.read_bytes() == b"bytes"

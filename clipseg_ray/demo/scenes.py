@@ -9,6 +9,7 @@ The seed decides everything. Masks are those of pixels at least half covered, wh
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,21 +109,19 @@ def scene(seed: int, side: int = 352, *, held_out_pairs: bool = False) -> DrawnS
     instances = tuple(_instances(owner_hw, layers))
     encoded = jpeg(rng, weathered(rng, canvas_hwc))
     pixels_hwc = np.asarray(Image.open(io.BytesIO(encoded)))
-    truth = tuple(_truth(instances))
-    return DrawnScene(pixels_hwc=pixels_hwc, jpeg=encoded, ground=name, instances=instances, truth=truth)
+    return DrawnScene(
+        pixels_hwc=pixels_hwc, jpeg=encoded, ground=name, instances=instances, truth=tuple(_truth(instances))
+    )
 
 
-def _clutter(rng: np.random.Generator, side: int) -> list[_Placed]:
-    placed = []
+def _clutter(rng: np.random.Generator, side: int) -> Iterator[_Placed]:
     for _ in range(rng.integers(0, 7)):
         sketch = Sketch()
         clutter.thing(sketch, rng)
-        size = side * rng.uniform(0.04, 0.16)
-        pose = Pose(size=size, turn=rng.uniform(-180, 180))
+        pose = Pose(size=side * rng.uniform(0.04, 0.16), turn=rng.uniform(-180, 180))
         cutout = render(rng, sketch, pose, body=np.zeros(3), pattern="plain")
         top, left = rng.integers(-side // 20, side - side // 20, 2)
-        placed.append(_Placed(cutout=cutout, top=int(top), left=int(left)))
-    return placed
+        yield _Placed(cutout=cutout, top=int(top), left=int(left))
 
 
 def _post(rng: np.random.Generator, side: int) -> _Placed:
@@ -157,8 +156,7 @@ def _plans(rng: np.random.Generator, side: int, held_out_pairs: bool) -> list[_P
     return plans
 
 
-def _objects(rng: np.random.Generator, side: int, held_out_pairs: bool) -> list[_Placed]:
-    placed: list[_Placed] = []
+def _objects(rng: np.random.Generator, side: int, held_out_pairs: bool) -> Iterator[_Placed]:
     boxes: list[tuple[int, int, int, int]] = []
     covered: list[float] = []
     for plan in _plans(rng, side, held_out_pairs):
@@ -188,14 +186,12 @@ def _objects(rng: np.random.Generator, side: int, held_out_pairs: bool) -> list[
             worst = max((have + more for have, more in zip(covered, over, strict=True)), default=0.0)
             if worst < best and (worst > _COVERABLE * 0.5 or rng.random() < 0.5 or best == np.inf):
                 best, at = worst, (top, left)
-        must = held_out_pairs and (plan.colour, plan.name) in HELD_OUT_PAIRS
-        if best > _COVERABLE and not must:
+        if best > _COVERABLE and (plan.colour, plan.name) not in HELD_OUT_PAIRS:
             continue
-        covered = [have + _overlap(box, (*at, height, width)) for have, box in zip(covered, boxes, strict=True)]
-        covered.append(0.0)
-        boxes.append((*at, height, width))
-        placed.append(_Placed(cutout=cutout, top=at[0], left=at[1], plan=plan, pattern=pattern))
-    return placed
+        front = (*at, height, width)
+        covered = [*(have + _overlap(box, front) for have, box in zip(covered, boxes, strict=True)), 0.0]
+        boxes.append(front)
+        yield _Placed(cutout=cutout, top=at[0], left=at[1], plan=plan, pattern=pattern)
 
 
 def _overlap(box: tuple[int, int, int, int], front: tuple[int, int, int, int]) -> float:
@@ -223,13 +219,10 @@ def _paste(canvas_hwc: np.ndarray, owner_hw: np.ndarray, number: int, layer: _Pl
     owner_hw[there][layer.cutout.inside_hw[own]] = number
 
 
-def _instances(owner_hw: np.ndarray, layers: list[_Placed]) -> list[Instance]:
-    instances = []
+def _instances(owner_hw: np.ndarray, layers: list[_Placed]) -> Iterator[Instance]:
     for number, layer in enumerate(layers):
-        if layer.plan is None:
-            continue
-        mask_hw = owner_hw == number
-        if np.count_nonzero(mask_hw) < SMALLEST_VISIBLE:
+        mask_hw, plan = owner_hw == number, layer.plan
+        if plan is None or np.count_nonzero(mask_hw) < SMALLEST_VISIBLE:
             continue
         there, own = _windows(layer, len(owner_hw))
         parts = {}
@@ -239,23 +232,15 @@ def _instances(owner_hw: np.ndarray, layers: list[_Placed]) -> list[Instance]:
             full_hw &= mask_hw
             if full_hw.any():
                 parts[part] = full_hw
-        plan = layer.plan
-        instances.append(
-            Instance(name=plan.name, colour=plan.colour, pattern=layer.pattern, mask_hw=mask_hw, parts=parts)
-        )
-    return instances
+        yield Instance(name=plan.name, colour=plan.colour, pattern=layer.pattern, mask_hw=mask_hw, parts=parts)
 
 
-def _truth(instances: tuple[Instance, ...]) -> list[DrawnTruth]:
-    truth = []
+def _truth(instances: tuple[Instance, ...]) -> Iterator[DrawnTruth]:
     for entry in VOCABULARY:
         if entry.parts:
             masks = [mask for thing in instances for part, mask in thing.parts.items() if part in entry.parts]
         else:
             masks = [thing.mask_hw for thing in instances if entry.matches(thing.name, thing.colour, thing.pattern)]
-        if not masks:
-            continue
-        mask_hw = np.logical_or.reduce(masks) if len(masks) > 1 else masks[0]
+        mask_hw = np.logical_or.reduce(masks)  # of no masks: False
         if np.count_nonzero(mask_hw) >= SMALLEST_VISIBLE:
-            truth.append(DrawnTruth(entry.query_id, entry.kind, entry.texts, mask_hw=mask_hw))
-    return truth
+            yield DrawnTruth(entry.query_id, entry.kind, entry.texts, mask_hw=mask_hw)

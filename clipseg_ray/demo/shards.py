@@ -53,8 +53,13 @@ def sidecar(shown: DrawnScene) -> dict[str, Any]:
         }
         for one in shown.instances
     ]
-    phrases = [text for one in shown.truth for text in one.texts]
-    return {"phrases": phrases, "truth": truth, "height": height, "width": width, "instances": instances}
+    return {
+        "phrases": [text for one in shown.truth for text in one.texts],
+        "truth": truth,
+        "height": height,
+        "width": width,
+        "instances": instances,
+    }
 
 
 def _counts(masks: list[np.ndarray]) -> list[str]:

@@ -114,54 +114,47 @@ _PARTS = {
 }
 
 
-def _split(texts: str) -> tuple[str, ...]:
-    return tuple(texts.split("|"))
+# Name → (query_id, texts).
+_NAMED = {name: (name, (name,)) for name in NAMES} | {
+    name: (query_id, (name, *further)) for name, (query_id, further) in _ALSO.items()
+}
 
-
-def _names_of(name: str) -> tuple[str, tuple[str, ...]]:
-    query_id, further = _ALSO.get(name, (name, ()))
-    return query_id, (name, *further)
-
-
-def _vocabulary() -> tuple[VocabularyEntry, ...]:
-    entries = []
-    for name in NAMES:
-        query_id, texts = _names_of(name)
-        entries.append(VocabularyEntry(query_id=query_id, kind="object", texts=texts, names=frozenset([name])))
-    for colour in COLOURS:
-        for name in NAMES:
-            query_id, texts = _names_of(name)
-            texts = tuple(f"{colour} {text}" for text in texts if not text.startswith("a "))
-            both = f"{colour}-{query_id}"
-            entries.append(
-                VocabularyEntry(
-                    query_id=both, kind="coloured object", texts=texts, names=frozenset([name]), colour=colour
-                )
-            )
-    for query_id, (text, names) in _AFFORDANCES.items():
-        entries.append(
-            VocabularyEntry(query_id=query_id, kind="affordance", texts=_split(text), names=frozenset(names.split()))
+VOCABULARY = (
+    *(
+        VocabularyEntry(query_id=query_id, kind="object", texts=texts, names=frozenset([name]))
+        for name, (query_id, texts) in _NAMED.items()
+    ),
+    *(
+        VocabularyEntry(
+            query_id=f"{colour}-{query_id}",
+            kind="coloured object",
+            texts=tuple(f"{colour} {text}" for text in texts if not text.startswith("a ")),
+            names=frozenset([name]),
+            colour=colour,
         )
-    for query_id, (text, names) in _ATTRIBUTES.items():
-        entries.append(
-            VocabularyEntry(query_id=query_id, kind="attribute", texts=_split(text), names=frozenset(names.split()))
+        for colour in COLOURS
+        for name, (query_id, texts) in _NAMED.items()
+    ),
+    *(
+        VocabularyEntry(query_id=query_id, kind=kind, texts=tuple(texts.split("|")), names=frozenset(names.split()))
+        for kind, entries in (("affordance", _AFFORDANCES), ("attribute", _ATTRIBUTES))
+        for query_id, (texts, names) in entries.items()
+    ),
+    *(
+        VocabularyEntry(query_id=colour, kind="attribute", texts=(f"something {colour}",), colour=colour)
+        for colour in ("red", "yellow", "green", "blue")
+    ),
+    *(
+        VocabularyEntry(query_id=pattern, kind="attribute", texts=(f"a {pattern} surface",), pattern=pattern)
+        for pattern in ("striped", "chequered", "dotted")
+    ),
+    *(
+        VocabularyEntry(
+            query_id=query_id, kind="part", texts=tuple(texts.split("|")), parts=frozenset(parts.split("|"))
         )
-    for colour in ("red", "yellow", "green", "blue"):
-        entries.append(
-            VocabularyEntry(query_id=colour, kind="attribute", texts=(f"something {colour}",), colour=colour)
-        )
-    for pattern in ("striped", "chequered", "dotted"):
-        entries.append(
-            VocabularyEntry(query_id=pattern, kind="attribute", texts=(f"a {pattern} surface",), pattern=pattern)
-        )
-    for query_id, (text, parts) in _PARTS.items():
-        entries.append(
-            VocabularyEntry(query_id=query_id, kind="part", texts=_split(text), parts=frozenset(parts.split("|")))
-        )
-    return tuple(entries)
-
-
-VOCABULARY = _vocabulary()
+        for query_id, (texts, parts) in _PARTS.items()
+    ),
+)
 
 # One colour and name in eight, spread over both: kept out of training, to see what a model makes of them.
 HELD_OUT_PAIRS = frozenset(

@@ -13,7 +13,7 @@ from clipseg_ray.evaluation import given
 from clipseg_ray.evaluation.answers import Answers
 from clipseg_ray.evaluation.config import EvaluateConfig
 from clipseg_ray.evaluation.metrics import Metrics
-from clipseg_ray.evaluation.protocols import Asking, Task, jobs_of
+from clipseg_ray.evaluation.protocols import Asking, jobs_of
 from clipseg_ray.evaluation.report import Report
 from clipseg_ray.evaluation.report_rows import given_rows, model_rows
 from clipseg_ray.evaluation.truth import Contents, TruthSet, survey
@@ -122,10 +122,10 @@ def _of_model(config: EvaluateConfig) -> Report:
     truth = {name: TruthSet.of(config.truth[name]) for name in dict.fromkeys(names)}
     contents = {name: survey(each) for name, each in truth.items()}
     jobs = jobs_of(config, {name: each.vocabulary for name, each in contents.items()})
+    by_picture = {thing.query_id for job in jobs if job.asking.by_picture for thing in job.things}
     pictures, shots, seed = {}, 1, 0
     if (settings := config.supports) is not None:
-        wanted = {thing.query_id for job in jobs if job.asking.by_picture for thing in job.things}
-        pictures = candidates(wanted, TruthSet.of(config.truth[settings.truth]), settings, checkpoint)
+        pictures = candidates(by_picture, TruthSet.of(config.truth[settings.truth]), settings, checkpoint)
         shots, seed = settings.shots, settings.seed
     questions: dict[str, list[Questions]] = {name: [] for name in truth}
     for job in jobs:
@@ -144,8 +144,7 @@ def _of_model(config: EvaluateConfig) -> Report:
         for each, metrics in zip(questions[name], found, strict=True):
             measured[name, each.job.asking].merge(metrics)
     rows, queries, notes = model_rows(config, measured)
-    unsupported = sorted(_without_supports(jobs, pictures))
-    if unsupported:
+    if unsupported := sorted(by_picture - pictures.keys()):
         notes.append(f"without {shots} support picture(s), so not asked by picture: {', '.join(unsupported)}")
     facts = {
         "model": {
@@ -214,16 +213,6 @@ def _scored(
     for number, ((name, shard), result) in enumerate(scored, 1):
         print(f"scored {number}/{len(items)}: {name} {shard.path}", file=sys.stderr, flush=True)
         yield name, result
-
-
-def _without_supports(jobs: Sequence[Task], pictures: Mapping[str, Any]) -> set[str]:
-    return {
-        thing.query_id
-        for job in jobs
-        if job.asking.by_picture
-        for thing in job.things
-        if thing.query_id not in pictures
-    }
 
 
 def _truth_facts(config: EvaluateConfig, contents: Mapping[str, Contents]) -> dict[str, Any]:

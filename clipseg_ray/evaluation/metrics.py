@@ -12,9 +12,12 @@ Nothing but integers is kept, so the order of updates and merges never matters. 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from functools import reduce
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -86,7 +89,7 @@ class Metrics:
 
     def best_threshold(self, chosen: Chosen = _all, *, present_only: bool = False) -> float | None:
         """The threshold with the greatest pooled IoU_FG; None if the chosen queries have no true pixel."""
-        best = _pooled(list(self._chosen(chosen, present_only).values())).best
+        best = _pooled(self._chosen(chosen, present_only)).best
         return None if best is None else THRESHOLDS[best]
 
     def scores(
@@ -104,15 +107,16 @@ class Metrics:
 
         Without a threshold a row is measured at its own best.
         """
-        rows: list[dict[str, Any]] = []
-        for asked in sorted(self.counts):
-            scores = _scores({asked: self.counts[asked]}, thresholds)
-            rows.append({"level": "query", **asked._asdict(), **asdict(scores)})
-        for kind in sorted({asked.kind for asked in self.counts}):
-            scores = _scores({asked: self.counts[asked] for asked in self.counts if asked.kind == kind}, thresholds)
-            rows.append({"level": "kind", "kind": kind, **asdict(scores)})
-        if rows:
-            rows.append({"level": "all", **asdict(_scores(self.counts, thresholds))})
+        every = sorted(self.counts)
+        groups: list[tuple[dict[str, str], list[AskedQuery]]] = [
+            *(({"level": "query", **asked._asdict()}, [asked]) for asked in every),
+            *(({"level": "kind", "kind": kind}, list(own)) for kind, own in groupby(every, lambda asked: asked.kind)),
+            *([({"level": "all"}, every)] if every else []),
+        ]
+        rows = [
+            {**names, **asdict(_scores({asked: self.counts[asked] for asked in own}, thresholds))}
+            for names, own in groups
+        ]
         return pa.Table.from_pylist(rows, SCHEMA)
 
     def _chosen(self, chosen: Chosen, present_only: bool) -> dict[AskedQuery, Counts]:
@@ -123,15 +127,12 @@ class Metrics:
         }
 
 
-def _pooled(each: list[Counts]) -> Counts:
-    total = Counts()
-    for counts in each:
-        total += counts
-    return total
+def _pooled(counts: Mapping[AskedQuery, Counts]) -> Counts:
+    return reduce(operator.iadd, counts.values(), Counts())
 
 
 def _scores(counts: Mapping[AskedQuery, Counts], thresholds: Thresholds | None) -> Scores:
-    total = _pooled(list(counts.values()))
+    total = _pooled(counts)
     best = total.best
     common = 0.5 if best is None else THRESHOLDS[best]
     if isinstance(thresholds, float | int):

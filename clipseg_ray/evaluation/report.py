@@ -77,8 +77,9 @@ class Report:
 
     def table(self) -> pa.Table:
         """The rows as a table of SCHEMA."""
-        values = [{**row.values(), "thresholds": list(row.thresholds.items())} for row in self.rows]
-        return pa.Table.from_pylist(values, SCHEMA)
+        return pa.Table.from_pylist(
+            [{**row.values(), "thresholds": list(row.thresholds.items())} for row in self.rows], SCHEMA
+        )
 
     def write(self, url: str) -> list[str]:
         """Put the four files into a folder at any URL, replacing older ones; their URLs."""

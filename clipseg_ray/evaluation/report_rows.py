@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from itertools import groupby
@@ -30,70 +30,61 @@ threshold."""
 
 def model_rows(config: EvaluateConfig, measured: Measured) -> tuple[list[ReportRow], pa.Table, list[str]]:
     """A model's rows, the table of each row's queries, and notes on thresholds."""
-    rows, queries, notes = [], [], [_threshold_note(config)]
+    rows, notes = [], [_threshold_note(config)]
+    queries: list[dict[str, Any]] = []
     for row in config.rows:
-        asking, present_only = Asking.of(row), row.pictures == "present"
+        asking = Asking.of(row)
         metrics = measured[row.truth, asking]
         thresholds, undecided = _thresholds(config, row, measured)
         if undecided:
             notes.append(f"{row.name}: no true pixel to choose a threshold by for {', '.join(undecided)}: 0.5 is used")
-        scores = metrics.scores(partial(holds, row), thresholds, present_only=present_only)
-        rows.append(
-            ReportRow(
-                name=row.name,
-                truth=row.truth,
-                asked=str(asking),
-                pictures=row.pictures,
-                thresholds=thresholds,
-                scores=scores,
-            )
-        )
-        for kind, query_id, chosen in _parts(row, metrics.counts):
-            own = metrics.scores(chosen, thresholds, present_only=present_only)
-            queries.append(_part(rows[-1], kind, query_id, own))
+        scored = partial(metrics.scores, thresholds=thresholds)
+        rows.append(_whole(row, str(asking), scored, thresholds))
+        queries += _parts(row, str(asking), scored, metrics.counts)
     return rows, pa.Table.from_pylist(queries, QUERIES), notes
 
 
 def given_rows(config: EvaluateConfig, answers: Mapping[str, Answers]) -> tuple[list[ReportRow], pa.Table]:
     """A masks dataset's rows, and the table of each row's queries; answers by truth set."""
-    rows, queries = [], []
+    rows = []
+    queries: list[dict[str, Any]] = []
     for row in config.rows:
-        given, present_only = answers[row.truth], row.pictures == "present"
-        scores = given.scores(partial(holds, row), present_only=present_only)
-        rows.append(
-            ReportRow(
-                name=row.name,
-                truth=row.truth,
-                asked="masks as given",
-                pictures=row.pictures,
-                thresholds={},
-                scores=scores,
-            )
-        )
-        for kind, query_id, chosen in _parts(row, given.answers):
-            own = given.scores(chosen, present_only=present_only)
-            queries.append(_part(rows[-1], kind, query_id, own))
+        given = answers[row.truth]
+        rows.append(_whole(row, "masks as given", given.scores, {}))
+        queries += _parts(row, "masks as given", given.scores, given.answers)
     return rows, pa.Table.from_pylist(queries, QUERIES)
 
 
-def _parts(row: RowConfig, asked: Iterable[AskedQuery]) -> Iterator[tuple[str, str | None, Chosen]]:
-    """A row's kinds, each followed by its queries."""
-    own = sorted(filter(partial(holds, row), asked))
-    for kind, queries in groupby(own, key=lambda each: each.kind):
-        yield kind, None, partial(holds, row.model_copy(update={"kinds": [kind]}))
-        for query in queries:
-            yield kind, query.query_id, partial(AskedQuery.__eq__, query)
+def _whole(row: RowConfig, asked: str, scored: Callable[..., Scores], thresholds: dict[str, float]) -> ReportRow:
+    """A row of the report. scored: (chosen queries, present_only) → their measures."""
+    return ReportRow(
+        name=row.name,
+        truth=row.truth,
+        asked=asked,
+        pictures=row.pictures,
+        thresholds=thresholds,
+        scores=scored(partial(holds, row), present_only=row.pictures == "present"),
+    )
 
 
-def _part(row: ReportRow, kind: str, query_id: str | None, scores: Scores) -> dict[str, Any]:
-    return {
-        "row": row.name,
-        "truth": row.truth,
-        "asked": row.asked,
-        "kind": kind,
-        "query_id": query_id,
-        **asdict(scores),
-    }
+def _parts(
+    row: RowConfig, asked: str, scored: Callable[..., Scores], queries: Iterable[AskedQuery]
+) -> Iterator[dict[str, Any]]:
+    """A row's kinds, each followed by its queries, as rows of QUERIES."""
+    for kind, own in groupby(sorted(filter(partial(holds, row), queries)), key=lambda each: each.kind):
+        of_kind: Chosen = partial(holds, row.model_copy(update={"kinds": [kind]}))
+        for query_id, chosen in [
+            (None, of_kind),
+            *((query.query_id, partial(AskedQuery.__eq__, query)) for query in own),
+        ]:
+            yield {
+                "row": row.name,
+                "truth": row.truth,
+                "asked": asked,
+                "kind": kind,
+                "query_id": query_id,
+                **asdict(scored(chosen, present_only=row.pictures == "present")),
+            }
 
 
 def _thresholds(config: EvaluateConfig, row: RowConfig, measured: Measured) -> tuple[dict[str, float], list[str]]:

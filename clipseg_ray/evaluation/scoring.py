@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, starmap
 
 import numpy as np
 import torch
@@ -132,8 +133,5 @@ def _resized(probability_pwh: torch.Tensor, size: tuple[int, int]) -> torch.Tens
 
 def _runs(values_p: np.ndarray) -> Iterator[slice]:
     """Slices of equal neighbours."""
-    ends = [*(np.flatnonzero(np.diff(values_p)) + 1).tolist(), len(values_p)]
-    start = 0
-    for end in ends:
-        yield slice(start, end)
-        start = end
+    bounds = [0, *(np.flatnonzero(np.diff(values_p)) + 1).tolist(), len(values_p)]
+    return starmap(slice, pairwise(bounds))

@@ -52,9 +52,8 @@ class Tally:
     @property
     def iou_fg(self) -> float | None:
         """None if the truth has no foreground."""
-        if not self.true_positive + self.false_negative:
-            return None
-        return self.true_positive / (self.true_positive + self.false_positive + self.false_negative)
+        foreground = self.true_positive + self.false_negative
+        return self.true_positive / (foreground + self.false_positive) if foreground else None
 
     @property
     def iou_bin(self) -> float | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -106,11 +108,9 @@ def _left(config: RunConfig, work: Work, found: Measurement) -> Left:
             chunks += len(missing)
             continue
         shard = item.shard
-        count = round(shard.size * found.costs.images_a_byte)
-        count = len(shard.members) if shard.members else shard.take or max(1, count)
-        present = -1
-        for bits in item.done.values():
-            present &= bits
+        by_size = max(1, round(shard.size * found.costs.images_a_byte))
+        count = len(shard.members) if shard.members else shard.take or by_size
+        present = functools.reduce(operator.and_, item.done.values(), -1)
         of_shard = math.ceil(count / in_a_chunk)
         undone = max(1, of_shard - present.bit_count())
         images += round(count * undone / of_shard)

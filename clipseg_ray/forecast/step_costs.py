@@ -238,7 +238,7 @@ class _ModelStep:
             row, self._wanted, joined, ChunkResult(shard=row.shard, chunk=row.chunk)
         )  # opens connections
         written = 0
-        for chunk in itertools.cycle(range(16)):
+        for chunk in itertools.count(row.chunk + 1):  # each put where none is, as in a run
             result = ChunkResult(shard=row.shard, chunk=chunk)
             with clock.running():
                 self._segmenter.put(replace(row, chunk=chunk), self._wanted, joined, result)
@@ -274,13 +274,8 @@ class _ModelStep:
                 )
 
     def _pass(self, row: ChunkRow, keep: bool) -> _Piece | None:
-        made = []
-        for rows, blocks in self._segmenter.passes(row, self._wanted) if self._wanted else ():
-            kept = []
-            for block in blocks:
-                if keep:
-                    kept.append(block)
-            made.append((rows, kept))
+        passes = self._segmenter.passes(row, self._wanted) if self._wanted else ()
+        made = [(rows, [block for block in blocks if keep]) for rows, blocks in passes]
         return _Piece(row, made) if keep else None
 
 

@@ -202,9 +202,9 @@ def _sized(counts: Column, height: Column, *numbers: Column) -> tuple[Any, ...]:
     null_p = _nulls(counts, height, *numbers)
     masks = _edges(counts, null_p)
     columns = [
-        _one(column).cast(pa.int64()).fill_null(1).to_numpy(zero_copy_only=False) for column in (height, *numbers)
+        np.where(null_p, 1, _one(column).cast(pa.int64()).fill_null(1).to_numpy(zero_copy_only=False))
+        for column in (height, *numbers)
     ]
-    columns = [np.where(null_p, 1, column) for column in columns]
     remainder_p = masks.pixels_p % np.maximum(columns[0], 1)
     if (bad := np.flatnonzero((columns[0] < 1) | (remainder_p != 0))).size:
         raise UserError(

@@ -25,54 +25,47 @@ def _instruction(generator: Callable[..., Any]) -> Any:
     return intrinsic(generator)
 
 
+def _built(signature: Any, build: Callable[..., Any]) -> Any:
+    """What an intrinsic returns: its signature, and what writes ``build(builder, *arguments)`` into the code."""
+    return signature, lambda context, builder, signature, arguments: build(builder, *arguments)
+
+
 @_instruction
 def fma32(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """a·b + c in float32, rounded once."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fma(*arguments)
-
-    return types.float32(types.float32, types.float32, types.float32), generate
+    return _built(
+        types.float32(types.float32, types.float32, types.float32), lambda builder, a, b, c: builder.fma(a, b, c)
+    )
 
 
 @_instruction
 def trailing_zeros(typing_context: Any, word: Any) -> Any:
     """Index of the lowest set bit of a uint64 that is not 0."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), generate
+    return _built(types.int64(types.uint64), lambda builder, word: builder.cttz(word, ir.Constant(ir.IntType(1), 1)))
 
 
 @_instruction
 def as_float32(typing_context: Any, bits: Any) -> Any:
     """The float32 with these 32 bits."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
+    return _built(types.float32(types.int32), lambda builder, bits: builder.bitcast(bits, ir.FloatType()))
 
 
 @_instruction
 def as_int32(typing_context: Any, number: Any) -> Any:
     """The 32 bits of a float32."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.int32(types.float32), generate
+    return _built(types.int32(types.float32), lambda builder, number: builder.bitcast(number, ir.IntType(32)))
 
 
 def _choose(comparison: str) -> Any:
     flags = ("nnan", "nsz")  # what lets a loop of it become a vector maximum
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        a, b = arguments
-        return builder.select(builder.fcmp_ordered(comparison, a, b, flags=flags), a, b, flags=flags)
-
-    return types.float32(types.float32, types.float32), generate
+    return _built(
+        types.float32(types.float32, types.float32),
+        lambda builder, a, b: builder.select(builder.fcmp_ordered(comparison, a, b, flags=flags), a, b, flags=flags),
+    )
 
 
 @_instruction

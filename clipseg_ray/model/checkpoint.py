@@ -182,16 +182,14 @@ def _fetch(url: str) -> Path:
 
 def _check_files(checkpoint: str, directory: Path) -> None:
     names = {path.name for path in directory.iterdir()}
-    missing = []
-    if "config.json" not in names:
-        missing.append("config.json")
-    if not names.intersection(_WEIGHTS):
-        missing.append("model.safetensors")
-    if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
-        missing.append("tokenizer.json (or vocab.json and merges.txt)")
-    if not names.intersection({"preprocessor_config.json", "processor_config.json"}):
-        missing.append("preprocessor_config.json")
-    if missing:
+    needed = {
+        "config.json": "config.json" in names,
+        "model.safetensors": not names.isdisjoint(_WEIGHTS),
+        "tokenizer.json (or vocab.json and merges.txt)": "tokenizer.json" in names
+        or {"vocab.json", "merges.txt"} <= names,
+        "preprocessor_config.json": not names.isdisjoint({"preprocessor_config.json", "processor_config.json"}),
+    }
+    if missing := [name for name, there in needed.items() if not there]:
         raise UserError(
             f"model.checkpoint: {checkpoint} lacks {', '.join(missing)}; save model and processor there with "
             "transformers' save_pretrained"

@@ -1,6 +1,7 @@
 """Small tokenizers in CLIP's format, for models trained from scratch: byte-level BPE over a given vocabulary."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -26,10 +27,7 @@ def _learn_merges(words: list[str]) -> list[tuple[str, str]]:
     pieces = [[*word[:-1], f"{word[-1]}</w>"] for word in words]
     merges: list[tuple[str, str]] = []
     while True:
-        counts: dict[tuple[str, str], int] = {}
-        for word in pieces:
-            for pair in itertools.pairwise(word):
-                counts[pair] = counts.get(pair, 0) + 1
+        counts = Counter(pair for word in pieces for pair in itertools.pairwise(word))
         if not counts:
             return merges
         best = min(counts, key=lambda pair: (-counts[pair], pair))

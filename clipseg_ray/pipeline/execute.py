@@ -159,6 +159,11 @@ def _all_passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) ->
     seconds = reporter.snapshot()["elapsed_s"]
     totals = reporter.totals
     if left.complete:
+        if conflicts := list(totals.conflicts.values()):
+            return (
+                INCOMPLETE,
+                f"{len(conflicts)} chunk(s) were computed here and by another run, and differ:\n{named(conflicts)}",
+            )
         if repeated := check_ids(settled.plan.store):
             return INCOMPLETE, repeated
         bad = totals.images - totals.statuses.get("ok", 0)

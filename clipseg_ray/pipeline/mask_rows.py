@@ -26,11 +26,12 @@ from clipseg_ray.results.optional_columns import masks_schema
 class SetQuestions:
     """What one prompt set asks of the images of a chunk.
 
-    ``prompts``: the model's own form of the conditionals. ``threshold_logits_q``: float32 [q]. ``query_texts``: the
-    phrase where it came with the image, else null. ``pairs``: (image_index_p, query_index_p) where not every query
-    is put to every image, else None.
+    ``name``: the set's. ``prompts``: the model's own form of the conditionals. ``threshold_logits_q``: float32
+    [q]. ``query_texts``: the phrase where it came with the image, else null. ``pairs``: (image_index_p, query_index_p)
+    where not every query is put to every image, else None.
     """
 
+    name: str
     prompts: Any
     threshold_logits_q: np.ndarray
     query_ids: pa.Array
@@ -43,6 +44,7 @@ class SetQuestions:
         ids = [query.query_id for query in prompt_set.queries]
         texts = pa.nulls(len(ids), pa.string())
         return cls(
+            name=prompt_set.name,
             prompts=to_prompts(prompt_set.conditionals_qc),
             threshold_logits_q=prompt_set.threshold_logits_q,
             query_ids=pa.array(ids, pa.string()),
@@ -61,6 +63,7 @@ class SetQuestions:
         texts = list(dict.fromkeys(text for own in phrases for text in own))
         place = {text: index for index, text in enumerate(texts)}
         return cls(
+            name=phrase_set.name,
             prompts=to_prompts(embed(texts)),
             threshold_logits_q=np.full(len(texts), phrase_set.threshold_logit, np.float32),
             query_ids=pa.array([phrase_id(text) for text in texts], pa.string()),
@@ -127,6 +130,7 @@ class MaskRows:
                 "width": pa.array(size_p[1], pa.int32()),
                 "image_height": pa.array(heights, pa.int32()),
                 "image_width": pa.array(widths, pa.int32()),
+                "prompt_set": pa.repeat(self._asked.name, len(query_p)),
                 **{name: FILLERS[name].column(values) for name, values in block.optional.items()},
             }
         ).select(self._schema.names)

@@ -15,6 +15,7 @@ from typing import Any
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import retry
+from clipseg_ray.pipeline.reader import READER_VERSION
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.query import Query
@@ -68,12 +69,12 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
     ``retry_failed``: also compute again the chunks with images that were not found.
     """
     store = Store.of(config.output.url)
-    present = record.read(store)
+    present = record.read_to_write(store)
     queries, phrases = wanted_queries(config)
     known = sets.read(store)
     assignment = sets.assign(known, asked(queries, phrases))
     if retry_failed:
-        retry.refuse(store, known, assignment)
+        retry.refuse(store, present, known, assignment)
     listing = discover(
         config.input.url,
         config.input.format or (present.input["format"] if present else None),
@@ -190,7 +191,8 @@ def input_settings(config: RunConfig, listing_format: str, root: str) -> dict[st
         "sample",
         "seed",
     )
-    return {"format": listing_format, "root": root, **{key: getattr(config.input, key) for key in kept}}
+    settings = {key: getattr(config.input, key) for key in kept}
+    return {"format": listing_format, "root": root, "reader": READER_VERSION, **settings}
 
 
 def mask_settings(config: RunConfig) -> dict[str, Any]:

@@ -27,7 +27,7 @@ MISSING_NAMED = 10
 
 @dataclass(kw_only=True)
 class Totals:
-    """What the chunks of one run came to."""
+    """What the chunks of one run came to. ``conflicts``: chunks of which another run put other rows, and the parts."""
 
     chunks: int = 0
     images: int = 0
@@ -37,6 +37,7 @@ class Totals:
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
     failures: Failures = field(default_factory=Failures)
+    conflicts: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def add(self, result: ChunkResult) -> None:
         """Count one chunk that has its parts."""
@@ -110,7 +111,10 @@ class Reporter:
             if result.chunk >= 0:
                 where += f" chunk {result.chunk} ({layout.part_name(result.shard, result.chunk)})"
             self.totals.failures.add(result.failure, (result.shard, result.chunk), where)
+            if result.conflict:
+                self.totals.conflicts[result.shard, result.chunk] = f"{where}: {result.failure}"
             return
+        self.totals.conflicts.pop((result.shard, result.chunk), None)
         self.totals.add(result)
         self._last_chunk = time.monotonic()
         self._chunks_done += 1

@@ -23,6 +23,11 @@ from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
 from clipseg_ray.storage import Store, explain
 
 WHOLE_SHARD = -1
+READER_VERSION = 1
+"""Counts the changes in what is read of the same bytes: where chunks end, which status an image gets, its pixels.
+
+A part of the fingerprint: a dataset is not gone on with by another reader than the one that began it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

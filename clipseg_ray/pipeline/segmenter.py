@@ -58,6 +58,7 @@ class ChunkResult:
 
     ``statuses`` counts images by status; ``masks`` counts rows written, ``nonempty`` those with an area; ``bytes`` is
     what was put; ``seconds`` by step (read, decode, model, rle, write); ``failure`` says why there is no part.
+    ``conflict``: because another run has put one with other rows.
     """
 
     shard: str
@@ -70,6 +71,7 @@ class ChunkResult:
     seconds: dict[str, float] = field(default_factory=dict)
     worker: str = ""
     failure: str | None = None
+    conflict: bool = False
 
     def to_json(self) -> str:
         """One line."""
@@ -136,6 +138,7 @@ class Segmenter:
             except Exception as error:
                 _leave_if_the_device_is_lost(error)
                 explained = error if isinstance(error, UserError) else explain(error, self.spec.output)
+                result.conflict = isinstance(error, parts.Occupied)
                 result.failure = str(explained or f"{type(error).__name__}: {error}")
         return pa.table({"result": [result.to_json()]})
 
@@ -159,9 +162,10 @@ class Segmenter:
         tables: Sequence[pa.Table],
         result: ChunkResult,
     ) -> None:
-        """Write a chunk's parts: images first, then the table of each set."""
+        """Put a chunk's parts: images first, then the table of each set. Raises ``parts.Occupied``."""
         name = layout.part_name(row.shard, row.chunk)
-        facts = {**self.spec.facts, "shard": row.shard, "chunk": row.chunk}
+        images_hash = parts.hash_of_images(row.images)
+        facts = {**self.spec.facts, "shard": row.shard, "chunk": row.chunk, parts.IMAGES_HASH: images_hash}
         if layout.IMAGES in row.folders:
             self._put(f"{layout.IMAGES}/{name}", parts.images_bytes(row.images, facts), result)
         for prompt_set, table in zip(wanted, tables, strict=True):
@@ -171,7 +175,7 @@ class Segmenter:
             self._put(f"{layout.masks_folder(prompt_set.name)}/{name}", body, result)
 
     def _put(self, path: str, body: bytes, result: ChunkResult) -> None:
-        self.store.put(path, body)
+        parts.put(self.store, path, body)
         result.bytes += len(body)
 
     def _masks(self, row: ChunkRow, wanted: Sequence[PromptSet | PhraseSet], result: ChunkResult) -> list[pa.Table]:

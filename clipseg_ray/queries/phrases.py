@@ -21,6 +21,7 @@ def to_table(phrase_set: PhraseSet) -> pa.Table:
     """The set's one row of ``queries/<set>.parquet``; the phrases themselves are in ``masks.query_text``."""
     row = {
         "query_id": phrase_set.query_id,
+        "prompt_set": phrase_set.name,
         "kind": "phrase",
         "texts": [],
         "templates": list(phrase_set.templates),

@@ -46,6 +46,7 @@ SCHEMA = pa.schema(
         _column("digest", pa.string(), "SHA-256 over everything that changes a mask"),
         _column("conditional", pa.list_(pa.float32()), "the vector the decoder is given, not normalised"),
         _column("columns", pa.string(), "JSON object of the query table's further columns"),
+        _column("prompt_set", pa.string(), "the set it is computed with"),
     ]
 )
 """The columns of ``queries/<set>.parquet``."""
@@ -84,6 +85,7 @@ class PromptSet:
         rows = [
             {
                 "query_id": query.query_id,
+                "prompt_set": self.name,
                 "kind": query.kind,
                 "texts": list(query.texts),
                 "templates": list(query.templates),

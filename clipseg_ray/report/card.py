@@ -127,9 +127,8 @@ def front_matter(name: str, rows: int, configs: Sequence[Mapping[str, Any]]) -> 
 
 def _size_category(rows: int) -> str:
     """The hub's name for a number of rows."""
-    bounds = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
-    bounds += [(10**8, "10M<n<100M"), (10**9, "100M<n<1B")]
-    return next((name for bound, name in bounds if rows < bound), "n>1B")
+    names = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
+    return next((name for power, name in enumerate(names, 3) if rows < 10**power), "n>1B")
 
 
 def _opening(found: Facts) -> str:
@@ -176,7 +175,7 @@ def origin(found: Facts) -> str:
 def _tables(found: Facts) -> str:
     empty = "" if found.record.masks["keep_empty"] else " that has a mask (empty ones were not kept)"
     rows = [
-        ("`masks/prompt_set=*/*.parquet`", f"one row per (image, query){empty}", f"{found.masks:,}"),
+        ("`masks/set=*/*.parquet`", f"one row per (image, query){empty}", f"{found.masks:,}"),
         ("`images/*.parquet`", "one row per input image; `status` says why one has no masks", f"{found.images:,}"),
         ("`queries/*.parquet`", "the queries with their thresholds and conditionals", f"{len(found.queries):,}"),
     ]
@@ -232,28 +231,39 @@ def _failures(found: Facts) -> str:
 
 def limits(found: Facts) -> str:
     """What a reader must know before trusting the masks, as a list."""
-    lines = [
-        "CLIPSeg sees every image squashed to a square in patches of 16 pixels; thin and small things are lost, "
-        "outlines are soft.",
-        "`score` is the greatest probability on the model's grid: how sure the model is of its best pixel, not how "
-        "good the mask is. It is not calibrated; compare within a query, not across queries.",
-        "A mask says where the model's probability is above the query's threshold, also where nothing that was asked "
-        "for is in the image.",
-    ]
-    if found.record.masks["size"] == "model":
-        lines.append("Areas and boxes are in pixels of the grid, not of the image: scale them by image_width / width.")
-    if not found.record.masks["keep_empty"]:
-        lines.append("Empty masks were not kept: a missing row may mean 'asked and absent' or 'not asked'.")
-    if "rethresholded" in found.record.masks:
-        lines.append(
+    masks, precision = found.record.masks, found.record.compute["precision"]
+    lines = (
+        (
+            True,
+            "CLIPSeg sees every image squashed to a square in patches of 16 pixels; thin and small things are lost, "
+            "outlines are soft.",
+        ),
+        (
+            True,
+            "`score` is the greatest probability on the model's grid: how sure the model is of its best pixel, not how "
+            "good the mask is. It is not calibrated; compare within a query, not across queries.",
+        ),
+        (
+            True,
+            "A mask says where the model's probability is above the query's threshold, also where nothing that was "
+            "asked for is in the image.",
+        ),
+        (
+            masks["size"] == "model",
+            "Areas and boxes are in pixels of the grid, not of the image: scale them by image_width / width.",
+        ),
+        (
+            not masks["keep_empty"],
+            "Empty masks were not kept: a missing row may mean 'asked and absent' or 'not asked'.",
+        ),
+        (
+            "rethresholded" in masks,
             "Thresholds were moved after the run, over small probability maps: masks are near those of a run at the "
-            "thresholds above, not the same."
-        )
-    if found.record.compute["precision"] != "fp32":
-        lines.append(
-            f"Computed in {found.record.compute['precision']}: pixels near the threshold may differ from fp32."
-        )
-    return "\n".join(f"* {line}" for line in lines)
+            "thresholds above, not the same.",
+        ),
+        (precision != "fp32", f"Computed in {precision}: pixels near the threshold may differ from fp32."),
+    )
+    return "\n".join(f"* {line}" for holds, line in lines if holds)
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

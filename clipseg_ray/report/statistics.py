@@ -6,6 +6,7 @@ follows the number of queries and not of masks, and the same dataset always give
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,9 +122,5 @@ def _statistics(scores: _Bins, coverages: _Bins) -> Statistics:
 def _quantile(bins: _Bins, share: float) -> int:
     """The bin that holds the value at ``share`` of the sorted values."""
     rank = share * (sum(count for _, count, _ in bins) - 1)
-    seen = 0
-    for step, count, _ in bins:
-        seen += count
-        if seen > rank:
-            return step
-    return bins[-1][0]
+    seen = itertools.accumulate(count for _, count, _ in bins)
+    return next((step for (step, _, _), up_to in zip(bins, seen, strict=True) if up_to > rank), bins[-1][0])

@@ -45,8 +45,10 @@ def duration(seconds: float | None) -> str:
 
 def text(status: Status, backlog: Backlog | None = None) -> str:
     """The whole of it: the dataset, each run that counts, and with ``backlog`` its prompt sets and shards."""
-    queries = sum(count for _, count in status.prompt_sets)
-    lines = [f"{status.url}  {status.state}", f"  fingerprint {status.fingerprint}, {queries} queries"]
+    lines = [
+        f"{status.url}  {status.state}",
+        f"  fingerprint {status.fingerprint}, {sum(count for _, count in status.prompt_sets)} queries",
+    ]
     if status.state == NONE:
         lines.append("  no run has begun")
     for run in status.runs:
@@ -144,6 +146,12 @@ def _backlog_lines(backlog: Backlog) -> Iterator[str]:
         f"shards: {backlog.shards} listed, {backlog.finished} finished, {backlog.under_way} under way, "
         f"{backlog.untouched} untouched; {backlog.unread} not read to their end; images parts: {backlog.images_parts}"
     )
+    if backlog.disagreeing:
+        yield (
+            f"{len(backlog.disagreeing)} masks part(s) do not go with their images part or the record; "
+            "clipseg-ray verify says how:"
+        )
+        yield from (f"  {path}" for path in backlog.disagreeing[:SHARDS_SHOWN])
     at_least = "at least " if backlog.unread else ""
     for item in backlog.sets:
         yield f"{item.name}: {item.queries} queries, masks parts {item.done} of {at_least}{item.total}"

@@ -47,6 +47,7 @@ class Backlog:
     of which ``images_parts`` have images.
 
     ``unfinished``: unfinished shards, those under way first, then those with the most to do; at most SHARDS_NAMED.
+    ``disagreeing``: what ``agreement.disagreeing`` found, where it was asked.
     """
 
     shards: int
@@ -58,6 +59,7 @@ class Backlog:
     images_parts: int
     sets: tuple[SetBacklog, ...]
     unfinished: tuple[ShardBacklog, ...]
+    disagreeing: tuple[str, ...] = ()
 
     @property
     def lacks(self) -> list[str]:

@@ -64,12 +64,12 @@ class CompactedFiles:
             self._kept[folder] = (group.path, columns, table)
         return table
 
-    def images_of(self, places: Collection[tuple[str, int]]) -> pa.Table | None:
-        """The rows of ``images`` of these chunks; None where some are not there."""
+    def images_of(self, places: Collection[tuple[str, int]]) -> list[pa.Table] | None:
+        """The rows of ``images`` of each of these chunks; None where some are not there."""
         found = []
         for shard_id, chunk in places:
             images = next(self.chunk(shard_id, chunk, (), ()))
             if images is None:
                 return None
             found.append(images)
-        return pa.concat_tables(found)
+        return found

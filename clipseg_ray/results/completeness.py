@@ -32,7 +32,7 @@ class Missing:
 
 
 def _names(folders: Iterable[str]) -> str:
-    return ", ".join(folder.removeprefix("masks/prompt_set=") for folder in folders)
+    return ", ".join(map(layout.set_of_folder, folders))
 
 
 def named(missing: Sequence[object], most: int = NAMED) -> str:

@@ -22,10 +22,11 @@ MASKS = "masks"
 REHEARSAL = ".rehearsal-"
 """What a measurement writes goes beside the output, under its name and this."""
 
+_SET_FOLDER = f"{MASKS}/set="
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
 _COMPACT_FILE = re.compile(r"compact-([0-9a-f]{16})\.parquet")
 _SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.json")
-_MASKS_FOLDER = re.compile(rf"{MASKS}/prompt_set=(ps-[0-9a-f]{{16}})")
+_MASKS_FOLDER = re.compile(rf"{MASKS}/set=ps-[0-9a-f]{{16}}")
 _RUN_ID = r"\d{8}T\d{6}-[0-9a-f]{6}"
 _NAMES = {
     INPUTS: re.compile(r"\d{6,}\.parquet"),
@@ -45,14 +46,22 @@ def is_ours(folder: str, name: str) -> bool:
 
 
 def masks_folder(prompt_set: str) -> str:
-    """The folder that holds a prompt set's mask parts; ``prompt_set=`` is hive naming, which Spark and others read."""
-    return f"{MASKS}/prompt_set={prompt_set}"
+    """The folder that holds a prompt set's mask parts.
+
+    The key is not ``prompt_set``: that is a column of the parts, and one of the same name in path and
+    file breaks readers.
+    """
+    return f"{_SET_FOLDER}{prompt_set}"
 
 
-def prompt_set_of(folder: str) -> str | None:
-    """The prompt set whose mask parts a folder holds, None for any other folder."""
-    match = _MASKS_FOLDER.fullmatch(folder)
-    return match[1] if match else None
+def set_of_folder(folder: str) -> str:
+    """The prompt set whose mask parts are in a folder; any other folder as it is."""
+    return folder.removeprefix(_SET_FOLDER)
+
+
+def is_of_set(folder: str) -> bool:
+    """Whether a folder holds a prompt set's mask parts."""
+    return _MASKS_FOLDER.fullmatch(folder) is not None
 
 
 def part_name(shard_id: str, chunk: int) -> str:

@@ -15,19 +15,22 @@ from clipseg_ray.storage import Entry, Store
 
 
 def listed(store: Store, folder: str) -> Iterator[Entry]:
-    """The files of ``folder`` under names that a run writes, in no promised order, page by page where storage pages."""
+    """The files of ``folder`` under names that a run writes, in no promised order, page by page where storage pages.
+
+    What has no bytes is no part: a crash can leave it.
+    """
     skipped = len(folder) + 1
+    is_of_parts = folder.partition("/")[0] in (layout.IMAGES, layout.MASKS)
     # No folder of parts or shard records holds a name of ours that does not begin with a hexadecimal digit.
-    hashed = folder == layout.SHARDS or folder.partition("/")[0] in (layout.IMAGES, layout.MASKS)
-    for entry in (store.list_hashed if hashed else store.list)(folder):
-        if layout.is_ours(folder, entry.path[skipped:]):
+    for entry in (store.list_hashed if is_of_parts or folder == layout.SHARDS else store.list)(folder):
+        if layout.is_ours(folder, entry.path[skipped:]) and (entry.size or not is_of_parts):
             yield entry
 
 
 def compacted(store: Store, folder: str) -> Iterator[Entry]:
     """The files of many parts that a compacted dataset has in a folder of parts, in no promised order."""
     for entry in store.list(folder):
-        if layout.parse_compact_file(entry.path[len(folder) + 1 :]):
+        if entry.size and layout.parse_compact_file(entry.path[len(folder) + 1 :]):
             yield entry
 
 

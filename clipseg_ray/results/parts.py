@@ -1,18 +1,92 @@
-"""Parts: written whole, never rewritten, found again by listing."""
+"""Parts: written whole, put where none is, never rewritten, found again by listing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clipseg_ray.errors import UserError, brief
 from clipseg_ray.results import layout, own_files, schema
 from clipseg_ray.results.optional_columns import masks_schema
-from clipseg_ray.storage import Store
+from clipseg_ray.storage import Entry, Store, get_ranges
 from clipseg_ray.tables import read_parquet
+
+_TAIL_BYTES = 2**15
+"""The end of a part that has its metadata, as long as its row groups are few."""
+
+
+class Occupied(UserError):
+    """Where a part was to be put there is one with other rows."""
+
+
+def put(store: Store, path: str, body: bytes) -> None:
+    """Put a part where none is. One that is there with the same rows, images and settings is taken for this one.
+
+    So a put whose answer was lost, and two workers with one chunk, come to the same; and a worker that was frozen and
+    wakes up overwrites nothing. Only an object of no bytes, which a crash can leave, gives way. Raises Occupied.
+    """
+    try:
+        store.create(path, body)
+        return
+    except FileExistsError:
+        there: bytes | None = store.get(path)
+    except Exception:
+        there = None
+        with contextlib.suppress(Exception):
+            there = store.get(path)
+        if not there:  # it was not the answer that was lost
+            raise
+    if not there:
+        store.delete(path)
+        with contextlib.suppress(FileExistsError):
+            store.create(path, body)
+            return
+        there = store.get(path)
+    if there != body and (why := _difference(there, body)):
+        name = path.rpartition("/")[2]
+        raise Occupied(
+            f"{store.url_of(path)}: another run has put this part, and {why}; it was left as it is. To have the chunk "
+            f"computed anew remove {name} from every folder of {layout.MASKS}/, then from {layout.IMAGES}/; run again"
+        )
+
+
+def _difference(there: bytes, body: bytes) -> str | None:
+    """How a part that is there differs from the one that was to be put; None where only its bytes do."""
+    try:
+        theirs = read_parquet(there)
+    except (pa.ArrowException, OSError) as error:
+        return f"it cannot be read ({brief(error, 200)})"
+    ours = read_parquet(body)
+    facts, own_facts = schema.facts_of(theirs.schema), schema.facts_of(ours.schema)
+    for name, what in (("fingerprint", "made with other settings"), (IMAGES_HASH, "of other images or statuses")):
+        if facts.get(name) != own_facts.get(name):
+            return f"it is {what} ({name} {facts.get(name)}, here {own_facts.get(name)})"
+    return None if theirs.equals(ours) else "it has other rows"
+
+
+IMAGES_HASH = "images_hash"
+"""The fact under which each part of a chunk says which images with which statuses it is of."""
+
+
+def hash_of_images(images: pa.Table) -> str:
+    """16 hex digits over (image_id, status) of rows of ``images``, in their order."""
+    digest = hashlib.sha256()
+    for image_id, status in zip(
+        images.column("image_id").to_pylist(), images.column("status").to_pylist(), strict=True
+    ):
+        digest.update(f"{image_id}\0{status}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def joined_hash(hashes: Iterable[str]) -> str:
+    """The same for the images of several chunks, from each chunk's, in their order."""
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
 
 
 def images_bytes(table: pa.Table, facts: dict[str, Any], group_rows: int | None = None) -> bytes:
@@ -29,6 +103,24 @@ def read_images(store: Store, shard_id: str, chunk: int) -> pa.Table:
     """An images part. Raises FileNotFoundError where there is none."""
     body = store.get(f"{layout.IMAGES}/{layout.part_name(shard_id, chunk)}")
     return read_parquet(body)
+
+
+def read_facts(store: Store, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """What the metadata of listed parts says, from the end of each alone; empty for one that cannot be read."""
+    tails = get_ranges([(store.url_of(entry.path), max(0, entry.size - _TAIL_BYTES), entry.size) for entry in entries])
+    return [
+        {} if isinstance(tail, Exception) else _facts(store, entry, tail)
+        for entry, tail in zip(entries, tails, strict=True)
+    ]
+
+
+def _facts(store: Store, entry: Entry, tail: bytes) -> dict[str, Any]:
+    footer = int.from_bytes(tail[-8:-4], "little") + 8
+    try:
+        body = tail if footer <= len(tail) else store.get(entry.path)
+        return schema.facts_of(pq.read_schema(pa.BufferReader(body)))
+    except (pa.ArrowException, OSError):
+        return {}
 
 
 def in_order(table: pa.Table) -> pa.Table:
@@ -54,6 +146,7 @@ def _parquet(table: pa.Table, name: str, facts: dict[str, Any], dictionary: list
         compression_level=3,
         use_dictionary=dictionary,
         write_page_index=True,
+        write_page_checksum=True,
         bloom_filter_options={"image_id": {"ndv": min(group_rows, max(1, table.num_rows))}},
     ) as writer:
         writer.write_table(table, row_group_size=group_rows)

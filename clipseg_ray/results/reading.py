@@ -21,7 +21,7 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
     """A DuckDB connection with a view for each table that has files, and the functions of mask algebra.
 
     ``only``: for some tables the files to look at, where all of them would be too many. Else the views are of the
-    files that are there now. ``masks`` has the column ``prompt_set``. Remote files are read through fsspec, so that no
+    files that are there now. Remote files are read through fsspec, so that no
     DuckDB extension need be fetched. Close it, or use it in a ``with``. Raises UserError where no dataset is.
     """
     with plain_errors(store.url):
@@ -30,22 +30,15 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
     try:
         connection.execute("SET enable_progress_bar = false")
         if store.protocol != "file":
-            connection.register_filesystem(
-                SharedFiles(store, [entry for entries in files.values() for entry in entries])
-            )
-        views: dict[str, list[str]] = {}
-        for folder, entries in files.items():
+            connection.register_filesystem(SharedFiles(store, [entry for found in files.values() for entry in found]))
+        for name, entries in files.items():
             if not entries:
                 continue
-            name = folder.partition("/")[0]
-            prompt_set = layout.prompt_set_of(folder)
-            column = f", {literal(prompt_set)} AS prompt_set" if prompt_set else ""
             named = ", ".join(literal(_as_duckdb_names(store, entry.path)) for entry in entries)
             # Folders above the dataset may be called area=7: nothing is taken from a path.
-            of_folder = f"SELECT *{column} FROM read_parquet([{named}], hive_partitioning = false)"
-            views.setdefault(name, []).append(of_folder)
-        for name, folders in views.items():
-            connection.execute(f"CREATE VIEW {name} AS {' UNION ALL '.join(folders)}")
+            connection.execute(
+                f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{named}], hive_partitioning = false)"
+            )
         register(connection)
     except BaseException:
         connection.close()
@@ -54,17 +47,18 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
 
 
 def _files(store: Store, only: Mapping[str, Sequence[str]]) -> dict[str, list[Entry]]:
-    """The files to look at by folder, sorted."""
+    """The files to look at by table, sorted."""
     listing = own_files.compacted if "compacted" in record.require(store).masks else own_files.listed
     folders = [f"{layout.MASKS}/{name}" for name in store.folders(layout.MASKS)]
-    found: dict[str, list[Entry]] = {}
-    for folder in (layout.IMAGES, *(folder for folder in folders if layout.prompt_set_of(folder))):
-        if folder.partition("/")[0] not in only:
-            found[folder] = sorted(listing(store, folder))
+    found = {layout.IMAGES: [layout.IMAGES], layout.MASKS: [folder for folder in folders if layout.is_of_set(folder)]}
+    files: dict[str, list[Entry]] = {}
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        for entry in threads.map(store.entry, [path for paths in only.values() for path in paths]):
-            found.setdefault(entry.path.rpartition("/")[0], []).append(entry)
-    return {**found, layout.QUERIES: sorted(own_files.listed(store, layout.QUERIES))}
+        for table, within in found.items():
+            if table in only:
+                files[table] = list(threads.map(store.entry, only[table]))
+            else:
+                files[table] = sorted(entry for folder in within for entry in listing(store, folder))
+    return {**files, layout.QUERIES: sorted(own_files.listed(store, layout.QUERIES))}
 
 
 def _as_duckdb_names(store: Store, path: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import layout, own_files
+from clipseg_ray.results import layout, own_files, schema
 from clipseg_ray.results.schema import SCHEMA_VERSION
 from clipseg_ray.storage import Store, plain_errors
+from clipseg_ray.tables import opened
 
 _NOT_IN_FINGERPRINT = {"input.root", "model.checkpoint", "model.revision", "model.files", "compute.reason"}
 """Where the same bytes were found: it changes no mask."""
@@ -20,10 +22,13 @@ _NOT_IN_FINGERPRINT = {"input.root", "model.checkpoint", "model.revision", "mode
 class DatasetRecord:
     """Everything that changes a mask or cuts a chunk, resolved to plain values.
 
-    ``input``: root, format, image_field, id_field, chunk_images, chunk_bytes, slice_images, decode, limit, sample,
-    seed. ``model``: checkpoint, revision, files (a digest of the checkpoint's listing), weights_sha256, grid,
-    preprocessing. ``masks``: size, keep_empty, and see ``optional_columns``. ``compute``: device, precision,
-    reason, compile, batch, decode_chunk.
+    ``input``: root, format, reader (its version), image_field, id_field, chunk_images, chunk_bytes, slice_images,
+    decode, limit, sample, seed. ``model``: checkpoint, revision, files (a digest of the checkpoint's listing),
+    weights_sha256, grid, preprocessing. ``masks``: size, keep_empty, and see ``optional_columns``. ``compute``:
+    device, precision, reason, compile, batch, decode_chunk.
+
+    ``exclusive_create``: whether the storage refused to create an object that was there, when the record was made.
+    ``changed``: whether the record was read and is not as it was written.
     """
 
     input: dict[str, Any]
@@ -31,6 +36,8 @@ class DatasetRecord:
     masks: dict[str, Any]
     compute: dict[str, Any]
     schema_version: int = SCHEMA_VERSION
+    exclusive_create: bool = True
+    changed: bool = field(default=False, compare=False)
 
     def values(self) -> dict[str, Any]:
         """The record as dotted names and plain values."""
@@ -44,6 +51,20 @@ class DatasetRecord:
         """16 hex digits over everything that changes a mask."""
         kept = {key: value for key, value in self.values().items() if key not in _NOT_IN_FINGERPRINT}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits over all of it, by which a record that was changed is known."""
+        return hashlib.sha256(json.dumps(self._body(), sort_keys=True).encode()).hexdigest()
+
+    def _body(self) -> dict[str, Any]:
+        body = asdict(self)
+        del body["changed"]
+        return {**body, "fingerprint": self.fingerprint}
+
+    def to_json(self) -> bytes:
+        """The file, with the hash of all the rest."""
+        return json.dumps({**self._body(), "sha256": self.sha256}, indent=2, sort_keys=True).encode()
 
     def differences(self, other: DatasetRecord) -> list[str]:
         """One line per value that changes a mask and differs: ``name: here, there``."""
@@ -69,8 +90,19 @@ def read(store: Store) -> DatasetRecord | None:
             f"{store.url_of(layout.DATASET)}: schema version {values.get('schema_version')}, this release writes "
             f"{SCHEMA_VERSION}; read it with the release that wrote it or choose another output.url"
         )
-    values.pop("fingerprint")
-    return DatasetRecord(**values)
+    seal, _ = values.pop("sha256", None), values.pop("fingerprint", None)
+    found = DatasetRecord(**values)
+    return replace(found, changed=seal != found.sha256)
+
+
+def read_to_write(store: Store) -> DatasetRecord | None:
+    """The same for who will add to the dataset. Raises UserError where record and parts may not agree."""
+    present = read(store)
+    if present is None:
+        refuse_over_parts(store)
+    else:
+        refuse_if_changed(store, present)
+    return present
 
 
 def require(store: Store, check: str = "the URL") -> DatasetRecord:
@@ -87,10 +119,47 @@ def absent(store: Store, check: str = "the URL") -> UserError:
 
 
 def create(store: Store, record: DatasetRecord) -> None:
-    """Put the record of a new dataset. Raises FileExistsError where there is one already."""
-    body = {**asdict(record), "fingerprint": record.fingerprint}
+    """Put the record of a new dataset. Raises FileExistsError where there is one already, UserError over parts.
+
+    What is put says whether the storage can be relied on to refuse: it is put once more, saying no.
+    """
+    refuse_over_parts(store)
     with plain_errors(store.url):
-        store.create(layout.DATASET, json.dumps(body, indent=2, sort_keys=True).encode())
+        store.create(layout.DATASET, replace(record, exclusive_create=True).to_json())
+        with contextlib.suppress(FileExistsError):
+            store.create(layout.DATASET, replace(record, exclusive_create=False).to_json())
+
+
+def refuse_over_parts(store: Store) -> None:
+    """Raise UserError where there are parts and no record that says what they were made with."""
+    with plain_errors(store.url):
+        path = _any_part(store)
+        if path is None or store.exists(layout.DATASET):
+            return
+        with store.open(path) as file:
+            made = schema.facts_of(opened(file).schema_arrow).get("fingerprint")
+    raise UserError(
+        f"{store.url}: has parts ({path}, of fingerprint {made}) and no {layout.DATASET} that says how "
+        "they were made; a copy that left out names with _ in front loses it. Put it back, or choose another output.url"
+    )
+
+
+def _any_part(store: Store) -> str | None:
+    for folder in (layout.IMAGES, layout.MASKS):
+        for entry in store.list(folder):
+            name = entry.path.rpartition("/")[2]
+            if entry.size and (layout.parse_part_name(name) or layout.parse_compact_file(name)):
+                return entry.path
+    return None
+
+
+def refuse_if_changed(store: Store, present: DatasetRecord) -> None:
+    """Raise UserError where a record is not as it was written: what is computed by it would not go with the parts."""
+    if present.changed:
+        raise UserError(
+            f"{store.url_of(layout.DATASET)}: was changed since it was written (its sha256 is another); put it back as "
+            "it was, or choose another output.url"
+        )
 
 
 def refuse_if_different(store: Store, present: DatasetRecord, wanted: DatasetRecord) -> None:

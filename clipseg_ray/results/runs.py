@@ -33,6 +33,12 @@ def write_status(store: Store, run_id: str, status: dict[str, Any]) -> None:
     store.put(layout.run_status(run_id), json.dumps(status, indent=2).encode())
 
 
+def read_status(store: Store, run_id: str) -> dict[str, Any]:
+    """The run's last heartbeat. Raises FileNotFoundError, and UserError for one that cannot be read."""
+    path = layout.run_status(run_id)
+    return _heartbeat(store.get(path), store.url_of(path))
+
+
 def last_record(store: Store) -> dict[str, Any]:
     """The record of the newest run that has one that can be read; empty where none has."""
     records = [path for path in own_files.names(store, layout.RUNS) if not path.endswith(_STATUS)]

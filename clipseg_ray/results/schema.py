@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from clipseg_ray.masks.arrow import BBOX
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 METADATA_KEY = b"clipseg-ray"
 """The file metadata key under which a part explains itself, as JSON (as GeoParquet does under ``geo``)."""
 
@@ -57,10 +57,13 @@ MASKS = pa.schema(
         field("counts", pa.string(), "COCO compressed RLE, column-major"),
         field("image_height", pa.int32(), "rows of the image after EXIF orientation"),
         field("image_width", pa.int32(), "columns of the image after EXIF orientation"),
+        field("prompt_set", pa.string(), "the set of queries it was computed with: see queries"),
     ]
 )
 
-MASKS_DICTIONARY = ["image_id", "query_id", "query_text", "height", "width", "image_height", "image_width"]
+MASKS_DICTIONARY = [
+    "image_id", "query_id", "query_text", "height", "width", "image_height", "image_width", "prompt_set",
+]  # fmt: skip
 """Columns that repeat; ``counts`` never does, and a dictionary only costs it."""
 
 IMAGES_DICTIONARY = ["shard", "source_url", "status", "error", "chunk"]

@@ -6,15 +6,24 @@ print(found.state, [run.values["chunks_done"] for run in found.runs])
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from clipseg_ray.errors import UserError
 from clipseg_ray.results import record, runs, sets
 from clipseg_ray.storage import Store, plain_errors
 
 STALE_AFTER = 3
-"""Heartbeats missed until a run that says it is running is called stale: its driver died, or lost the storage."""
+"""Heartbeats missed until a run that says it is running is called stale: its driver died, or lost the storage.
+
+They are counted by this machine's own clock while it watches the file, never by comparing the clocks of two machines.
+"""
+
+_LOOKS = 3
+"""Looks per heartbeat at one that seems to have stopped."""
 
 RUNNING, STALE, NONE = "running", "stale", "none"
 _ORDER = (RUNNING, STALE, "failed", "stopped", "interrupted", "incomplete", "complete")
@@ -26,7 +35,7 @@ class Run:
     """One run as its status file has it.
 
     ``state``: running, stale, complete, incomplete, stopped (it gave up), failed (an error), interrupted.
-    ``age_s``: seconds since its last heartbeat by this machine's clock, None where no heartbeat was ever written.
+    ``age_s``: seconds from the time that its last heartbeat says to this machine's, None where none was ever written.
     ``values``: the file's own (docs/watching.md); only ``state`` is sure to be there for runs cut off at their start.
     """
 
@@ -77,6 +86,7 @@ class Status:
 def read(output: str) -> Status:
     """The status of the dataset at ``output``: a handful of requests, whatever its size.
 
+    Where a heartbeat seems old, its file is watched until it changes, for three heartbeats at most.
     Raises UserError where no dataset is, and for storage that cannot be read.
     """
     store = Store.of(output)
@@ -84,8 +94,8 @@ def read(output: str) -> Status:
     with plain_errors(store.url):
         claimed = sets.read(store)
         newest, older = runs.newest(store)
-    found = [_run(run_id, values) for run_id, values in newest]
-    counted = _counted(found)
+        found = [_run(run_id, values) for run_id, values in newest]
+        counted = _watched(store, _counted(found))
     return Status(
         url=store.url,
         fingerprint=made.fingerprint,
@@ -95,12 +105,42 @@ def read(output: str) -> Status:
     )
 
 
+def alive(store: Store, concerns: Callable[[Run], bool]) -> list[Run]:
+    """The runs for which ``concerns`` holds that are running, watched as ``read`` does. Raises UserError."""
+    with plain_errors(store.url):
+        newest, _ = runs.newest(store)
+        found = [run for run_id, values in newest if concerns(run := _run(run_id, values))]
+        return [run for run in _watched(store, found) if run.state == RUNNING]
+
+
 def _run(run_id: str, values: dict[str, Any]) -> Run:
+    """A run at first sight: one whose heartbeat's time is not near this machine's is stale until it was watched."""
     state = values.get("state", RUNNING)
-    age = max(0.0, time.time() - values["time"]) if "time" in values else None
-    if state not in _ORDER or (state == RUNNING and (age is None or age > STALE_AFTER * values["heartbeat_s"])):
+    age = time.time() - values["time"] if "time" in values else None
+    late = age is None or abs(age) > STALE_AFTER * values["heartbeat_s"]
+    if state not in _ORDER or (state == RUNNING and late):
         state = STALE
-    return Run(run_id, state, age, values)
+    return Run(run_id, state, None if age is None else max(0.0, age), values)
+
+
+def _watched(store: Store, found: list[Run]) -> list[Run]:
+    """The same, after what seemed stale had three of its heartbeats' time to prove that it is not."""
+    doubted = {run.run_id: run for run in found if run.state == STALE and run.age_s is not None}
+    now = {run.run_id: run for run in found}
+    started = time.monotonic()
+    while doubted:
+        time.sleep(min(run.values["heartbeat_s"] for run in doubted.values()) / _LOOKS)
+        for run in list(doubted.values()):
+            values = run.values
+            with contextlib.suppress(UserError):  # what cannot be read is no sign of life
+                values = runs.read_status(store, run.run_id)
+            if values != run.values:
+                age = max(0.0, time.time() - values["time"])
+                now[run.run_id] = Run(run.run_id, values.get("state", RUNNING), age, values)
+            elif time.monotonic() - started <= STALE_AFTER * run.values["heartbeat_s"]:
+                continue
+            del doubted[run.run_id]
+    return list(now.values())
 
 
 def _counted(found: list[Run]) -> list[Run]:

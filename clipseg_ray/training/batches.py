@@ -94,7 +94,7 @@ class Batches:
 
             def collated() -> Batch:
                 step, draws, futures = window.popleft()
-                batch = self._collate(draws, futures)
+                batch = self._collate(draws, [future.result() for future in futures])
                 return batch if self._patches is None else replace(batch, wordings=sampler.wordings(step))
 
             try:
@@ -111,11 +111,7 @@ class Batches:
 
     def batch(self, draws: Sequence[Draw]) -> Batch:
         """The batch of these draws, prepared here and now; each has equally many rows."""
-        items: list[Future[_Item]] = []
-        for draw in draws:
-            items.append(Future())
-            items[-1].set_result(self._item(draw))
-        return self._collate(draws, items)
+        return self._collate(draws, [self._item(draw) for draw in draws])
 
     def _item(self, draw: Draw) -> _Item:
         side = self._preprocessing.size
@@ -129,17 +125,17 @@ class Batches:
         labels_khw = np.zeros((len(draw.rows), side, side), bool)
         if present:
             labels_khw[present] = squash_masks(view.of_masks(masks_khw), side)
-        prompts = {}
-        for number, row in enumerate(draw.rows):
-            if row.support is not None and (prompt := self._prompt(row.support, rng)) is not None:
-                prompts[number] = prompt
+        prompts = {
+            number: prompt
+            for number, row in enumerate(draw.rows)
+            if row.support is not None and (prompt := self._prompt(row.support, rng)) is not None
+        }
         cover_tn = None
         if self._patches is not None:
             every = self._collection.truth.of(draw.image)
             every_thw = self._collection.masks(list(every)) if len(every) else np.zeros((0, height, width), bool)
             cover_tn = cover(view.of_masks(every_thw), self._patches)
-        shown_hwc = squash_image(view.of_image(pixels_hwc), side)
-        return _Item(shown_hwc, labels_khw, prompts=prompts, cover_tn=cover_tn)
+        return _Item(squash_image(view.of_image(pixels_hwc), side), labels_khw, prompts=prompts, cover_tn=cover_tn)
 
     def _view(self, draw: Draw, masks: dict[int, np.ndarray], shape: tuple[int, int], rng: np.random.Generator) -> View:
         """What of the image is shown. masks: those already decoded, by truth; shape: the image's height, width."""
@@ -164,8 +160,7 @@ class Batches:
         pixels_hwc = view.of_image(self._collection.image(int(self._collection.truth.image_t[support])))
         return compose(pixels_hwc, masks_khw[0], self._mode, self._preprocessing)
 
-    def _collate(self, draws: Sequence[Draw], futures: Sequence[Future[_Item]]) -> Batch:
-        items = [future.result() for future in futures]
+    def _collate(self, draws: Sequence[Draw], items: Sequence[_Item]) -> Batch:
         side, asked = self._preprocessing.size, len(draws[0].rows)
         rows = [row for draw in draws for row in draw.rows]
         texts = {text: number for number, text in enumerate(dict.fromkeys(row.text for row in rows))}

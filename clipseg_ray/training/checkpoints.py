@@ -30,8 +30,9 @@ class Checkpoints:
         try:
             state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except Exception as error:
-            url = self._store.url_of(names[-1])
-            raise UserError(f"{url}: no training checkpoint ({brief(error, 200)}); remove it") from error
+            raise UserError(
+                f"{self._store.url_of(names[-1])}: no training checkpoint ({brief(error, 200)}); remove it"
+            ) from error
         return int(names[-1].removesuffix(".pt").rpartition("-")[2]), state
 
     def put(self, steps: int, state: dict[str, Any]) -> None:

@@ -17,12 +17,13 @@ FOREGROUND = 0.1
 """Share of pixels that a mask marks, about; the last layer starts with a bias that says so."""
 
 
-def new_model(config: CLIPSegConfig, seed: int) -> CLIPSegForImageSegmentation:
-    """A model of this architecture with weights drawn from ``seed``."""
+def new_model(config: CLIPSegConfig, seed: int, *, towers: bool = True) -> CLIPSegForImageSegmentation:
+    """A model of this architecture with weights drawn from ``seed``; without ``towers`` CLIP's are yet to come."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = CLIPSegForImageSegmentation(config)
-        _initialise_towers(model)
+        if towers:
+            _initialise_towers(model)
         initialise_decoder(model)
     return model
 

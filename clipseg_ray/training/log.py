@@ -26,8 +26,7 @@ class Log:
 
     def write(self) -> None:
         """Put all records."""
-        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in self.records)
-        self._store.put(NAME, "".join(lines).encode())
+        self._store.put(NAME, "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in self.records).encode())
 
 
 def _short(value: Any) -> Any:
@@ -40,8 +39,10 @@ def _short(value: Any) -> Any:
 
 def described(record: dict[str, Any], steps: int) -> str:
     """A record as a line for a person; ``steps`` is the number of the last."""
-    line = f"step {record['step']}/{steps}: loss {record['loss']:.4f} (masks {record['bce']:.4f}), "
-    line += f"{record['seconds']:.2f} s a step, of which {record['waited']:.2f} s waiting for data"
+    line = (
+        f"step {record['step']}/{steps}: loss {record['loss']:.4f} (masks {record['bce']:.4f}), "
+        f"{record['seconds']:.2f} s a step, of which {record['waited']:.2f} s waiting for data"
+    )
     measured = [
         f"\n  {kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if value is not None)
         for kind, scores in record.get("validation", {}).items()

@@ -103,8 +103,9 @@ class _Run:
         )
         self._validation = None
         if config.validation is not None:
-            shown = open_collection(config.validation)
-            self._validation = Validation(shown, begun.preprocessing, mode, seed=config.seed)
+            self._validation = Validation(
+                open_collection(config.validation), begun.preprocessing, mode, seed=config.seed
+            )
 
     def _resume(self) -> int:
         """Steps that a checkpoint has done."""

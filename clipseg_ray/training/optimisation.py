@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from clipseg_ray.model.precision import DTYPES, has_amx, has_avx512_bf16
 from clipseg_ray.training.batches import Batch
 from clipseg_ray.training.config import OptimiserConfig
 from clipseg_ray.training.objective import Objective
@@ -33,21 +33,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "fp16"
-    return "bf16" if _multiplies_bf16() else "fp32"
-
-
-def _multiplies_bf16() -> bool:
-    """Whether this CPU has instructions for bf16 products, by the flags the kernel reports."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def _is_hidden(name: str, parameter: torch.Tensor) -> bool:
-    """Whether it is a matrix inside a transformer block."""
-    return parameter.ndim == 2 and ".layers." in name
+    return "bf16" if has_amx() or has_avx512_bf16() else "fp32"
 
 
 class Optimiser:
@@ -64,7 +50,9 @@ class Optimiser:
             for name, each in objective.named_parameters()
             if not each.requires_grad and self.precision == "bf16" and device.type == "cpu"
         }
-        hidden = {name for name, each in self._trained.items() if config.hidden_lr and _is_hidden(name, each)}
+        hidden = {  # the matrices inside transformer blocks
+            name for name, each in self._trained.items() if config.hidden_lr and each.ndim == 2 and ".layers." in name
+        }
         others = [each for name, each in self._trained.items() if name not in hidden]
         self._optimisers: dict[str, torch.optim.Optimizer] = {
             "adamw": torch.optim.AdamW(others, lr=config.lr, weight_decay=config.weight_decay, fused=True)
@@ -90,8 +78,7 @@ class Optimiser:
         for optimiser in self._optimisers.values():
             self._scaler.step(optimiser)
         self._scaler.update()
-        for optimiser in self._optimisers.values():
-            optimiser.zero_grad(set_to_none=True)
+        self._objective.zero_grad(set_to_none=True)
         self._follow(step)
         return {"loss": loss.item(), **{name: part.item() for name, part in parts.items()}, "norm": norm.item()}
 
@@ -103,8 +90,7 @@ class Optimiser:
             # than bf16 saves. The weights that are kept and updated are fp32.
             rounded = {name: each.to(torch.bfloat16) for name, each in self._trained.items()}
             return functional_call(self._objective, {**self._frozen, **rounded}, (batch,))
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
-        with torch.autocast("cuda", dtype, enabled=self.precision != "fp32"):
+        with torch.autocast("cuda", DTYPES[self.precision], enabled=self.precision != "fp32"):
             return self._objective(batch)
 
     def _average_gradients(self) -> None:

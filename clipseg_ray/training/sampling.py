@@ -58,9 +58,8 @@ class Sampler:
         self._seed = seed
         self._templates = resolve_templates(config.template)
         self._held_n = np.diff(truth.start_n)
-        pairs = config.phrases_per_image == 1
-        self._anchors = truth.image_t if pairs else np.flatnonzero(self._held_n)
-        self._pairs = pairs
+        self._pairs = config.phrases_per_image == 1
+        self._anchors = truth.image_t if self._pairs else np.flatnonzero(self._held_n)
         self._order = lru_cache(2)(self._epoch)
 
     def __len__(self) -> int:
@@ -73,8 +72,7 @@ class Sampler:
         anchor = int(self._order(epoch)[index])
         rng = np.random.default_rng([self._seed, 1, position])
         image = int(self._anchors[anchor])
-        first = anchor if self._pairs else None
-        held = self._held(image, first, rng)
+        held = self._held(image, anchor if self._pairs else None, rng)
         rows = tuple(self._row(image, held, number, rng) for number in range(self._config.phrases_per_image))
         return Draw(image, anchor=held[0], rows=rows, seed=(self._seed, 2, position))
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
+from transformers import CLIPSegConfig
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.model import checkpoint as checkpoints
@@ -16,7 +15,7 @@ from clipseg_ray.model.saving import imagenet_preprocessing
 from clipseg_ray.model.tokenizer import make_tokenizer
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.training.config import TrainingModelConfig
-from clipseg_ray.training.initialisation import initialise_decoder, new_model
+from clipseg_ray.training.initialisation import new_model
 
 
 @dataclass(frozen=True)
@@ -50,22 +49,20 @@ def start(config: TrainingModelConfig, texts: Iterable[str], seed: int) -> Start
             projection_dim=config.projection_dim,
             **decoder,
         )
-        model = new_model(architecture, seed)
-        return Start(model, tokenizer, imagenet_preprocessing(config.image_size), frozen_clip=False)
+        return Start(
+            new_model(architecture, seed), tokenizer, imagenet_preprocessing(config.image_size), frozen_clip=False
+        )
     loaded = checkpoints.load(config.checkpoint)
     given: Any = loaded.model
     depth = given.config.vision_config.num_hidden_layers
     if max(config.extract_layers) >= depth:
         raise UserError(f"model.extract_layers: {config.checkpoint} has blocks 0…{depth - 1}")
     given.config.update(decoder)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = CLIPSegForImageSegmentation(given.config)
-        initialise_decoder(model)
+    model: Any = new_model(given.config, seed, towers=False)
     model.clip.load_state_dict(given.clip.state_dict())
     frozen = config.train != "everything"
     model.clip.requires_grad_(not frozen)
-    preprocessing = Preprocessing(**{**vars(loaded.preprocessing), "size": config.image_size})
+    preprocessing = replace(loaded.preprocessing, size=config.image_size)
     return Start(model, loaded.tokenizer, preprocessing, frozen_clip=frozen)
 
 

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import backlog, compact_groups, inputs, layout, own_files, parts, record, sets
+from clipseg_ray.results import backlog, compact_groups, inputs, layout, own_files, parts, record, schema, sets
 from clipseg_ray.results.compact_groups import Group, Part
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.sets import SetRecord
 from clipseg_ray.storage import Store, get_all, plain_errors
-from clipseg_ray.tables import open_parquet, parquet_table, read_parquet
+from clipseg_ray.tables import opened, parquet_table, read_parquet
 from clipseg_ray.upkeep.copying import copy_folder
 
 FILE_ROWS = 2**19
@@ -37,11 +37,12 @@ _AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Spec:
-    """From where to where; ``fingerprint`` is that of the compacted dataset."""
+    """From where to where; ``fingerprint`` is that of the compacted dataset, ``source_fingerprint`` of the other."""
 
     output: str
     destination: str
     fingerprint: str
+    source_fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def prepare(output: str, destination: str) -> Compaction:
     source, target = Store.of(output), Store.of(destination)
     with plain_errors(source.url):
         present = record.require(source)
+        record.refuse_if_changed(source, present)
         if "compacted" in present.masks:
             raise UserError(f"{source.url}: is compacted already; compact the dataset it was made from")
         if f"{target.url}/".startswith(f"{source.url}/"):
@@ -93,7 +95,9 @@ def prepare(output: str, destination: str) -> Compaction:
             for path in files - wanted.keys():
                 target.delete(path)
     todo = tuple(group for path, group in wanted.items() if path not in files)
-    return Compaction(Spec(source.url, target.url, made.fingerprint), todo, len(wanted), tuple(lacks))
+    return Compaction(
+        Spec(source.url, target.url, made.fingerprint, present.fingerprint), todo, len(wanted), tuple(lacks)
+    )
 
 
 def compacted_record(present: DatasetRecord) -> DatasetRecord:
@@ -197,7 +201,7 @@ def _group_bytes(source: Store, found: Sequence[Part]) -> float:
     some = found[:: -(-len(found) // _SAMPLED)]
     rows = 0
     for body in get_all([source.url_of(part.path) for part in some]):
-        rows += open_parquet(body).metadata.num_rows
+        rows += opened(body).metadata.num_rows
     row_bytes = sum(part.size for part in some) / max(1, rows)
     return row_bytes * min(max(FILE_BYTES / row_bytes, LEAST_ROWS), FILE_ROWS)
 
@@ -215,12 +219,18 @@ class Compactor:
         is_images = group.folder == layout.IMAGES
         with plain_errors(self._source.url):
             tables = self._tables(group)
+        hashes = [schema.facts_of(each.schema)[parts.IMAGES_HASH] for each in tables]
+        tables = [each.replace_schema_metadata(None) for each in tables]
         expected = _sums(tables, is_images)
         table = pa.concat_tables(tables)
         del tables
-        facts = {"fingerprint": self._spec.fingerprint, "parts": len(group.parts)}
+        facts = {
+            "fingerprint": self._spec.fingerprint,
+            "parts": len(group.parts),
+            parts.IMAGES_HASH: hashes[0] if len(hashes) == 1 else parts.joined_hash(hashes),
+        }
         if not is_images:
-            facts["prompt_set"] = layout.prompt_set_of(group.folder)
+            facts["prompt_set"] = layout.set_of_folder(group.folder)
             table = parts.in_order(table)
         groups = max(1, -(-table.num_rows // GROUP_ROWS))
         rows = max(1, -(-table.num_rows // groups))
@@ -229,7 +239,7 @@ class Compactor:
         if not again.equals(table.cast(again.schema)) or not _agree(_sums([again], is_images), expected):
             raise UserError(f"{group.path}: what was written is not what its {len(group.parts)} parts hold; run again")
         with plain_errors(self._target.url):
-            self._target.put(group.path, body)
+            parts.put(self._target, group.path, body)
             if self._target.entry(group.path).size != len(body):
                 self._target.delete(group.path)
                 raise UserError(f"{group.path}: arrived with another size than {len(body)} bytes; run again")
@@ -242,7 +252,13 @@ class Compactor:
             for part, data in zip(near, get_all([self._source.url_of(part.path) for part in near]), strict=True):
                 if len(data) != part.size:
                     raise UserError(f"{part.path}: changed since it was listed; run again")
-                tables.append(parquet_table(data, self._source.url_of(part.path)).replace_schema_metadata(None))
+                table = parquet_table(data, self._source.url_of(part.path))
+                facts = schema.facts_of(table.schema)
+                if facts.get("fingerprint") != self._spec.source_fingerprint or parts.IMAGES_HASH not in facts:
+                    raise UserError(
+                        f"{part.path}: is no part of this dataset; see clipseg-ray verify {self._spec.output}"
+                    )
+                tables.append(table)
         return tables
 
 

@@ -5,7 +5,7 @@ What it makes reads like any dataset, and is marked: its masks are near those of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +48,7 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
     source, target = Store.of(output), Store.of(destination)
     with plain_errors(source.url):
         present, claimed = record.require(source), sets.read(source)
+        record.refuse_if_changed(source, present)
         moved = {item.name: _moved(item, thresholds) for item in claimed}
         _refuse(source, present, claimed, thresholds)
         made = replace(present, masks={**present.masks, "rethresholded": {"from": present.fingerprint}})
@@ -55,8 +56,9 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
             _settle(target, made, claimed, moved)
             names = {item.name: set_name(moved[item.name]) for item in claimed}
             rows = 0
-            for folder in (layout.INPUTS, layout.SHARDS, layout.IMAGES):
+            for folder in (layout.INPUTS, layout.SHARDS):
                 copy_folder(source, target, folder)
+            _move_images(source, target, made)
             for item in claimed:
                 changed = {
                     query.query_id: query.values["threshold"]
@@ -123,12 +125,30 @@ def _move_queries(source: Store, target: Store, old: str, new: str, moved: list[
     by_id = {query.query_id: query for query in moved}
     own = [by_id[query_id] for query_id in table.column("query_id").to_pylist()]
     for name, values in (
+        ("prompt_set", [new] * len(own)),
         ("threshold", [query.values["threshold"] for query in own]),
         ("digest", [query.digest() for query in own]),
     ):
         index = table.column_names.index(name)
         table = table.set_column(index, table.schema.field(index), pa.array(values, table.schema.field(index).type))
     target.put(layout.queries_file(new), parquet_bytes(table))
+
+
+def _lacking(source: Store, target: Store, old: str, new: str) -> Iterator[tuple[str, str]]:
+    """The parts of a folder that ``target`` lacks, and where each belongs in it."""
+    present = set(own_files.names(target, new))
+    for before in own_files.names(source, old):
+        path = f"{new}/{before.rpartition('/')[2]}"
+        if path not in present:
+            yield before, path
+
+
+def _move_images(source: Store, target: Store, made: record.DatasetRecord) -> None:
+    """Put the images parts that are not there yet: the same rows, of the new dataset."""
+    for before, path in _lacking(source, target, layout.IMAGES, layout.IMAGES):
+        table = parquet_table(source.get(before), source.url_of(before))
+        facts = {**schema.facts_of(table.schema), "fingerprint": made.fingerprint}
+        parts.put(target, path, parts.images_bytes(table, facts))
 
 
 def _move_masks(
@@ -141,22 +161,23 @@ def _move_masks(
     made: record.DatasetRecord,
 ) -> int:
     """Put the parts that are not there yet; return how many masks they hold that ``thresholds`` is for."""
-    present = set(own_files.names(target, layout.masks_folder(new)))
     rows = 0
-    for before in own_files.names(source, layout.masks_folder(old)):
-        path = f"{layout.masks_folder(new)}/{before.rpartition('/')[2]}"
-        if path in present:
-            continue
+    for before, path in _lacking(source, target, layout.masks_folder(old), layout.masks_folder(new)):
         table = parquet_table(source.get(before), source.url_of(before))
         changed = _is_changed(table, thresholds)
         moved = moved_rows(table.filter(changed), thresholds)
         if not made.masks["keep_empty"]:
             moved = moved.filter(pc.greater(moved.column("area"), 0))
-        table = pa.concat_tables([table.filter(pc.invert(changed)), moved])
+        table = _of_set(pa.concat_tables([table.filter(pc.invert(changed)), moved]), new)
         facts = {**schema.facts_of(table.schema), "fingerprint": made.fingerprint, "prompt_set": new}
-        target.put(path, parts.masks_bytes(table, facts))
+        parts.put(target, path, parts.masks_bytes(table, facts))
         rows += moved.num_rows
     return rows
+
+
+def _of_set(table: pa.Table, prompt_set: str) -> pa.Table:
+    index = table.column_names.index("prompt_set")
+    return table.set_column(index, table.schema.field(index), pa.repeat(prompt_set, table.num_rows))
 
 
 def _is_changed(table: pa.Table, thresholds: float | Mapping[str, float]) -> pa.Array:

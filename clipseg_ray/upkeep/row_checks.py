@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,27 +12,36 @@ import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.masks import algebra
-from clipseg_ray.results import schema
+from clipseg_ray.results import parts, schema
 from clipseg_ray.results.optional_columns import OPTIONAL, masks_schema, settings_of
+from clipseg_ray.results.record import DatasetRecord
+from clipseg_ray.results.sets import SetRecord
 from clipseg_ray.tables import UNREADABLE, read_parquet
 
 STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What the dataset's record says of every masks part."""
+    """What the dataset's record says of every part; ``schema`` and what follows it, of those of masks."""
 
+    fingerprint: str
     schema: pa.Schema
     at_image_size: bool
     keep_empty: bool
     optional: Mapping[str, Any]
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Expected:
-        """From the record's section ``masks``."""
-        optional = settings_of(settings)
-        return cls(masks_schema(optional), settings["size"] == "image", settings["keep_empty"], optional)
+    def of(cls, made: DatasetRecord) -> Expected:
+        """From the record."""
+        optional = settings_of(made.masks)
+        return cls(
+            fingerprint=made.fingerprint,
+            schema=masks_schema(optional),
+            at_image_size=made.masks["size"] == "image",
+            keep_empty=made.masks["keep_empty"],
+            optional=optional,
+        )
 
 
 def query_faults(body: bytes, digests: Mapping[str, str]) -> list[str]:
@@ -49,21 +58,29 @@ def query_faults(body: bytes, digests: Mapping[str, str]) -> list[str]:
     ]
 
 
-def read_images(body: bytes, shard: str, chunk: int, samples: int | None) -> tuple[pa.Table | None, list[str]]:
-    """An images part and its faults; None for one that cannot be read. ``samples``: rows it should have, if known."""
-    table, faults = _read(body, schema.IMAGES)
+def read_images(
+    body: bytes, expected: Expected, place: tuple[str, int], samples: int | None
+) -> tuple[pa.Table | None, list[str]]:
+    """An images part and its faults; None for one that cannot be read.
+
+    ``place``: its shard and chunk. ``samples``: rows it should have, if known.
+    """
+    table, faults = _read(body, schema.IMAGES, expected.fingerprint)
     if table is None:
         return None, faults
     if samples is not None and table.num_rows != samples:
         faults.append(f"has {table.num_rows} rows, its chunk {samples} samples")
-    for name, value in (("shard", shard), ("chunk", chunk)):
+    faults += _hash_faults(table, parts.hash_of_images(table), "rows")
+    for name, value in zip(("shard", "chunk"), place, strict=True):
         faults += _rows_where(table, pc.not_equal(table.column(name), value), f"{name} is not {value}")
     return table, faults + _status_faults(table)
 
 
-def read_images_of(body: bytes, samples: Mapping[tuple[str, int], int | None]) -> tuple[int, list[str]]:
+def read_images_of(
+    body: bytes, expected: Expected, samples: Mapping[tuple[str, int], int | None]
+) -> tuple[int, list[str]]:
     """Rows in a file of many chunks' images, and its faults. ``samples``: rows by (shard, chunk), None if unknown."""
-    table, faults = _read(body, schema.IMAGES)
+    table, faults = _read(body, schema.IMAGES, expected.fingerprint)
     if table is None:
         return 0, faults
     counted = table.select(["shard", "chunk"]).group_by(["shard", "chunk"]).aggregate([([], "count_all")])
@@ -83,22 +100,36 @@ def _status_faults(table: pa.Table) -> list[str]:
 
 
 def read_masks(
-    body: bytes, expected: Expected, images: pa.Table | None, queries: Collection[str] | None
+    body: bytes, expected: Expected, images: Sequence[pa.Table] | None, owner: SetRecord
 ) -> tuple[int, list[str]]:
-    """Rows in a masks part, and its faults. ``images``: the chunk's images; ``queries``: the set's query ids, None for
-    phrases that came with the images."""
-    table, faults = _read(body, expected.schema)
+    """Rows in a file of masks, and its faults. ``images``: each of its chunks' images; ``owner``: its prompt set."""
+    table, faults = _read(body, expected.schema, expected.fingerprint)
     if table is None:
         return 0, faults
     for what, bad in _row_checks(table, expected):
         faults += _rows_where(table, bad, what)
     faults += _order_faults(table)
+    other = pc.not_equal(table.column("prompt_set"), owner.name)
+    faults += _rows_where(table, other, f"prompt_set is not {owner.name}")
     if images is not None:
-        faults += _join_faults(table, expected, images, queries)
+        hashes = [parts.hash_of_images(each) for each in images]
+        own = hashes[0] if len(hashes) == 1 else parts.joined_hash(hashes)
+        faults += _hash_faults(table, own, "images")
+        faults += _join_faults(table, expected, pa.concat_tables(images), owner.query_ids)
     return table.num_rows, faults
 
 
-def _read(body: bytes, wanted: pa.Schema) -> tuple[pa.Table | None, list[str]]:
+def _hash_faults(table: pa.Table, own: str, what: str) -> list[str]:
+    said = schema.facts_of(table.schema).get(parts.IMAGES_HASH)
+    if said == own:
+        return []
+    return [
+        f"was put with other {what} than there are (hash of image_id and status {said}, now {own}); remove the chunk's "
+        "parts of masks, then that of images, and run again"
+    ]
+
+
+def _read(body: bytes, wanted: pa.Schema, fingerprint: str) -> tuple[pa.Table | None, list[str]]:
     try:
         table = read_parquet(body)
     except UNREADABLE as error:
@@ -113,6 +144,9 @@ def _read(body: bytes, wanted: pa.Schema) -> tuple[pa.Table | None, list[str]]:
         return None, [f"has other columns than the dataset's: {', '.join(differing) or 'in another order'}"]
     if not (table.schema.metadata or {}).get(schema.METADATA_KEY):
         return table, ["lacks the metadata that says how masks are encoded"]
+    made = schema.facts_of(table.schema).get("fingerprint")
+    if made != fingerprint:
+        return table, [f"is of a dataset with other settings (fingerprint {made}, the record has {fingerprint})"]
     return table, []
 
 

@@ -37,6 +37,8 @@ def verify(output: str) -> Findings:
         listed = list(store.list())
         dataset = _Dataset(store, made, {entry.path: entry.size for entry in listed})
         report = Findings(url=store.url)
+        if made.changed:
+            report.faults.append(f"{layout.DATASET}: was changed since it was written; its sha256 is another")
         dataset.read_queries(report)
         if "compacted" in made.masks:
             report.remedy = "which a run into the dataset this was compacted from computes; then compact again"
@@ -95,13 +97,13 @@ class _Dataset:
         for entry in listed:
             folder, _, name = entry.path.rpartition("/")
             place = layout.parse_part_name(name)
-            if folder in folders and place is not None and self._listed(*place):
+            if folder in folders and place is not None and self._listed(*place) and entry.size:
                 parts.setdefault(place, {})[folder] = entry.path
             elif self.known(folder, name, entry.path):
                 continue
             elif name.endswith(".parquet") and folder.split("/")[0] in _READ:
                 why = "of no chunk or prompt set of this dataset, though readers would read it"
-                report.orphans.append(Orphan(entry.path, why))
+                report.orphans.append(Orphan(entry.path, why if entry.size else "without a byte, so no part"))
             elif folder == layout.SHARDS:
                 report.orphans.append(Orphan(entry.path, "of no listed shard"))
             else:
@@ -148,7 +150,7 @@ class _Dataset:
 
     def read_parts(self, parts: dict[tuple[str, int], dict[str, str]], report: Findings) -> None:
         """Read each chunk's parts together, a few chunks at a time."""
-        expected = rows.Expected.of(self.made.masks)
+        expected = rows.Expected.of(self.made)
         places = list(parts)
         for start in range(0, len(places), _AT_ONCE):
             near = places[start : start + _AT_ONCE]
@@ -170,14 +172,15 @@ class _Dataset:
         images = None
         if layout.IMAGES in paths:
             path = paths[layout.IMAGES]
-            images, faults = rows.read_images(bodies[path], *place, samples)
+            images, faults = rows.read_images(bodies[path], expected, place, samples)
             report.faults += [f"{path}: {fault}" for fault in faults]
             report.images += images.num_rows if images is not None else 0
             report.parts += 1
         for name, item in self.sets.items():
             path = paths.get(layout.masks_folder(name), "")
             if path:
-                count, faults = rows.read_masks(bodies[path], expected, images, item.query_ids)
+                own = None if images is None else [images]
+                count, faults = rows.read_masks(bodies[path], expected, own, item)
                 report.faults += [f"{path}: {fault}" for fault in faults]
                 report.masks += count
                 report.parts += 1
@@ -223,8 +226,8 @@ def _read_compacted(dataset: _Dataset, listed: Sequence[Entry], report: Findings
         for each in dataset.records.values()
         for index, chunk in enumerate(each.chunks)
     }
-    expected = rows.Expected.of(dataset.made.masks)
-    queries = {layout.masks_folder(item.name): item.query_ids for item in dataset.sets.values()}
+    expected = rows.Expected.of(dataset.made)
+    owners = {layout.masks_folder(name): item for name, item in dataset.sets.items()}
     absent = {group.path for group in files.missing}
     for group in files.groups:
         if group.path in absent:
@@ -232,10 +235,10 @@ def _read_compacted(dataset: _Dataset, listed: Sequence[Entry], report: Findings
         (body,) = dataset.bodies([group.path])
         places = [part.place for part in group.parts]
         if group.folder == layout.IMAGES:
-            count, faults = rows.read_images_of(body, {place: samples.get(place) for place in places})
+            count, faults = rows.read_images_of(body, expected, {place: samples.get(place) for place in places})
             report.images += count
         else:
-            count, faults = rows.read_masks(body, expected, files.images_of(places), queries[group.folder])
+            count, faults = rows.read_masks(body, expected, files.images_of(places), owners[group.folder])
             report.masks += count
         report.faults += [f"{group.path}: {fault}" for fault in faults]
         report.parts += 1

@@ -36,21 +36,21 @@ def write(folder: Path, rows: int, seed: int = 0) -> None:
     queries = load_queries("builtin:coco_objects", None, 0.5)
     prompt_set = PromptSet.of(queries, rng.normal(size=(len(queries), 512)).astype(np.float32))
     store.put(layout.queries_file(prompt_set.name), _parquet(prompt_set.to_table()))
-    ids = [query.query_id for query in prompt_set.queries]
-    for number in range(-(-rows // (CHUNK_IMAGES * len(ids)))):
+    made = DatasetRecord(
+        input={"root": "", "format": "images", "image_field": None, "id_field": None},
+        model={"grid": [GRID, GRID]},
+        masks={"size": "model", "keep_empty": True},
+        compute={},
+    )
+    record.create(store, made)
+    for number in range(-(-rows // (CHUNK_IMAGES * len(queries)))):
         shard, chunk = f"{number // _SHARD_CHUNKS:016x}", number % _SHARD_CHUNKS
         name = layout.part_name(shard, chunk)
         images = _images(shard, chunk)
-        store.put(f"{layout.IMAGES}/{name}", parts.images_bytes(images, {}))
-        masks = _masks(images.column("image_id").combine_chunks(), ids, rng)
-        store.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, {}))
-    made = {"root": "", "format": "images", "image_field": None, "id_field": None}
-    record.create(
-        store,
-        DatasetRecord(
-            input=made, model={"grid": [GRID, GRID]}, masks={"size": "model", "keep_empty": True}, compute={}
-        ),
-    )
+        facts = {"fingerprint": made.fingerprint, parts.IMAGES_HASH: parts.hash_of_images(images)}
+        store.put(f"{layout.IMAGES}/{name}", parts.images_bytes(images, facts))
+        masks = _masks(images.column("image_id").combine_chunks(), prompt_set, rng)
+        store.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, facts))
 
 
 def write_compact(parts_folder: Path, folder: Path) -> None:
@@ -94,7 +94,8 @@ def _images(shard: str, chunk: int) -> pa.Table:
     )
 
 
-def _masks(image_ids: pa.Array, query_ids: list[str], rng: np.random.Generator) -> pa.Table:
+def _masks(image_ids: pa.Array, prompt_set: PromptSet, rng: np.random.Generator) -> pa.Table:
+    query_ids = [query.query_id for query in prompt_set.queries]
     images, queries = len(image_ids), len(query_ids)
     rows = images * queries
     found = (rng.random((images, queries)) < 0.5) & (np.arange(images) != 7)[:, None]
@@ -112,6 +113,7 @@ def _masks(image_ids: pa.Array, query_ids: list[str], rng: np.random.Generator) 
             "width": size,
             "image_height": np.full(rows, 480, np.int32),
             "image_width": np.full(rows, 640, np.int32),
+            "prompt_set": pa.repeat(prompt_set.name, rows),
         }
     ).select(schema.MASKS.names)
 

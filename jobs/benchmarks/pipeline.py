@@ -210,7 +210,7 @@ def _round(setting: _Setting, size: _Size, way: str, name: str) -> dict[str, flo
     started = time.time()
     _finish([_start(*targets[way])], f"the {way}")
     wall = time.time() - started
-    parts = (setting.folder / name / "masks").glob("prompt_set=*/*.parquet")
+    parts = (setting.folder / name / "masks").glob("set=*/*.parquet")
     finished = sorted(part.stat().st_mtime for part in parts)
     if len(finished) != size.shards * size.chunks:
         raise UserError(f"the {way} wrote {len(finished)} of {size.shards * size.chunks} parts")
@@ -275,7 +275,7 @@ def _work(reader: Reader, spec: SegmenterSpec, todo: tuple[ShardWork, ...], devi
 def _differing(loop: Path, job: Path) -> int:
     """Masks of the two datasets that are not the same in every column, or that only one of them has."""
     differing = 0
-    names = {part.relative_to(root) for root in (loop, job) for part in root.glob("masks/prompt_set=*/*.parquet")}
+    names = {part.relative_to(root) for root in (loop, job) for part in root.glob("masks/set=*/*.parquet")}
     for name in names:
         a, b = (
             pq.read_table(root / name, partitioning=None) if (root / name).exists() else None for root in (loop, job)

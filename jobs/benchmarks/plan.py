@@ -106,7 +106,7 @@ def _round(config: Path, output: Path) -> dict[str, Any]:
         raise UserError("plan --measure wrote into the output")
     between = os.getloadavg()[0]
     _, run_s = _command("run", str(config))
-    parts = sorted(part.stat().st_mtime for part in (output / "masks").glob("prompt_set=*/*.parquet"))
+    parts = sorted(part.stat().st_mtime for part in (output / "masks").glob("set=*/*.parquet"))
     measured, predicted = found["measured"], found["predicted"]
     expected = predicted["scales"][-1]
     actors = expected["actors"]

@@ -92,7 +92,8 @@ def write_masks(
     """A masks dataset in which each (key, query_id, score, mask) stands, of the images ``images`` under ``root``."""
     store = Store.of(str(folder / "masks"))
     settings = {"root": str(root), "id_field": None}
-    record.create(store, record.DatasetRecord(input=settings, model={}, masks={"keep_empty": True}, compute={}))
+    made = record.DatasetRecord(input=settings, model={}, masks={"keep_empty": True}, compute={})
+    record.create(store, made)
     prompt_set = PromptSet.of(queries, np.zeros((len(queries), 4)))
     sink = pa.BufferOutputStream()
     pq.write_table(prompt_set.to_table(), sink)
@@ -100,11 +101,14 @@ def write_masks(
     about = {"shard": "0" * 16, "chunk": 0, "source_url": "x", "status": "ok"}
     found = [{"image_id": f"s-000.tar/{key}", "key": key, **about} for key in images]
     name = layout.part_name("0" * 16, 0)
-    store.put(f"images/{name}", parts.images_bytes(pa.Table.from_pylist(found, schema.IMAGES), {}))
+    images = pa.Table.from_pylist(found, schema.IMAGES)
+    facts = {"fingerprint": made.fingerprint, parts.IMAGES_HASH: parts.hash_of_images(images)}
+    store.put(f"images/{name}", parts.images_bytes(images, facts))
     values = [
         {
             "image_id": f"s-000.tar/{key}",
             "query_id": query_id,
+            "prompt_set": prompt_set.name,
             "score": score,
             "area": int(mask_hw.sum()),
             "coverage": float(mask_hw.mean()),
@@ -117,6 +121,6 @@ def write_masks(
         }
         for key, query_id, score, mask_hw in rows
     ]
-    body = parts.masks_bytes(pa.Table.from_pylist(values, schema.MASKS), {})
+    body = parts.masks_bytes(pa.Table.from_pylist(values, schema.MASKS), facts)
     store.put(f"{layout.masks_folder(prompt_set.name)}/{name}", body)
     return store.url

@@ -3,7 +3,8 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from clipseg_ray import config
 from clipseg_ray.cli import app
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import describe, plan
+from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
 from clipseg_ray.pipeline.settle import settle
-from clipseg_ray.results import layout, retrying, runs, sets, status
+from clipseg_ray.results import agreement, layout, record, retrying, runs, sets, status
 from clipseg_ray.storage import Store
 from clipseg_ray.upkeep import verification
 from tests.pipeline import world
@@ -171,7 +173,7 @@ def test_an_image_that_came_back_is_no_part_of_later_queries_until_it_is_retried
 
 def test_it_waits_for_a_run_that_is_writing(with_one_gone: Job) -> None:
     job = with_one_gone
-    running = {"state": "running", "time": time.time(), "heartbeat_s": 15.0, "driver": "there:1"}
+    running = {"state": "running", "time": time.time(), "heartbeat_s": 0.5, "driver": "there:1"}
     runs.write_status(Store.of(job.output), "20990101T000000-abcdef", running)
     before = job.parts()
     with pytest.raises(UserError, match=r"20990101T000000-abcdef is writing to it \(there:1\)"):
@@ -179,6 +181,78 @@ def test_it_waits_for_a_run_that_is_writing(with_one_gone: Job) -> None:
     assert job.parts() == before
     runs.write_status(Store.of(job.output), "20990101T000000-abcdef", {**running, "time": time.time() - 60})
     job.fill(job.small, retry_failed=True)
+
+
+def frozen(job: Job, values: Mapping[str, Any]) -> tuple[Segmenter, list[ChunkRow]]:
+    """A driver and its actor that have read what is to do, and stand still before they put it."""
+    settled = settle(plan.look(config.parse(values)), "cpu", 1)
+    rows = [row for work in settled.survey().todo for row in settled.reader.rows(work)]
+    return Segmenter(settled.spec), rows
+
+
+def go_on(segmenter: Segmenter, rows: Sequence[ChunkRow]) -> list[ChunkResult]:
+    """It wakes up: what it made of each chunk."""
+    tables = [segmenter(row.to_arrow()) for row in rows]
+    return [ChunkResult.from_json(table.column("result")[0].as_py()) for table in tables]
+
+
+def test_a_driver_that_was_frozen_beside_a_retry_overwrites_nothing(job: Job) -> None:
+    """It had computed a chunk without an image; before it puts its masks, the retry has put those of all images."""
+    job.remove_image(GONE)
+    segmenter, rows = frozen(job, job.small)
+    assert go_on(segmenter, rows[1:])[0].failure is None
+    only_images = replace(rows[0], folders=(layout.IMAGES,))
+    assert go_on(segmenter, [only_images])[0].failure is None
+    job.put_image(GONE)
+    job.fill(job.small, retry_failed=True)
+    before = job.parts()
+    woken = go_on(segmenter, rows)
+    assert job.parts() == before
+    assert [(result.conflict, result.failure is None) for result in woken] == [(True, False), (False, True)]
+    assert "another run has put this part, and it is of other images or statuses" in str(woken[0].failure)
+    assert woken[1].masks == 4, "what is there with the same rows is counted"
+    assert verification.verify(job.output).sound
+
+
+def test_a_frozen_driver_that_wakes_up_first_leaves_masks_that_are_known(job: Job) -> None:
+    """The other order: the retry has removed the chunk's parts and put its images when the old masks come."""
+    job.remove_image(GONE)
+    segmenter, rows = frozen(job, job.small)
+    go_on(segmenter, [replace(rows[0], folders=(layout.IMAGES,)), rows[1]])
+    job.put_image(GONE)
+    planned = plan.look(config.parse(job.small), retry_failed=True)
+    settled = settle(planned, "cpu", 1)
+    retrying.clear(planned.store, planned.redo, planned.all_sets)
+    (new,) = [row for work in settled.survey().todo for row in settled.reader.rows(work)]
+    second = Segmenter(settled.spec)
+    assert go_on(second, [replace(new, folders=(layout.IMAGES,))])[0].failure is None
+    (old,) = go_on(segmenter, [replace(rows[0], folders=rows[0].folders[1:])])
+    assert old.failure is None
+    (late,) = go_on(second, [new])
+    assert late.conflict
+    (masks,) = agreement.disagreeing(job.output)
+    assert masks.endswith("-000000.parquet")
+    assert [fault.partition(": ")[0] for fault in verification.verify(job.output).faults][:1] == [masks]
+    part = masks.rpartition("/")[2]
+    assert f"remove {part} from every folder of masks/, then from images/; run again" in str(late.failure)
+    for path in (masks, f"{layout.IMAGES}/{part}"):  # as it says
+        Store.of(job.output).delete(path)
+    job.fill(job.small)
+    assert job.statuses() == ["ok"] * 4
+    assert verification.verify(job.output).sound
+
+
+def test_without_exclusive_create_nothing_is_retried(with_one_gone: Job) -> None:
+    job = with_one_gone
+    store = Store.of(job.output)
+    kept = store.get(layout.DATASET)
+    made = record.require(store)
+    store.put(layout.DATASET, replace(made, exclusive_create=False).to_json())
+    with pytest.raises(UserError, match="this storage overwrites what it is asked to create"):
+        plan.look(config.parse(job.small), retry_failed=True)
+    assert plan.look(config.parse(job.small)).work.complete
+    store.put(layout.DATASET, kept)
+    assert plan.look(config.parse(job.small), retry_failed=True).redo
 
 
 def test_an_image_that_is_gone_since_leaves_no_hole(job: Job) -> None:

@@ -46,7 +46,7 @@ def test_from_s3_to_s3_and_into_four_tools(s3: S3Server, bucket: str, checkpoint
     connection = duckdb.connect()
     connection.register_filesystem(store.fs)
     rows, area = connection.sql(f"SELECT count(*), sum(area) FROM '{output}/masks/*/*.parquet'").fetchall()[0]
-    arrow = ds.dataset(f"{store.root}/masks", filesystem=store.fs, partitioning="hive").to_table()
+    arrow = ds.dataset(f"{store.root}/masks", filesystem=store.fs).to_table()
     frame = pd.read_parquet(f"{output}/masks")
     polar = pl.concat(
         pl.read_parquet(store.get(entry.path)) for entry in store.list("masks") if entry.path.endswith(".parquet")

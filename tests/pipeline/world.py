@@ -80,7 +80,7 @@ def run(values: Mapping[str, Any]) -> Outcome:
 def masks(output: str) -> pa.Table:
     """The masks table, sorted, read with pyarrow alone."""
     store = Store.of(output)
-    table = ds.dataset(store.full("masks"), filesystem=store.fs, partitioning="hive").to_table()
+    table = ds.dataset(store.full("masks"), filesystem=store.fs).to_table()
     return table.sort_by([("query_id", "ascending"), ("image_id", "ascending")])
 
 

@@ -87,7 +87,8 @@ def write(
 ) -> str:
     """Write ``in/*.tar`` and the dataset ``out`` that a run over them would have left; its URL."""
     output = Store(str(folder / "out"))
-    record.create(output, _record(str(folder / "in"), chunk_images))
+    made = _record(str(folder / "in"), chunk_images)
+    record.create(output, made)
     listed = []
     for number, pictures in enumerate(shards):
         encoded = [picture.encoded(1000 * number + i) for i, picture in enumerate(pictures)]
@@ -104,18 +105,18 @@ def write(
         _claim(output, phrases.name, [phrases], to_table(phrases))
     for shard, pictures, data in listed:
         url = f"{folder}/in/{shard.path}"
-        facts = {"fingerprint": "f"}
         rows = _image_rows(shard, pictures, url, data, chunk_images)
         for chunk in range(-(-len(pictures) // chunk_images)):
             window = slice(chunk * chunk_images, (chunk + 1) * chunk_images)
             name = layout.part_name(shard.shard_id, chunk)
             images = pa.Table.from_pylist(rows[window], schema.IMAGES)
+            facts = {"fingerprint": made.fingerprint, parts.IMAGES_HASH: parts.hash_of_images(images)}
             output.put(f"{layout.IMAGES}/{name}", parts.images_bytes(images, facts))
-            rows_of = [row for row in mask_rows(pictures[window]) if row["query_id"] in names]
+            rows_of = _of_set([row for row in mask_rows(pictures[window]) if row["query_id"] in names], prompt_set)
             masks = pa.Table.from_pylist(rows_of, schema.MASKS)
             output.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, facts))
             if phrases:
-                masks = pa.Table.from_pylist(phrase_rows(pictures[window]), schema.MASKS)
+                masks = pa.Table.from_pylist(_of_set(phrase_rows(pictures[window]), phrases), schema.MASKS)
                 output.put(f"{layout.masks_folder(phrases.name)}/{name}", parts.masks_bytes(masks, facts))
         sizes = [len(pictures[start : start + chunk_images]) for start in range(0, len(pictures), chunk_images)]
         chunks = [ChunkRecord(size, None, f"{i * chunk_images:04d}", 0) for i, size in enumerate(sizes)]
@@ -139,9 +140,11 @@ def add_queries(url: str, queries: Sequence[Query], shards: Sequence[Sequence[Pi
     for shard, pictures in zip(inputs.read(output)[0], shards, strict=True):
         for chunk in range(-(-len(pictures) // chunk_images)):
             rows = mask_rows(pictures[chunk * chunk_images : (chunk + 1) * chunk_images])
-            masks = pa.Table.from_pylist([row for row in rows if row["query_id"] in names], schema.MASKS)
+            rows = _of_set([row for row in rows if row["query_id"] in names], prompt_set)
+            masks = pa.Table.from_pylist(rows, schema.MASKS)
             name = layout.part_name(shard.shard_id, chunk)
-            output.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, {}))
+            facts = schema.facts_of(parts.read_images(output, shard.shard_id, chunk).schema)
+            output.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, facts))
 
 
 def _claim(output: Store, name: str, queries: Sequence[Any], table: pa.Table) -> None:
@@ -194,6 +197,10 @@ def mask_rows(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
         for picture in pictures
         for query_id, answer in picture.answers.items()
     ]
+
+
+def _of_set(rows: list[dict[str, Any]], prompt_set: PromptSet | PhraseSet) -> list[dict[str, Any]]:
+    return [{**row, "prompt_set": prompt_set.name} for row in rows]
 
 
 def phrase_rows(pictures: Sequence[Picture]) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ def test_every_tool_counts_the_same(made):
     assert found.sort("query_id").collect().rows() == expected
     groups = pd.read_parquet(folder).groupby("query_id").area
     assert [(key, len(own), (own > 0).sum(), own.sum()) for key, own in groups] == expected
-    table = ds.dataset(folder, partitioning="hive").to_table()
+    table = ds.dataset(folder).to_table()
     groups = table.append_column("found", pa.array(np.asarray(table["area"]) > 0)).group_by("query_id")
     summed = groups.aggregate([("area", "count"), ("found", "sum"), ("area", "sum")]).sort_by("query_id")
     assert list(zip(*summed.to_pydict().values(), strict=True)) == expected

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,47 @@ def test_numbers_ray_does_not_report_are_unknown(store: Store) -> None:
     assert "· actors ? · failed 3 ·" in words.line(values(actors=None))
 
 
-@pytest.mark.parametrize(("age", "state"), [(1, "running"), (44, "running"), (46, "stale"), (-30, "running")])
+@pytest.mark.parametrize(("age", "state"), [(0.1, "running"), (2, "running"), (4, "stale"), (-2, "running")])
 def test_three_missed_heartbeats_make_it_stale(store: Store, age: float, state: str) -> None:
-    put(store, time=time.time() - age)
+    put(store, heartbeat_s=1.0, time=time.time() - age)
     assert status.read(store.url).state == state
+
+
+@pytest.mark.parametrize("ahead_s", [-7200.0, 7200.0])
+def test_a_run_on_a_machine_with_another_clock(store: Store, ahead_s: float) -> None:
+    """Of two drivers whose clocks are hours off, the one that beats is running; the other, which does not, is stale."""
+    clock = {"heartbeat_s": 0.5, "time": time.time() + ahead_s}
+    beating, dead = put(store, part="1/2", **clock), put(store, part="2/2", **clock)
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(0.2):
+            values_now = values(part="1/2", heartbeat_s=0.5, time=time.time() + ahead_s)
+            runs.write_status(store, beating, {"run_id": beating, **values_now})
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        states = {run.run_id: run.state for run in status.read(store.url).runs}
+        assert states == {beating: "running", dead: "stale"}
+        assert [run.run_id for run in status.alive(store, lambda _: True)] == [beating]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_fresh_heartbeat_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, part="1/2")
+    put(store, part="2/2", state="complete", time=0.0)
+    monkeypatch.setattr("clipseg_ray.results.status.time.sleep", lambda _: pytest.fail("it waited"))
+    assert status.read(store.url).state == "running"
+
+
+def test_a_dead_run_that_another_one_followed_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, time=0.0)
+    put(store, state="complete")
+    monkeypatch.setattr("clipseg_ray.results.status.time.sleep", lambda _: pytest.fail("it waited"))
+    assert status.read(store.url).state == "complete"
 
 
 def test_staleness_goes_by_the_files_own_interval(store: Store) -> None:
@@ -166,7 +204,7 @@ def test_a_dataset_of_any_size_costs_a_handful_of_requests(store: Store, monkeyp
 
 
 def test_json_has_the_files_values_and_what_is_made_of_them(store: Store) -> None:
-    run_id = put(store, time=time.time() - 100)
+    run_id = put(store, heartbeat_s=0.3, time=time.time() - 100)
     found = json.loads(shown(store, "--json"))
     assert found["state"] == "stale"
     run = found["runs"][0]

@@ -125,9 +125,10 @@ def test_a_changed_part_takes_only_its_own_file_along(output: str, tmp_path: Pat
     before = runs.digests(dest, "masks")
     path = sorted(runs.digests(output, "masks"))[0]
     table = pq.read_table(Path(output, path), partitioning=None)
-    from clipseg_ray.results import parts
+    from clipseg_ray.results import parts, schema
 
-    store.put(path, parts.masks_bytes(table.set_column(3, table.schema.field(3), table["score"].slice(0)), {"a": 1}))
+    facts = {**schema.facts_of(table.schema), "a": 1}
+    store.put(path, parts.masks_bytes(table.set_column(3, table.schema.field(3), table["score"].slice(0)), facts))
     compact(output, dest)
     after = runs.digests(dest, "masks")
     assert len(before.keys() - after.keys()) == 1
@@ -256,7 +257,7 @@ def test_a_file_that_is_damaged_or_missing_is_named(output: str, tmp_path: Path)
     store = Store.of(dest)
     store.put(last, store.get(last)[:-100])
     store.delete(first)
-    store.put("masks/prompt_set=ps-0000000000000000/x.parquet", b"")
+    store.put("masks/set=ps-0000000000000000/x.parquet", b"")
     report = verification.verify(dest)
     text = report.text()
     assert f"{first}: missing; clipseg-ray compact writes it again" in text

@@ -9,7 +9,7 @@ import pytest
 
 from clipseg_ray import cli
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import parts, sets
+from clipseg_ray.results import parts, schema, sets
 from clipseg_ray.upkeep import verification
 from clipseg_ray.upkeep.verification import verify
 from tests.report import world
@@ -22,10 +22,13 @@ def part(output: str, folder: str, row: int = 0) -> Path:
     )
 
 
-def rewrite(path: Path, change) -> None:
-    """Write a part again with another table, as our own writer does."""
+def rewrite(path: Path, change, **facts) -> None:
+    """Write a part again with another table, as our own writer does; ``facts`` besides those it has."""
     table = change(pq.ParquetFile(path).read())
-    path.write_bytes(parts.masks_bytes(table, {}) if path.parent.name != "images" else parts.images_bytes(table, {}))
+    facts = schema.facts_of(table.schema) | facts
+    if path.parent.name == "images":
+        facts[parts.IMAGES_HASH] = parts.hash_of_images(table)
+    path.write_bytes((parts.images_bytes if path.parent.name == "images" else parts.masks_bytes)(table, facts))
 
 
 def setting(name, value, row=0):
@@ -144,14 +147,14 @@ def test_equal_image_ids(output):
         named = pc.if_else(pc.equal(table["image_id"], ids[1]), ids[0], table["image_id"])
         return table.set_column(0, table.schema.field(0), named)
 
-    rewrite(masks, renamed)
+    rewrite(masks, renamed, **{parts.IMAGES_HASH: parts.hash_of_images(pq.read_table(paths[1]))})
     assert f"image_id {ids[0]!r} occurs 2 times" in verify(output).text()
 
 
 def test_orphans_are_named_and_removed(output, monkeypatch, capsys):
     masks = part(output, "masks")
     orphans = [
-        Path(output, "masks/prompt_set=ps-0123456789abcdef", masks.name),
+        Path(output, "masks/set=ps-0123456789abcdef", masks.name),
         masks.with_name("0123456789abcdef-000000.parquet"),
         masks.with_name(masks.name.replace("-000000", "-000099")),
         masks.with_name("copy.parquet"),

@@ -131,8 +131,7 @@ def bird(sketch: Sketch, rng: np.random.Generator) -> None:
         sketch.polygon([(16, 2), (-18, -8), (-24, 4), (-18, 14), (16, 12)], "dark", "tail")
         sketch.blob([(8, 6), (30, -6), (60, -8), (74, 0), (64, 14), (36, 18)], "body")
         sketch.ellipse(74, -6, 13, 12, "body")
-        down = rng.random() < 0.3
-        tip = lift if down else -lift
+        tip = lift if rng.random() < 0.3 else -lift
         sketch.blob(
             [(28, 2), (56, 0), (40 - reach, tip * 0.7), (14 - reach, tip * 1.25), (12, tip * 0.5)], "dark", WING
         )
@@ -199,8 +198,7 @@ def person(sketch: Sketch, rng: np.random.Generator) -> None:
     skin, hair = _SKINS[rng.integers(len(_SKINS))], _HAIR[rng.integers(len(_HAIR))]
     dress, foot_y = rng.random() < 0.35, rng.uniform(84, 98)
     trousers: Paint = skin if dress else ("deep", "dark", (52, 58, 78))[rng.integers(3)]
-    long = dress or rng.random() < 0.35
-    if long:
+    if dress or rng.random() < 0.35:  # long hair
         sketch.blob([(-13, -20), (0, -31), (13, -20), (14, 4), (-14, 4)], hair)
     for side in (-1, 1):
         foot = side * rng.uniform(6, 24)

@@ -39,6 +39,12 @@ def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
     return np.array(colorsys.hsv_to_rgb(hue % 360 / 360, saturation / 100, value / 100)) * 255
 
 
+def rgb(hue: float, saturation: float, value: float) -> RGB:
+    """The same in whole numbers."""
+    red, green, blue = hsv(hue, saturation, value)
+    return int(red), int(green), int(blue)
+
+
 def shade(body: np.ndarray, paint: Paint) -> np.ndarray:
     """The colour (float64 [3], 0…255) of ``paint`` on an object whose own colour is ``body``."""
     if isinstance(paint, tuple):
@@ -71,5 +77,4 @@ def outline(body: np.ndarray) -> np.ndarray:
 
 def muted(rng: np.random.Generator, brightness: tuple[float, float] = (45, 90)) -> RGB:
     """A colour of no name, for grounds and clutter: never a vivid red, yellow, green or blue."""
-    red, green, blue = hsv(rng.uniform(0, 360), rng.uniform(3, 28), rng.uniform(*brightness))
-    return int(red), int(green), int(blue)
+    return rgb(rng.uniform(0, 360), rng.uniform(3, 28), rng.uniform(*brightness))

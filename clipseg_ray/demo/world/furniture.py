@@ -14,11 +14,9 @@ LEG = "furniture leg"
 
 def chair(sketch: Sketch, rng: np.random.Generator) -> None:
     """From the front at a slant, or from the side."""
-    legs: Paint = (("dark", WOOD, TYRE)[rng.integers(3)],)[0]
-    if rng.random() < 0.6:
-        _chair_from_front(sketch, rng, legs)
-    else:
-        _chair_from_side(sketch, rng, legs)
+    legs: Paint = ("dark", WOOD, TYRE)[rng.integers(3)]
+    draw = _chair_from_front if rng.random() < 0.6 else _chair_from_side
+    draw(sketch, rng, legs)
 
 
 def _chair_from_front(sketch: Sketch, rng: np.random.Generator, legs: Paint) -> None:
@@ -60,8 +58,7 @@ def sofa(sketch: Sketch, rng: np.random.Generator) -> None:
     for x in (arm / 2, wide - arm / 2):
         sketch.polygon([(x - 8, 70), (x + 8, 70), (x + 6, foot), (x - 6, foot)], legs, LEG)
     sketch.box(4, back, wide - 4, 60, "dark", rounding=rng.uniform(5, 16))
-    cushions = int(rng.integers(2, 4))
-    edges = np.linspace(arm - 1, wide - arm + 1, cushions + 1)
+    edges = np.linspace(arm - 1, wide - arm + 1, int(rng.integers(3, 5)))  # of two or three cushions
     for left, right in pairwise(edges):
         sketch.box(left + 0.6, back + 6, right - 0.6, 52, "body", rounding=5)
     sketch.box(arm - 2, 60, wide - arm + 2, 77, "dark")
@@ -77,8 +74,7 @@ def bench(sketch: Sketch, rng: np.random.Generator) -> None:
     wide, legs = rng.uniform(110, 150), (TYRE, STEEL, "deep")[rng.integers(3)]
     slats, height, foot = int(rng.integers(1, 4)), rng.uniform(10, 14), rng.uniform(36, 46)
     seat = slats * (height + 2.5) + 5
-    places = (14, wide - 14) if rng.random() < 0.7 else (12, wide / 2, wide - 12)
-    for x in places:
+    for x in (14, wide - 14) if rng.random() < 0.7 else (12, wide / 2, wide - 12):
         sketch.box(x - 4, 2, x + 4, seat + 6, legs)
         sketch.limb([(x - 3, seat + 8), (x - 7, seat + foot)], 8.5, paint=legs, part=LEG)
         sketch.limb([(x + 3, seat + 8), (x + 7, seat + foot)], 8.5, paint=legs, part=LEG)
@@ -128,8 +124,7 @@ def cupboard(sketch: Sketch, rng: np.random.Generator) -> None:
             sketch.box(left, 4, right, split - 4, "body", rounding=1.5)
             sketch.ellipse(x, split * 0.5, 2.6, 6, knob)
     if split < tall:
-        rows = 4 if split == 0 else 2
-        edges = np.linspace(split + (2 if split == 0 else -2), tall - 2, rows + 1)
+        edges = np.linspace(2, tall - 2, 5) if split == 0 else np.linspace(split - 2, tall - 2, 3)
         for top, bottom in pairwise(edges):
             sketch.box(4, top + 2, wide - 4, bottom - 1, "body", rounding=1.5)
             for x in (wide * 0.28, wide * 0.72):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from clipseg_ray.demo.world.colours import hsv, muted
+from clipseg_ray.demo.world.colours import muted, rgb
 from clipseg_ray.demo.world.sketch import RGB
 
 _SAMPLES = 2  # a side of each pixel; edges of the ground are smoothed less than those of objects
@@ -38,8 +38,7 @@ class _Pen:
             self._draw.rectangle([value * self._side for value in (left, top, right, bottom)], colour)
 
     def oval(self, x: float, y: float, across: float, down: float, colour: RGB) -> None:
-        box = [value * self._side for value in (x - across, y - down, x + across, y + down)]
-        self._draw.ellipse(box, colour)
+        self._draw.ellipse([value * self._side for value in (x - across, y - down, x + across, y + down)], colour)
 
     def line(self, points: list[tuple[float, float]], width: float, colour: RGB) -> None:
         self._draw.line([value * self._side for point in points for value in point], colour, round(width * self._side))
@@ -49,11 +48,6 @@ def _cloud(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
     """Smooth noise, float32 [side, side], about −1…1, with ``cells`` bumps a side."""
     coarse = Image.fromarray(rng.uniform(-1, 1, (cells, cells)).astype(np.float32))
     return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
-
-
-def _rgb(hue: float, saturation: float, value: float) -> RGB:
-    red, green, blue = hsv(hue, saturation, value)
-    return int(red), int(green), int(blue)
 
 
 def _near(rng: np.random.Generator, colour: RGB, spread: float) -> RGB:
@@ -76,8 +70,8 @@ def _fade(pen: _Pen, top: RGB, bottom: RGB, start: float, stop: float) -> None:
 def _heaven(pen: _Pen, rng: np.random.Generator, horizon: float) -> None:
     hue = rng.uniform(198, 214)
     evening = rng.random() < 0.2
-    top = _rgb(hue, rng.uniform(18, 42), rng.uniform(82, 96))
-    bottom = _rgb(28 if evening else hue, rng.uniform(8, 26), 96)
+    top = rgb(hue, rng.uniform(18, 42), rng.uniform(82, 96))
+    bottom = rgb(28 if evening else hue, rng.uniform(8, 26), 96)
     _fade(pen, top, bottom, 0, horizon)
     for _ in range(rng.integers(0, 5)):
         x, y, size = rng.uniform(0, 1), rng.uniform(0, horizon * 0.7), rng.uniform(0.03, 0.08)
@@ -92,7 +86,7 @@ def _room(pen: _Pen, rng: np.random.Generator) -> None:
     """A papered wall with frames, a skirting board and a floor of boards or with a rug."""
     wall, floor, edge = (
         muted(rng, (62, 94)),
-        _rgb(rng.uniform(20, 38), rng.uniform(18, 45), rng.uniform(42, 78)),
+        rgb(rng.uniform(20, 38), rng.uniform(18, 45), rng.uniform(42, 78)),
         rng.uniform(0.5, 0.8),
     )
     pen.box(0, 0, 1, edge, wall)
@@ -128,9 +122,9 @@ def _meadow(pen: _Pen, rng: np.random.Generator) -> None:
             edge + 0.04,
             rng.uniform(0.3, 0.7),
             rng.uniform(0.06, 0.2),
-            _rgb(rng.uniform(95, 160), 22, 66),
+            rgb(rng.uniform(95, 160), 22, 66),
         )
-    grass = _rgb(rng.uniform(70, 98), rng.uniform(28, 46), rng.uniform(52, 72))
+    grass = rgb(rng.uniform(70, 98), rng.uniform(28, 46), rng.uniform(52, 72))
     _fade(pen, grass, _near(rng, grass, 0.2), edge, 1)
     for x, y in rng.uniform((0, edge), (1, 1), (int(rng.integers(30, 90)), 2)):
         size = 0.012 + 0.03 * (y - edge)
@@ -160,8 +154,7 @@ def _street(pen: _Pen, rng: np.random.Generator) -> None:
     pen.box(0, edge, 1, kerb, _near(rng, (172, 170, 164), 0.12))
     for x in np.arange(rng.uniform(0, 0.1), 1, 0.12):
         pen.line([(x, edge), (x - 0.02, kerb)], 0.003, (146, 144, 138))
-    road = _near(rng, (102, 104, 110), 0.2)
-    pen.box(0, kerb, 1, 1, road)
+    pen.box(0, kerb, 1, 1, _near(rng, (102, 104, 110), 0.2))
     pen.box(0, kerb, 1, kerb + 0.012, (206, 204, 198))
     y = (kerb + 1) / 2
     for x in np.arange(rng.uniform(-0.2, 0), 1, 0.26):
@@ -175,7 +168,7 @@ def _shore(pen: _Pen, rng: np.random.Generator) -> None:
     """Sky, sea with waves, perhaps a beach."""
     edge = rng.uniform(0.2, 0.5)
     _heaven(pen, rng, edge)
-    sea = _rgb(rng.uniform(186, 206), rng.uniform(32, 55), rng.uniform(58, 80))
+    sea = rgb(rng.uniform(186, 206), rng.uniform(32, 55), rng.uniform(58, 80))
     _fade(pen, sea, _near(rng, sea, 0.2), edge, 1)
     for _ in range(rng.integers(14, 40)):
         y = rng.uniform(edge + 0.02, 1)
@@ -183,7 +176,7 @@ def _shore(pen: _Pen, rng: np.random.Generator) -> None:
         tip = [(x + wide * t, y - wide * 0.12 * np.sin(np.pi * t)) for t in (0, 0.25, 0.5, 0.75, 1)]
         pen.line(tip, 0.006, _near(rng, (206, 226, 234) if rng.random() < 0.4 else sea, 0.2))
     if rng.random() < 0.5:
-        sand, y = _rgb(rng.uniform(36, 46), rng.uniform(22, 36), rng.uniform(82, 94)), rng.uniform(0.72, 0.9)
+        sand, y = rgb(rng.uniform(36, 46), rng.uniform(22, 36), rng.uniform(82, 94)), rng.uniform(0.72, 0.9)
         bumps = [(x, y + rng.uniform(-0.03, 0.03)) for x in np.linspace(0, 1, 7)]
         pen.polygon([*[(x, b - 0.015) for x, b in bumps], (1, 1), (0, 1)], (232, 240, 240))
         pen.polygon([*bumps, (1, 1), (0, 1)], sand)
@@ -193,14 +186,10 @@ def _sky(pen: _Pen, rng: np.random.Generator) -> None:
     """Nothing but sky and clouds."""
     _heaven(pen, rng, 1)
     for _ in range(rng.integers(0, 4)):
-        _heaven_cloud(pen, rng)
-
-
-def _heaven_cloud(pen: _Pen, rng: np.random.Generator) -> None:
-    x, y, size = rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0.05, 0.14)
-    grey = _near(rng, (226, 230, 236), 0.08)
-    for _ in range(7):
-        pen.oval(x + rng.uniform(-2, 2) * size, y + rng.uniform(-0.5, 0.5) * size, size, size * 0.7, grey)
+        x, y, size = rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0.05, 0.14)
+        grey = _near(rng, (226, 230, 236), 0.08)
+        for _ in range(7):
+            pen.oval(x + rng.uniform(-2, 2) * size, y + rng.uniform(-0.5, 0.5) * size, size, size * 0.7, grey)
 
 
 def _tiles(pen: _Pen, rng: np.random.Generator) -> None:
@@ -220,7 +209,7 @@ def _bricks(pen: _Pen, rng: np.random.Generator) -> None:
     rows = int(rng.integers(8, 16))
     tall = 1 / rows
     wide = tall * rng.uniform(1.9, 2.6)
-    colour = _rgb(rng.uniform(8, 28), rng.uniform(25, 46), rng.uniform(52, 78))
+    colour = rgb(rng.uniform(8, 28), rng.uniform(25, 46), rng.uniform(52, 78))
     for row in range(rows):
         for x in np.arange(-wide * (0.5 if row % 2 else 0), 1, wide):
             pen.box(x + 0.005, row * tall + 0.005, x + wide - 0.003, (row + 1) * tall - 0.003, _near(rng, colour, 0.1))
@@ -229,7 +218,7 @@ def _bricks(pen: _Pen, rng: np.random.Generator) -> None:
 def _planks(pen: _Pen, rng: np.random.Generator) -> None:
     """Wooden boards with their grain."""
     rows = int(rng.integers(4, 9))
-    colour = _rgb(rng.uniform(24, 36), rng.uniform(25, 48), rng.uniform(52, 84))
+    colour = rgb(rng.uniform(24, 36), rng.uniform(25, 48), rng.uniform(52, 84))
     for row in range(rows):
         board = _near(rng, colour, 0.1)
         pen.box(0, row / rows, 1, (row + 1) / rows - 0.006, board)
@@ -250,8 +239,7 @@ def _shapes(pen: _Pen, rng: np.random.Generator) -> None:
         if kind == 0:
             pen.oval(x, y, size, size, colour)
         elif kind == 1:
-            corners = np.add(rng.uniform(-size, size, (3, 2)), (x, y))
-            pen.polygon([(float(a), float(b)) for a, b in corners], colour)
+            pen.polygon(np.add(rng.uniform(-size, size, (3, 2)), (x, y)).tolist(), colour)
         else:
             pen.line([(x, y), (x + rng.uniform(-1, 1), y + rng.uniform(-1, 1))], rng.uniform(0.01, 0.08), colour)
 
@@ -270,7 +258,7 @@ def _hills(pen: _Pen, rng: np.random.Generator) -> None:
     snow = rng.random() < 0.5
     for row in range(4):
         y = 0.35 + row * 0.16
-        colour = _rgb(210 if snow else 36, rng.uniform(2, 9) if snow else rng.uniform(26, 40), rng.uniform(78, 94))
+        colour = rgb(210 if snow else 36, rng.uniform(2, 9) if snow else rng.uniform(26, 40), rng.uniform(78, 94))
         ridge = [(x, y + rng.uniform(-0.08, 0.08)) for x in np.linspace(0, 1, int(rng.integers(4, 8)))]
         pen.polygon([*ridge, (1, 1), (0, 1)], colour)
 

@@ -12,13 +12,12 @@ def knife(sketch: Sketch, rng: np.random.Generator) -> None:
     """A coloured handle and a broad steel blade with its point to the right."""
     grip, wide = rng.uniform(36, 46), rng.uniform(17, 24)
     kind = rng.integers(3)
-    if kind == 0:
-        blade = [(grip, 0), (86, 0), (100, 5), (92, wide * 0.8), (74, wide), (grip, wide)]
-    elif kind == 1:
-        blade = [(grip, 2), (84, 0), (104, wide * 0.35), (84, wide * 0.85), (grip, wide)]
-    else:
-        wide *= 1.35
-        blade = [(grip, -2), (100, -2), (100, wide - 3), (97, wide), (grip, wide)]
+    wide *= (1, 1, 1.35)[kind]
+    blade = (
+        [(grip, 0), (86, 0), (100, 5), (92, wide * 0.8), (74, wide), (grip, wide)],
+        [(grip, 2), (84, 0), (104, wide * 0.35), (84, wide * 0.85), (grip, wide)],
+        [(grip, -2), (100, -2), (100, wide - 3), (97, wide), (grip, wide)],
+    )[kind]
     sketch.polygon(blade, STEEL, "blade")
     sketch.polygon([(grip, wide * 0.72), (88, wide * 0.72), (78, wide), (grip, wide)], (222, 226, 230), "blade")
     sketch.box(-2, -1, grip + 3, 15, "body", "handle", rounding=6)

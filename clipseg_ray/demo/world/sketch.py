@@ -101,8 +101,7 @@ class Sketch:
         outer = _ellipse(x, y, across, down, turn)
         inner = _ellipse(x, y, across - width, down - width, turn)
         # Out and back along one seam: the even-odd rule leaves the inside empty.
-        points = np.concatenate([outer, outer[:1], inner[:1], inner[::-1]])
-        self.polygon(points, paint, part)
+        self.polygon(np.concatenate([outer, outer[:1], inner[:1], inner[::-1]]), paint, part)
 
     def blob(self, points: Points, paint: Paint = "body", part: str | None = None) -> None:
         """The smooth closed outline through ``points``."""
@@ -119,8 +118,7 @@ class Sketch:
         """Straight strokes through ``points`` with round ends, from ``width`` at the first to ``end`` at the last."""
         way = np.asarray(points, np.float64)
         widths = np.linspace(width, width if end is None else end, len(way)) / 2
-        polygons = tuple(_stroke(way[i], way[i + 1], widths[i], widths[i + 1]) for i in range(len(way) - 1))
-        self.shapes.append(Shape(polygons, paint, part))
+        self.shapes.append(Shape(tuple(map(_stroke, way, way[1:], widths, widths[1:])), paint, part))
 
     def curve(
         self, points: Points, width: float, end: float | None = None, paint: Paint = "body", part: str | None = None
@@ -135,8 +133,7 @@ class Sketch:
         right = np.asarray(profile, np.float64)
         if smooth:
             right = _spline(right, closed=False)
-        left = right[::-1] * (-1, 1)
-        self.polygon(np.add(np.concatenate([right, left]), (x, 0)), paint, part)
+        self.polygon(np.add(np.concatenate([right, right[::-1] * (-1, 1)]), (x, 0)), paint, part)
 
 
 def _ellipse(x: float, y: float, across: float, down: float, turn: float) -> np.ndarray:

@@ -26,27 +26,30 @@ def car(sketch: Sketch, rng: np.random.Generator) -> None:
     """A saloon, a hatchback, a pick-up or a small van from the side."""
     kind, pane, wheel = rng.integers(4), _panes(rng), rng.uniform(11, 13.5)
     tail, nose, roof = rng.uniform(0, 3), rng.uniform(97, 101), rng.uniform(-2, 3)
-    if kind == 0:
-        cabin = [(20, 24), (32, roof), (60, roof), (76, 24)]
-        panes = [
+    cabin, *windows = (
+        (
+            [(20, 24), (32, roof), (60, roof), (76, 24)],
             [(27, 23), (35, roof + 5), (46, roof + 5), (46, 23)],
             [(49, 23), (49, roof + 5), (58, roof + 5), (69, 23)],
-        ]
-    elif kind == 1:
-        cabin = [(2, 24), (9, roof), (55, roof), (74, 24)]
-        panes = [
+        ),
+        (
+            [(2, 24), (9, roof), (55, roof), (74, 24)],
             [(9, 23), (14, roof + 5), (32, roof + 5), (32, 23)],
             [(36, 23), (36, roof + 5), (53, roof + 5), (67, 23)],
-        ]
-    elif kind == 2:
-        cabin = [(40, 24), (44, roof), (64, roof), (78, 24)]
-        panes = [[(45, 23), (48, roof + 5), (62, roof + 5), (72, 23)]]
-    else:
-        cabin = [(1, 24), (3, roof - 6), (66, roof - 6), (84, 24)]
-        panes = [[(58, 22), (58, roof), (65, roof), (78, 22)], [(32, 22), (32, roof), (53, roof), (53, 22)]]
+        ),
+        (
+            [(40, 24), (44, roof), (64, roof), (78, 24)],
+            [(45, 23), (48, roof + 5), (62, roof + 5), (72, 23)],
+        ),
+        (
+            [(1, 24), (3, roof - 6), (66, roof - 6), (84, 24)],
+            [(58, 22), (58, roof), (65, roof), (78, 22)],
+            [(32, 22), (32, roof), (53, roof), (53, 22)],
+        ),
+    )[kind]
     sketch.polygon(cabin, "body")
-    for points in panes:
-        sketch.polygon(points, pane, WINDOW)
+    for window in windows:
+        sketch.polygon(window, pane, WINDOW)
     sketch.polygon([(tail, 24), (80, 23), (nose - 4, 28), (nose, 34), (nose, 45), (tail, 45), (tail - 1, 34)], "body")
     sketch.box(tail - 2, 41, nose + 2, 47, "dark", rounding=3)
     sketch.ellipse(nose - 4, 32, 4, 3, LIGHT)
@@ -125,10 +128,8 @@ def motorcycle(sketch: Sketch, rng: np.random.Generator) -> None:
 
 def aeroplane(sketch: Sketch, rng: np.random.Generator) -> None:
     """From the side with one wing towards us, or from above with both."""
-    if rng.random() < 0.6:
-        _aeroplane_from_side(sketch, rng)
-    else:
-        _aeroplane_from_above(sketch, rng)
+    draw = _aeroplane_from_side if rng.random() < 0.6 else _aeroplane_from_above
+    draw(sketch, rng)
 
 
 def _aeroplane_from_side(sketch: Sketch, rng: np.random.Generator) -> None:

@@ -10,8 +10,7 @@ from clipseg_ray.demo.world.sketch import Sketch
 
 def bottle(sketch: Sketch, rng: np.random.Generator) -> None:
     """A narrow neck with a cap on a long body, with or without a label."""
-    squat = rng.random() < 0.3
-    half, neck = (rng.uniform(22, 27), rng.uniform(7, 10)) if squat else (rng.uniform(15, 20), rng.uniform(5.5, 7.5))
+    half, neck = rng.uniform((22, 7), (27, 10)) if rng.random() < 0.3 else rng.uniform((15, 5.5), (20, 7.5))
     shoulder, slope = rng.uniform(22, 38), rng.uniform(6, 16)
     sketch.turned(
         [(neck, 6), (neck, shoulder - 6), (half * 0.75, shoulder + slope * 0.4), (half, shoulder + slope), (half, 96)],
@@ -44,14 +43,12 @@ def cup(sketch: Sketch, rng: np.random.Generator) -> None:
 def glass(sketch: Sketch, rng: np.random.Generator) -> None:
     """A wine glass: bowl, stem and foot."""
     kind, half, stem = rng.integers(3), rng.uniform(20, 26), rng.uniform(30, 42)
-    if kind == 0:
-        profile = [(half * 0.8, 0), (half, 18), (half * 0.8, 36), (half * 0.3, 46), (2.8, 50)]
-    elif kind == 1:
-        half *= 1.1
-        profile = [(half, 0), (half * 0.6, 22), (2.8, 46)]
-    else:
-        half *= 0.72
-        profile = [(half * 0.85, 0), (half, 20), (half * 0.9, 44), (2.8, 58)]
+    half *= (1, 1.1, 0.72)[kind]
+    profile = (
+        [(half * 0.8, 0), (half, 18), (half * 0.8, 36), (half * 0.3, 46), (2.8, 50)],
+        [(half, 0), (half * 0.6, 22), (2.8, 46)],
+        [(half * 0.85, 0), (half, 20), (half * 0.9, 44), (2.8, 58)],
+    )[kind]
     bottom = profile[-1][1] - 2
     sketch.limb([(0, bottom - 4), (0, bottom + stem)], 6.5, paint="dark")
     sketch.turned(

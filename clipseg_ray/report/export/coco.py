@@ -64,9 +64,8 @@ def _json(value: Any) -> str:
 
 def _append(file: IO[str], values: Iterator[dict[str, Any]], *, first: bool) -> int:
     count = 0
-    for value in values:
-        file.write(("" if first and not count else ",\n") + _json(value))
-        count += 1
+    for count, value in enumerate(values, 1):
+        file.write(("" if first and count == 1 else ",\n") + _json(value))
     return count
 
 

@@ -37,15 +37,12 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
             drawn = [each for each in masks_by_image(chunk) if len(each[1])]
             names = {category.number: category.name for category in walk.categories.values()}
             for (image, masks), encoded in zip(drawn, fetched.encoded(chunk.images.take(some)), strict=True):
-                if encoded is None:
-                    continue
-                try:
-                    overlay = _overlay(encoded, masks, names)
-                except ImageError as error:
-                    fetched.refuse(error)
-                    continue
-                files.put(name_of(str(image["image_id"]), ".jpg"), overlay)
-                written += 1
+                if encoded is not None:
+                    try:
+                        files.put(name_of(str(image["image_id"]), ".jpg"), _overlay(encoded, masks, names))
+                        written += 1
+                    except ImageError as error:
+                        fetched.refuse(error)
     return f"wrote {files.store.url}: {written:,} overlays{fetched.left_out}"
 
 

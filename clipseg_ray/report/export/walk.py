@@ -6,7 +6,7 @@ images in order), a query's is ``DescribedQuery.number``. Runs that add images o
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -157,13 +157,10 @@ class Walk:
 
 def _folders(queries: list[DescribedQuery]) -> dict[str, list[str] | None]:
     """For each folder of masks the ids wanted from it; None for all."""
-    found: dict[str, list[str] | None] = {}
+    found: dict[str, list[DescribedQuery]] = defaultdict(list)
     for query in queries:
-        folder = layout.masks_folder(query.prompt_set)
-        if query.from_images:
-            found[folder] = None
-        else:
-            ids = found.setdefault(folder, [])
-            assert ids is not None
-            ids.append(query.query_id)
-    return found
+        found[layout.masks_folder(query.prompt_set)].append(query)
+    return {
+        folder: None if any(query.from_images for query in own) else [query.query_id for query in own]
+        for folder, own in found.items()
+    }
