@@ -40,8 +40,9 @@ class Plan:
 
     ``present`` is the dataset's record, None before the first run. ``new_shards`` are those this run adds to the
     listing. ``unchanged_model``: the configuration names the very checkpoint the record was made with, so that
-    nothing need be loaded to know it. With ``retry_failed`` the work is that of every prompt set, not only those asked
-    for: ``redo`` are chunks to compute again, whose parts of ``all_sets`` go together.
+    nothing need be loaded to know it; ``tables``: the sets' tables of queries are there too. With ``retry_failed``
+    the work is that of every prompt set, not only those asked for: ``redo`` are chunks to compute again, whose parts
+    of ``all_sets`` go together.
     """
 
     config: RunConfig
@@ -56,10 +57,16 @@ class Plan:
     new_shards: int
     work: Work
     unchanged_model: bool
+    tables: bool
     warnings: tuple[str, ...] = field(default=())
     retry_failed: bool = False
     all_sets: tuple[str, ...] = ()
     redo: tuple[Redo, ...] = ()
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether all is there, down to the tables of queries, and nothing need be loaded to know it."""
+        return self.work.complete and self.unchanged_model and self.tables
 
 
 def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
@@ -107,6 +114,7 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
         len(new),
         work,
         present is not None and same_checkpoint(config, present),
+        all(store.exists(layout.queries_file(owner.name)) for owner in owners),
         tuple(_warnings(config, work)),
         retry_failed,
         tuple(owner.name for owner in known),

@@ -27,7 +27,7 @@ MISSING_NAMED = 10
 
 @dataclass
 class Totals:
-    """What the chunks of one run came to."""
+    """What the chunks of one run came to, each counted once: a part that was lost is computed again."""
 
     chunks: int = 0
     images: int = 0
@@ -37,9 +37,16 @@ class Totals:
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
     failures: Failures = field(default_factory=Failures)
+    _counted: dict[str, bytearray] = field(default_factory=dict)
+    """By shard, a byte a chunk: a million chunks are one megabyte."""
 
     def add(self, result: ChunkResult) -> None:
-        """Count one chunk that has its parts."""
+        """Count one chunk that has its parts, unless it was counted before."""
+        counted = self._counted.setdefault(result.shard, bytearray())
+        counted.extend(bytes(max(0, result.chunk + 1 - len(counted))))
+        if counted[result.chunk]:
+            return
+        counted[result.chunk] = 1
         self.chunks += 1
         self.images += result.images
         self.masks += result.masks

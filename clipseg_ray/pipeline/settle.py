@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import plan as planning
+from clipseg_ray.pipeline.foundation import Foundation
 from clipseg_ray.pipeline.plan import Plan, Work
 from clipseg_ray.pipeline.reader import Reader
 from clipseg_ray.pipeline.segmenter import SegmenterSpec
@@ -38,7 +39,7 @@ _OTHER_DRIVER_S = 120.0
 """How long to wait for the query table of a set that another driver has just claimed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settled:
     """A plan that can be executed: everything resolved, and recorded where another run will find it."""
 
@@ -48,12 +49,19 @@ class Settled:
     prompt_sets: tuple[PromptSet | PhraseSet, ...]
     reader: Reader
     spec: SegmenterSpec
+    foundation: Foundation
     warnings: tuple[str, ...] = ()
 
     def survey(self) -> Work:
         """What is left to do now, from a fresh listing."""
         folders = [layout.masks_folder(prompt_set.name) for prompt_set in self.prompt_sets]
         return planning.survey(self.plan.config, self.plan.store, self.shards, folders)
+
+    def survey_again(self) -> Work:
+        """The same once the run has worked. Raises OutputLost where the dataset has gone from under it."""
+        work = self.survey()
+        self.foundation.require(self.plan.store)
+        return work
 
 
 class Outpaced(Exception):
@@ -134,7 +142,16 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         prompt_sets=prompt_sets,
         facts={"fingerprint": settled_record.fingerprint},
     )
-    return Settled(plan, settled_record, tuple(shards), prompt_sets, reader, spec, tuple(warned))
+    return Settled(
+        plan=plan,
+        record=settled_record,
+        shards=tuple(shards),
+        prompt_sets=prompt_sets,
+        reader=reader,
+        spec=spec,
+        foundation=Foundation.of(store, settled_record, [prompt_set.name for prompt_set in prompt_sets]),
+        warnings=tuple(warned),
+    )
 
 
 def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
