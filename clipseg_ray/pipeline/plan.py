@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import retry
+from clipseg_ray.pipeline.unread import IMAGE_BYTES, Unread
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.query import Query
@@ -25,13 +25,11 @@ from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.retrying import Redo
+from clipseg_ray.results.shard_records import ShardCounts
 from clipseg_ray.sources import formats
 from clipseg_ray.sources.base import Shard, Source
 from clipseg_ray.sources.listing import Listing, append_shards, discover
 from clipseg_ray.storage import Store, plain_errors, protocol_of
-
-_IMAGE_BYTES = 100_000
-"""A photograph's encoded size, to guess how many a shard holds before it has been read."""
 
 
 @dataclass(frozen=True)
@@ -264,34 +262,39 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
     with plain_errors(store.url):
         index = PartIndex.listed(store, wanted)
         known_of = shard_records.counts(store)
-    todo = []
-    chunks = done = images = unread = unread_chunks = unread_images = 0
+    todo, unread, unread_done = [], [], []
+    chunks = done = images = 0
     for shard in mine:
         known = known_of.get(shard.shard_id)
         work = ShardWork(shard, {folder: index.bits(folder, shard.shard_id) for folder in wanted}, known)
         missing = work.missing()
         if missing is None or known is None:
-            unread += 1
-            present = _all_present(work)
-            guess = _images_guess(shard)
-            unread_images += guess
-            unread_chunks += max(present, math.ceil(guess / config.input.chunk_images))
-            done += present
+            unread.append(shard)
+            unread_done.append(_all_present(work))
         else:
             chunks += known.chunks
             done += known.chunks - len(missing)
             images += known.samples
         if missing is None or missing:
             todo.append(work)
-    size = sum(shard.size for shard in mine)
     return Work(
-        wanted, tuple(todo), len(mine), size, chunks + unread_chunks, done, images, images + unread_images, unread
+        folders=wanted,
+        todo=tuple(todo),
+        shards=len(mine),
+        bytes=sum(shard.size for shard in mine),
+        chunks_known=chunks,
+        chunks_done=done + sum(unread_done),
+        images_known=images,
+        unread=Unread.of(unread, unread_done, config.input),
+        image_bytes=_image_bytes(mine, known_of),
     )
 
 
-def _images_guess(shard: Shard) -> int:
-    """Images in a shard nobody has read: by its members, else by its size."""
-    return len(shard.members) if shard.members else shard.take or max(1, round(shard.size / _IMAGE_BYTES))
+def _image_bytes(shards: Sequence[Shard], known_of: Mapping[str, ShardCounts]) -> float:
+    """Bytes of a shard to one of its images, as the shards that have been read to their end have it."""
+    whole = [shard for shard in shards if shard.take is None and shard.shard_id in known_of]
+    size, images = sum(shard.size for shard in whole), sum(known_of[shard.shard_id].samples for shard in whole)
+    return size / images if size and images else IMAGE_BYTES
 
 
 def _all_present(work: ShardWork) -> int:

@@ -31,6 +31,8 @@ class Totals:
 
     chunks: int = 0
     images: int = 0
+    encoded: int = 0
+    """Bytes of the images as they were read."""
     masks: int = 0
     nonempty: int = 0
     bytes: int = 0
@@ -49,6 +51,7 @@ class Totals:
         counted[result.chunk] = 1
         self.chunks += 1
         self.images += result.images
+        self.encoded += result.encoded
         self.masks += result.masks
         self.nonempty += result.nonempty
         self.bytes += result.bytes
@@ -95,7 +98,7 @@ class Reporter:
     def __enter__(self) -> Reporter:
         if self._console.is_terminal:
             self._bar = Progress(BarColumn(), TextColumn("{task.description}"), console=self._console, transient=True)
-            self._bar.add_task(self.line(), total=self._chunks_total, completed=self._chunks_done)
+            self._bar.add_task(self.line(), total=self._chunks_total(), completed=self._chunks_done)
             self._bar.start()
         return self
 
@@ -107,8 +110,7 @@ class Reporter:
         """What there is to do, as the last look at the dataset found it."""
         self._paths = {item.shard.shard_id: item.shard.path for item in work.todo}
         self._chunks_done = work.chunks_done
-        self._chunks_total = max(work.chunks_estimate, work.chunks_done)
-        self._estimated = work.shards_unread > 0
+        self._work = work
 
     def add(self, result: ChunkResult) -> None:
         """Count a chunk, done or failed."""
@@ -121,13 +123,11 @@ class Reporter:
         self.totals.add(result)
         self._last_chunk = time.monotonic()
         self._chunks_done += 1
-        self._chunks_total = max(self._chunks_total, self._chunks_done)
 
     def surveyed(self, left: Work, found: Sequence[Missing], doing: str) -> None:
         """What a look at the dataset found done and missing, and what is done about it."""
         self.doing = doing
-        self._chunks_done, self._chunks_total = left.chunks_done, left.chunks_estimate
-        self._estimated = left.shards_unread > 0
+        self._chunks_done, self._work = left.chunks_done, left
         self._missing_chunks = len(found)
         self._missing = [
             {
@@ -140,6 +140,12 @@ class Reporter:
             }
             for item in found[:MISSING_NAMED]
         ]
+
+    def _chunks_total(self) -> int:
+        """All chunks; those of unread shards by what this run's images turned out to weigh."""
+        seen, work = self.totals, self._work
+        image_bytes = seen.encoded / seen.images if seen.encoded else work.image_bytes
+        return max(work.chunks_known + work.unread.chunks(image_bytes), self._chunks_done)
 
     def _cause(self, item: Missing) -> str | None:
         failures = self.totals.failures
@@ -161,7 +167,7 @@ class Reporter:
             self._bar.update(
                 self._bar.task_ids[0],
                 completed=self._chunks_done,
-                total=self._chunks_total,
+                total=self._chunks_total(),
                 description=self.line(),
             )
         if now - self._said < HEARTBEAT_S:
@@ -186,7 +192,8 @@ class Reporter:
         since, images, masks, chunks = self._recent[0]
         window = max(now - since, 1e-6)
         totals = self.totals
-        left = self._chunks_total - self._chunks_done
+        total = self._chunks_total()
+        left = total - self._chunks_done
         pace = (totals.chunks - chunks) / window or totals.chunks / elapsed
         return {
             "run_id": self.run_id,
@@ -195,8 +202,8 @@ class Reporter:
             "waits_for": self.note,
             "elapsed_s": round(elapsed, 1),
             "chunks_done": self._chunks_done,
-            "chunks_total": self._chunks_total,
-            "chunks_total_is_estimate": self._estimated,
+            "chunks_total": total,
+            "chunks_total_is_estimate": self._work.shards_unread > 0,
             "eta_s": left / pace if pace else None,
             "last_chunk_s": round(now - self._last_chunk, 1),
             "images_per_s": (totals.images - images) / window,

@@ -17,6 +17,7 @@ from clipseg_ray.pipeline.pool import Pool
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results.shard_records import ShardCounts
 from clipseg_ray.sources.base import Member, Shard
+from tests.pipeline import world as pipeline_world
 
 GPU_NODE, CPU_NODE, HEAD = Node(4, 1, False), Node(8, 0, False), Node(0, 0, True)
 
@@ -62,7 +63,8 @@ def measured(
 
 def work(*shards: ShardWork) -> Work:
     chunks = sum(item.known.chunks if item.known else 1 for item in shards)
-    return Work(("images", "masks"), shards, len(shards), sum(item.shard.size for item in shards), chunks, 0, 0, 0, 0)
+    found = pipeline_world.work(*shards, chunks=chunks)
+    return replace(found, folders=("images", "masks"), bytes=sum(item.shard.size for item in shards))
 
 
 def shard(number: int, images: int, **fields: Any) -> ShardWork:

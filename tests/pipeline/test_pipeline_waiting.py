@@ -14,9 +14,7 @@ from clipseg_ray.pipeline import execute, graph, nodes
 from clipseg_ray.pipeline.breaker import RunStopped
 from clipseg_ray.pipeline.pool import pool_of
 from clipseg_ray.pipeline.progress import Reporter
-from clipseg_ray.pipeline.work import Work
-
-NOTHING = Work((), (), 0, 0, 0, 0, 0, 0, 0)
+from tests.pipeline import world
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def watching(monkeypatch: pytest.MonkeyPatch) -> Any:
     settings = PoolConfig(wait_s=30)
     settled: Any = SimpleNamespace(plan=SimpleNamespace(config=SimpleNamespace(pool=settings)))
     pool = pool_of(settings, "cpu", Capacity({"CPU": 2}), 10)
-    watch = execute._Watch(settled, pool, Reporter("run", NOTHING, io.StringIO()), None)
+    watch = execute._Watch(settled, pool, Reporter("run", world.work(), io.StringIO()), None)
     assert looked.wait(30)
     yield SimpleNamespace(watch=watch, clock=clock, told=told)
     watch.stop()
