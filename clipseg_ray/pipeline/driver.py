@@ -7,6 +7,7 @@ from dataclasses import replace
 from clipseg_ray.cluster.connection import expect_lost_nodes, guard_a_local_cluster
 from clipseg_ray.cluster.interrupt import terminate_as_interrupt
 from clipseg_ray.config import RunConfig
+from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import describe
 from clipseg_ray.pipeline.outcome import COMPLETE, INTERRUPTED, Outcome, interrupted, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
@@ -30,6 +31,8 @@ def run(config: RunConfig, *, retry_failed: bool = False, invocation: str = "cli
 
 def _run(config: RunConfig, *, retry_failed: bool, invocation: str) -> Outcome:
     plan = look(config, retry_failed=retry_failed)
+    if plan.refusal is not None:
+        raise UserError(f"output.url: {plan.refusal}")
     for warning in plan.warnings:
         print(f"warning: {warning}", flush=True)
     if retry_failed:

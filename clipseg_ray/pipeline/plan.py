@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import retry
-from clipseg_ray.pipeline.unread import IMAGE_BYTES, Unread
+from clipseg_ray.pipeline.unread import Unread, image_bytes
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.query import Query
@@ -25,7 +25,6 @@ from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.retrying import Redo
-from clipseg_ray.results.shard_records import ShardCounts
 from clipseg_ray.sources import formats
 from clipseg_ray.sources.base import Shard, Source
 from clipseg_ray.sources.listing import Listing, append_shards, discover
@@ -38,7 +37,8 @@ class Plan:
 
     ``present`` is the dataset's record, None before the first run. ``new_shards`` are those this run adds to the
     listing. ``unchanged_model``: the configuration names the very checkpoint the record was made with, so that
-    nothing need be loaded to know it; ``tables``: the sets' tables of queries are there too. With ``retry_failed``
+    nothing need be loaded to know it; ``tables``: the sets' tables of queries are there too. ``refusal``: why
+    nothing can be written to the output from here, None where it can or nothing need be. With ``retry_failed``
     the work is that of every prompt set, not only those asked for: ``redo`` are chunks to compute again, whose parts
     of ``all_sets`` go together.
     """
@@ -56,6 +56,7 @@ class Plan:
     work: Work
     unchanged_model: bool
     tables: bool
+    refusal: str | None
     warnings: tuple[str, ...] = field(default=())
     retry_failed: bool = False
     all_sets: tuple[str, ...] = ()
@@ -113,7 +114,8 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
         work,
         present is not None and same_checkpoint(config, present),
         all(store.exists(layout.queries_file(owner.name)) for owner in owners),
-        tuple(_warnings(config, work)),
+        refusal := None if work.complete else store.refusal(),
+        tuple(_warnings(config, work, refusal)),
         retry_failed,
         tuple(owner.name for owner in known),
         tuple(retry.redo(store, source, share_of(config, shards))) if retry_failed and present else (),
@@ -270,7 +272,7 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
         missing = work.missing()
         if missing is None or known is None:
             unread.append(shard)
-            unread_done.append(_all_present(work))
+            unread_done.append(work.finished)
         else:
             chunks += known.chunks
             done += known.chunks - len(missing)
@@ -286,24 +288,12 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
         chunks_done=done + sum(unread_done),
         images_known=images,
         unread=Unread.of(unread, unread_done, config.input),
-        image_bytes=_image_bytes(mine, known_of),
+        image_bytes=image_bytes(mine, known_of),
     )
 
 
-def _image_bytes(shards: Sequence[Shard], known_of: Mapping[str, ShardCounts]) -> float:
-    """Bytes of a shard to one of its images, as the shards that have been read to their end have it."""
-    whole = [shard for shard in shards if shard.take is None and shard.shard_id in known_of]
-    size, images = sum(shard.size for shard in whole), sum(known_of[shard.shard_id].samples for shard in whole)
-    return size / images if size and images else IMAGE_BYTES
-
-
-def _all_present(work: ShardWork) -> int:
-    bits = -1
-    for present in work.done.values():
-        bits &= present
-    return bits.bit_count()
-
-
-def _warnings(config: RunConfig, work: Work) -> Iterable[str]:
+def _warnings(config: RunConfig, work: Work, refusal: str | None) -> Iterable[str]:
+    if refusal is not None:
+        yield f"output.url: {refusal}"
     if (config.input.limit or config.input.sample) and len(work.folders) > 1 and work.chunks_done:
         yield "input.limit and input.sample were settled by the first run into this output; they add no images now"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from clipseg_ray.config import InputConfig
+from clipseg_ray.results.shard_records import ShardCounts
 from clipseg_ray.sources.base import Shard
 
 IMAGE_BYTES = 100_000.0
@@ -54,3 +55,10 @@ class Unread:
     def _images(self, image_bytes: float) -> np.ndarray:
         guessed_n = np.maximum(1, np.round(self.bytes_n / image_bytes))
         return np.where(self.images_n > 0, self.images_n, guessed_n)
+
+
+def image_bytes(shards: Sequence[Shard], read: Mapping[str, ShardCounts]) -> float:
+    """Bytes of a shard to one of its images, as those that have been ``read`` to their end have it, by shard id."""
+    whole = [shard for shard in shards if shard.take is None and shard.shard_id in read]
+    size, images = sum(shard.size for shard in whole), sum(read[shard.shard_id].samples for shard in whole)
+    return size / images if size and images else IMAGE_BYTES

@@ -30,6 +30,14 @@ class ShardWork:
             return ()
         return tuple(folder for folder, bits in self.done.items() if not bits >> chunk & 1)
 
+    @property
+    def finished(self) -> int:
+        """How many chunks have every part."""
+        bits = -1
+        for present in self.done.values():
+            bits &= present
+        return bits.bit_count()
+
     def missing(self) -> list[int] | None:
         """Chunks that lack a part; None while the shard has not been read to its end."""
         if self.known is None:
