@@ -142,17 +142,15 @@ def _last_failed(status: Any) -> tuple[str, str]:
     return last.ray_node_type_name, " ".join(str(last.details).split())
 
 
-_OUT_OF_MEMORY = "NODE_OUT_OF_MEMORY"
-
-
 @_none_if_renamed
 def workers_killed_for_memory() -> int:
     """How many worker processes Ray's memory monitor has killed on the connected cluster."""
     from ray._private.state import state
     from ray.core.generated import common_pb2, gcs_pb2
 
-    killed = common_pb2.WorkerExitType.Value(_OUT_OF_MEMORY)
-    workers = map(gcs_pb2.WorkerTableData.FromString, state._connect_and_get_accessor().get_worker_table())
+    killed = common_pb2.WorkerExitType.Value("NODE_OUT_OF_MEMORY")  # type: ignore[attr-defined]
+    read = gcs_pb2.WorkerTableData.FromString  # type: ignore[attr-defined]
+    workers = map(read, state._connect_and_get_accessor().get_worker_table())
     return sum(worker.exit_type == killed for worker in workers if not worker.is_alive)
 
 
