@@ -22,7 +22,6 @@ from clipseg_ray.errors import UserError, last_line
 from clipseg_ray.pipeline import graph, retry
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.describe import queries_text
-from clipseg_ray.pipeline.foundation import OutputLost
 from clipseg_ray.pipeline.heartbeat import Heartbeat
 from clipseg_ray.pipeline.nodes import NodeWatch
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, interrupted, nothing_to_do
@@ -34,6 +33,7 @@ from clipseg_ray.pipeline.settle import Outpaced, Settled, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results import retrying, runs
 from clipseg_ray.results.completeness import check_ids, named
+from clipseg_ray.results.foundation import OutputLost
 from clipseg_ray.storage import plain_errors
 
 

@@ -22,9 +22,9 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from clipseg_ray.cluster import ray_internals
+from clipseg_ray.cluster.awaited import awaited
 from clipseg_ray.cluster.ray_internals import PoolState
 from clipseg_ray.errors import brief
-from clipseg_ray.pipeline.awaited import awaited
 from clipseg_ray.pipeline.datasource import ShardDatasource
 from clipseg_ray.pipeline.pool import Pool
 from clipseg_ray.pipeline.reader import Reader, ShardWork

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import plan as planning
-from clipseg_ray.pipeline.foundation import Foundation
 from clipseg_ray.pipeline.plan import Plan, Work
 from clipseg_ray.pipeline.reader import Reader
 from clipseg_ray.pipeline.segmenter import SegmenterSpec
@@ -25,6 +24,7 @@ from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.prompt_set import PromptSet, embed
 from clipseg_ray.queries.query import Query
 from clipseg_ray.results import inputs, layout, optional_columns, record, sets
+from clipseg_ray.results.foundation import Foundation
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.sources.chunks import Chunking

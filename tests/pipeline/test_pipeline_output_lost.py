@@ -13,13 +13,13 @@ from clipseg_ray import config
 from clipseg_ray.cluster.capacity import Capacity
 from clipseg_ray.pipeline import driver, execute, graph
 from clipseg_ray.pipeline import outcome as outcomes
-from clipseg_ray.pipeline.foundation import OutputLost
 from clipseg_ray.pipeline.plan import look
 from clipseg_ray.pipeline.pool import pool_of
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
 from clipseg_ray.pipeline.settle import Settled, settle
 from clipseg_ray.results import layout
+from clipseg_ray.results.foundation import OutputLost
 from tests.pipeline import world
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from clipseg_ray.pipeline import awaited as module
-from clipseg_ray.pipeline.awaited import awaited
+from clipseg_ray.cluster import awaited as module
+from clipseg_ray.cluster.awaited import awaited
 
 
 class Left(Exception):
