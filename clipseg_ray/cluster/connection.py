@@ -43,7 +43,7 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Ray's core would tell this process's terminal of its inner workings (core_worker.cc), whosever the cluster is.
+    # Ray's core would report its inner workings (core_worker.cc) to the terminal, whosever the cluster is.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:

@@ -216,9 +216,9 @@ def _one_pass(
 
 
 class _Watch:
-    """Tells the reporter what Ray Data does, and ends a run for which nothing can be scheduled.
+    """Reports what Ray Data does, and ends a run for which nothing can be scheduled.
 
-    Ray Data tells it from a thread of its own, which may hang in a call to a worker that is not there any more; the
+    Ray Data reports to it from a thread of its own, which may hang in a call to a worker that is not there any more; the
     verdict is found in ``look``, which the run's own thread calls.
     """
 
@@ -228,7 +228,7 @@ class _Watch:
         self._pool = pool
         self._reporter = reporter
         self._ready_at = time.monotonic()
-        self._told = False
+        self._reported = False
         self._nodes = NodeWatch(reporter, pool.needs)
         self._report(PoolState())
 
@@ -241,10 +241,10 @@ class _Watch:
         self._nodes.stop()
 
     def step(self, state: PoolState) -> None:
-        """Ray Data's view of the pool, where it tells."""
+        """Ray Data's view of the pool, where Ray reports it."""
         self._report(state)
         self._nodes.actors(state.running, state.pending)
-        self._told = True
+        self._reported = True
         if state.running is None or state.running:
             self._ready_at = time.monotonic()
 
@@ -253,7 +253,7 @@ class _Watch:
         if self._breaker is not None:
             self._breaker.check()
         waited = time.monotonic() - self._ready_at
-        if self._told and waited > self._wait_s:
+        if self._reported and waited > self._wait_s:
             there = f"; {self._nodes.there}" if self._nodes.there else ""
             raise RunStopped(f"Nothing could start for {waited:.0f} s: an actor needs {self._pool.needs}{there}.")
 

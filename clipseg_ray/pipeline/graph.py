@@ -51,8 +51,8 @@ def results(
 
     ``isolate``: one task in flight per actor, so that a chunk that kills its worker takes no other along. ``watch``
     is called about ten times a second from Ray Data's scheduling thread, as long as that is not held up. ``lost`` is
-    told why whenever a chunk is given up without a result: its worker died each time. ``look`` is called a few times a
-    second from the caller's own thread while it waits, whatever Ray does; what it raises ends the pass.
+    called with the cause whenever a chunk is given up without a result: its worker died each time. ``look`` is called
+    a few times a second from the caller's own thread while it waits, whatever Ray does; what it raises ends the pass.
     """
     Watch.executor = None
     Watch.watcher = staticmethod(watch)
