@@ -218,7 +218,7 @@ def _one_pass(
 class _Watch:
     """Reports what Ray Data does, and ends a run for which nothing can be scheduled.
 
-    Ray Data reports to it from a thread of its own, which may hang in a call to a worker that is not there any more; the
+    Ray Data reports to it from a thread of its own, which may hang in a call to a worker that is gone; the
     verdict is found in ``look``, which the run's own thread calls.
     """
 
