@@ -155,7 +155,7 @@ class Watch(_CALLBACK):
     driver's state) cannot be a part of it.
     """
 
-    watcher: ClassVar[Callable[[PoolState], None]]
+    watcher: ClassVar[Callable[[PoolState], None]] = staticmethod(lambda state: None)
     executor: ClassVar[Any] = None
     """Ray Data's, of the running pass."""
 
