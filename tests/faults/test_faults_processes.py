@@ -190,7 +190,7 @@ HANGING = """
 import ray
 from clipseg_ray.pipeline import graph
 step = graph.Watch.on_execution_step
-never = ray.remote(num_cpus=1000)(int)
+never = ray.remote(num_cpus=1000)(lambda: None)
 def hangs(self, executor):
     step(self, executor)
     ray.get(never.remote())

@@ -17,7 +17,7 @@ from tests.pipeline import world
 def test_a_scheduling_thread_that_hangs_in_ray_ends_the_run_in_time(
     tmp_path: Path, checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    never = ray.remote(num_cpus=1000)(int).remote()
+    never = ray.remote(num_cpus=1000)(lambda: None).remote()
     step = graph.Watch.on_execution_step
 
     def hangs(self: graph.Watch, executor: Any) -> None:
