@@ -58,7 +58,8 @@ class ChunkResult:
 
     ``statuses`` counts images by status, ``encoded`` sums their bytes as they were read; ``masks`` counts rows written,
     ``nonempty`` those with an area; ``bytes`` is what was put; ``seconds`` by step (read, decode, model, rle, write);
-    ``failure`` says why there is no part. ``conflict``: because another run has put one with other rows.
+    ``failure`` says why there is no part; ``conflict``: because
+    another run has put one with other rows.
     """
 
     shard: str
