@@ -33,9 +33,16 @@ def as_started() -> str:
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command line; errors for a person become one line and exit code 2."""
+    """Run a command line; errors for a person become one line and exit code 2, an interrupt one line and 130."""
     try:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except SystemExit as ended:
+        if ended.__context__ is not None and isinstance(ended.__context__.__cause__, KeyboardInterrupt):
+            print("Interrupted.", file=sys.stderr)  # Typer makes an exit of it, without a word
+        raise
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)

@@ -309,6 +309,27 @@ class Store:
                 raise FileExistsError(self.url_of(path)) from error
             raise
 
+    def refusal(self) -> str | None:
+        """Why nothing can be written below here, a line for a person; None where it can be, or nobody knows.
+
+        Nothing is written to find out. A local folder and those in it, or what it would be made in, are looked at; on
+        S3 an upload is begun and given up, which takes the right to put and leaves nothing.
+        """
+        if self.protocol == "file":
+            return _local_refusal(Path(self.root))
+        if self.protocol != "s3":
+            return None
+        place = {"Bucket": self._bucket(), "Key": f"{self._s3_start()}.writable"}
+        try:
+            upload = self.fs.call_s3("create_multipart_upload", **place)["UploadId"]
+        except (PermissionError, FileNotFoundError) as error:
+            return str(explain(error, self.url))
+        except Exception:  # a server that knows no such uploads
+            return None
+        with contextlib.suppress(Exception):  # who may put and not take back has an upload without a byte there
+            self.fs.call_s3("abort_multipart_upload", **place, UploadId=upload)
+        return None
+
     def delete(self, path: str) -> None:
         """Remove one object; nothing happens where none is."""
         with contextlib.suppress(FileNotFoundError):
@@ -484,6 +505,16 @@ def _has_aws_credentials() -> bool:
 
 def _anonymous(url: str) -> bool:
     return protocol_of(url) == "s3" and not _has_aws_credentials()
+
+
+def _local_refusal(folder: Path) -> str | None:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        return f"{folder}: {there} is a file; choose another folder"
+    for path in (there, *(path for path in folder.glob("*") if path.is_dir())):
+        if not os.access(path, os.W_OK | os.X_OK):
+            return f"{folder}: {path} cannot be written to; check its permissions, or choose another folder"
+    return None
 
 
 def _etag(info: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import json
 import os
 import pickle
 import time
@@ -16,6 +17,7 @@ from clipseg_ray import storage
 from clipseg_ray.errors import UserError
 from clipseg_ray.storage import Entry, StaleObject, Store, get_listed, get_many, plain_errors
 from tests.conftest import forget_s3_clients
+from tests.servers.s3 import S3Server
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -328,3 +330,36 @@ def test_local_bytes_are_on_the_disk_before_their_name(
         getattr(store, how)("part", b"bytes")
     assert synced[-2:] == [("bytes", False), ("folder", True)]
     assert target.read_bytes() == b"bytes"
+
+
+def test_a_folder_that_can_be_written_or_made(tmp_path: Path) -> None:
+    assert Store.of(str(tmp_path / "a" / "b" / "c")).refusal() is None
+    assert Store.of(str(tmp_path)).refusal() is None
+    assert Store.of("memory://anything").refusal() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    assert f"{tmp_path}/file is a file" in str(Store.of(str(tmp_path / "file" / "out")).refusal())
+    (tmp_path / "out" / "masks").mkdir(parents=True)
+    closed = {str(tmp_path / "out" / "masks")}
+    monkeypatch.setattr(storage.os, "access", lambda path, mode: str(path) not in closed)  # root may write everywhere
+    assert f"{tmp_path}/out/masks cannot be written to" in str(Store.of(str(tmp_path / "out")).refusal())
+    closed = {str(tmp_path)}
+    assert f"{tmp_path} cannot be written to" in str(Store.of(str(tmp_path / "new" / "out")).refusal())
+
+
+def test_a_bucket_that_may_only_be_read_is_told_without_writing(bucket: str, s3: S3Server) -> None:
+    store = Store.of(f"{bucket}/out")
+    name = bucket.removeprefix("s3://")
+    assert store.refusal() is None
+    assert s3.client().list_multipart_uploads(Bucket=name).get("Uploads", []) == []
+    assert list(store.list()) == []
+    if s3.name == "moto":  # it asks nobody's policy when an upload is begun
+        return
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{name}/*"}
+    s3.client().put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    assert f"{bucket}/out: access denied" in str(store.refusal())
+    with pytest.raises(PermissionError):
+        store.put("x", b"")

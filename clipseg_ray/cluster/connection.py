@@ -43,9 +43,8 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if "RAY_ADDRESS" not in os.environ:
-        # A cluster of our own on this machine: Ray's core would report its inner workings to the terminal.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Ray's core would report its inner workings (core_worker.cc) to the terminal, whosever the cluster is.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         address = None if "RAY_ADDRESS" in os.environ else "local"

@@ -13,22 +13,30 @@ _ASKED = threading.Event()
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """A stop a job manager asks for (SIGTERM) ends the run as Ctrl-C does, even where Ray swallows the exception."""
+    """A stop a job manager asks for (SIGTERM) ends the run as Ctrl-C does, even where Ray swallows the exception.
+
+    May be entered again inside: Ray takes SIGTERM for itself whenever it is started.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def interrupt(*_: object) -> None:
-        _ASKED.set()
-        raise KeyboardInterrupt
-
-    _ASKED.clear()
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    outermost = before[signal.SIGINT] is not _interrupt
+    if outermost:
+        _ASKED.clear()
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if outermost:
+            _ASKED.clear()
+
+
+def _interrupt(*_: object) -> None:
+    _ASKED.set()
+    raise KeyboardInterrupt
 
 
 def raise_if_asked() -> None:

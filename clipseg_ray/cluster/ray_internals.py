@@ -66,6 +66,12 @@ def pool_state(executor: Any) -> PoolState:
     return PoolState(_running(operator), _pending(operator), _queue(state))
 
 
+@_none_if_renamed
+def shut_down(executor: Any) -> None:
+    """End the job that ``executor`` carries out; nothing happens where none is known."""
+    executor.shutdown(force=False)
+
+
 def forget_block_statistics(executor: Any) -> None:
     """Throw away all but the last of the statistics of every block that Ray Data keeps until a job's end."""
     for operator in _operators(executor):
@@ -134,6 +140,18 @@ def _on_their_way(status: Any) -> Mapping[str, int]:
 def _last_failed(status: Any) -> tuple[str, str]:
     last = status.failed_launches[-1]
     return last.ray_node_type_name, " ".join(str(last.details).split())
+
+
+@_none_if_renamed
+def workers_killed_for_memory() -> int:
+    """How many worker processes Ray's memory monitor has killed on the connected cluster."""
+    from ray._private.state import state
+    from ray.core.generated import common_pb2, gcs_pb2
+
+    killed = common_pb2.WorkerExitType.Value("NODE_OUT_OF_MEMORY")  # type: ignore[attr-defined]
+    read = gcs_pb2.WorkerTableData.FromString  # type: ignore[attr-defined]
+    workers = map(read, state._connect_and_get_accessor().get_worker_table())
+    return sum(worker.exit_type == killed for worker in workers if not worker.is_alive)
 
 
 def is_head(resources: Mapping[str, float]) -> bool:

@@ -1,7 +1,11 @@
-"""Prompts into CLIP's joint space: one un-normalised vector of width `projection_dim` per text or image."""
+"""Prompts into CLIP's joint space: one un-normalised vector of width `projection_dim` per text or image.
+
+Sums over several threads round otherwise than over one, and masks follow these vectors: all here computes on one.
+"""
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +15,18 @@ from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.pixels.preprocessing import Preprocessing
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread, so that its numbers do not depend on the machine's cores; as it was set, afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def embed_texts(checkpoint: Checkpoint, texts: Sequence[str], batch: int = 64) -> np.ndarray:
     """CLIP's text projections of `texts`: float32 [n, c], un-normalised, as CLIPSeg's decoder expects them.
 
@@ -37,6 +53,7 @@ def token_counts(checkpoint: Checkpoint, texts: Sequence[str]) -> list[int]:
     return [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
 
 
+@one_thread()
 def embed_images(checkpoint: Checkpoint, pixels: np.ndarray | torch.Tensor, batch: int = 8) -> np.ndarray:
     """CLIP's image projections: float32 [n, c], un-normalised.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from clipseg_ray.cluster.connection import expect_lost_nodes, guard_a_local_cluster
+from clipseg_ray.cluster.interrupt import terminate_as_interrupt
 from clipseg_ray.config import RunConfig
+from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import describe
-from clipseg_ray.pipeline.outcome import COMPLETE, INTERRUPTED, Outcome, nothing_to_do
+from clipseg_ray.pipeline.outcome import COMPLETE, INTERRUPTED, Outcome, interrupted, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.report import card
 from clipseg_ray.results import retrying
@@ -20,13 +22,23 @@ def run(config: RunConfig, *, retry_failed: bool = False, invocation: str = "cli
     ``invocation`` is how to start the same run again, for messages. Raises UserError for anything that stops the run
     before it begins.
     """
+    try:
+        with terminate_as_interrupt():
+            return _run(config, retry_failed=retry_failed, invocation=invocation)
+    except KeyboardInterrupt:  # before the run has begun, or while it was ending
+        return Outcome(INTERRUPTED, interrupted(invocation), None, {})
+
+
+def _run(config: RunConfig, *, retry_failed: bool, invocation: str) -> Outcome:
     plan = look(config, retry_failed=retry_failed)
+    if plan.refusal is not None:
+        raise UserError(f"output.url: {plan.refusal}")
     for warning in plan.warnings:
         print(f"warning: {warning}", flush=True)
     if retry_failed:
         print(describe.retry_text(plan), flush=True)
-    if plan.work.complete and plan.unchanged_model and not plan.redo:
-        return nothing_to_do(plan)
+    if plan.nothing_left and not plan.redo:
+        return nothing_to_do(plan, plan.work)
     guard_a_local_cluster()
     expect_lost_nodes()
     from clipseg_ray.pipeline.execute import execute

@@ -23,8 +23,8 @@ from clipseg_ray.pipeline import graph, retry
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.heartbeat import Heartbeat
-from clipseg_ray.pipeline.nodes import NodeWatch, there_and_free
-from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, nothing_to_do
+from clipseg_ray.pipeline.nodes import NodeWatch
+from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, interrupted, nothing_to_do
 from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.pool import Pool, chunks_at_most, pool_of
 from clipseg_ray.pipeline.progress import Reporter
@@ -33,12 +33,13 @@ from clipseg_ray.pipeline.settle import Outpaced, Settled, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results import retrying, runs
 from clipseg_ray.results.completeness import check_ids, named
+from clipseg_ray.results.foundation import OutputLost
 from clipseg_ray.storage import plain_errors
 
 
 def execute(plan: Plan, invocation: str) -> Outcome:
     """Do what the plan lacks, on the Ray cluster at ``RAY_ADDRESS`` or on this machine. See ``driver.run``."""
-    with connected():
+    with connected(), terminate_as_interrupt():
         return _execute(plan, invocation)
 
 
@@ -72,15 +73,11 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
         "versions": _versions(),
     }
     state, message, code = "failed", "", INCOMPLETE
-    with (
-        terminate_as_interrupt(),
-        Reporter(run_id, plan.work) as reporter,
-        Heartbeat(store, reporter, about) as heartbeat,
-    ):
+    with Reporter(run_id, plan.work) as reporter, Heartbeat(store, reporter, about) as heartbeat:
         try:
             work = _looked(settled, plan, record, reporter)
             if work.complete:
-                done = nothing_to_do(plan)
+                done = nothing_to_do(plan, work)
                 code, message = done.code, done.message
             else:
                 pool = pool_of(config.pool, device, cluster, chunks_at_most(work, config.input))
@@ -90,7 +87,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
             state = "complete" if code == COMPLETE else "incomplete"
         except KeyboardInterrupt:
             state, code = "interrupted", INTERRUPTED
-            message = f"Interrupted. Everything written so far counts; run it again to go on: {invocation}"
+            message = interrupted(invocation)
         except RunStopped as stop:
             state, message = "stopped", f"{stop}\nFinished chunks are kept; run again to go on: {invocation}"
         except BaseException as error:
@@ -136,6 +133,8 @@ def _passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) -> tup
     """``_all_passes``; storage that cannot be read on the way stops the run like anything else that happens to it."""
     try:
         return _all_passes(settled, work, pool, reporter)
+    except OutputLost as lost:
+        return INCOMPLETE, str(lost)
     except UserError as error:
         raise RunStopped(str(error)) from error
 
@@ -145,7 +144,7 @@ def _all_passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) ->
     reporter.doing = "computing"
     failures = _one_pass(settled, work.todo, pool, reporter, isolate=False)
     reporter.doing = "looking for what is missing"
-    left = settled.survey()
+    left = settled.survey_again()
     if not left.complete:
         reporter.say(f"{len(failures) or 'Some'} chunk(s) failed; trying what is missing once more, one at a time")
         reporter.surveyed(left, list(left.missing()), "trying what is missing once more, one chunk at a time")
@@ -153,7 +152,7 @@ def _all_passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) ->
         smaller = pool.at_most(chunks_at_most(left, settled.plan.config.input))
         failures = _one_pass(settled, again, smaller, reporter, isolate=True)
         reporter.doing = "looking for what is missing"
-        left = settled.survey()
+        left = settled.survey_again()
     missing = list(left.missing())
     reporter.surveyed(left, missing, "checking that no image id occurs twice")
     seconds = reporter.snapshot()["elapsed_s"]
@@ -169,8 +168,9 @@ def _all_passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) ->
         bad = totals.images - totals.statuses.get("ok", 0)
         part = settled.plan.config.input.part
         whole = "Complete" if part is None else f"Complete for input.part {part} (the other parts are other runs')"
+        ours = "" if totals.images == left.images_known else f"; this run {totals.images} of them"
         return COMPLETE, (
-            f"{whole}: {totals.images} images ({bad} without masks, see images.status), {totals.masks} masks "
+            f"{whole}: {left.images_known} images{ours} ({bad} without masks, see images.status), {totals.masks} masks "
             f"({totals.nonempty} not empty), {totals.bytes / 1e6:.1f} MB in {seconds:.1f} s → {settled.plan.store.url}"
         )
     causes = "\n".join(f"  {cause}" for cause in list(dict.fromkeys(failures))[:5])
@@ -193,7 +193,9 @@ def _one_pass(
         reporter.totals.failures.add(cause)
         breaker.chunk_failed(cause)
 
-    found = graph.results(settled.reader, todo, settled.spec, pool, isolate=isolate, watch=watch.step, lost=lost)
+    found = graph.results(
+        settled.reader, todo, settled.spec, pool, isolate=isolate, watch=watch.step, lost=lost, look=watch.look
+    )
     try:
         for result in found:
             watch.progressed()
@@ -210,7 +212,8 @@ def _one_pass(
     except (RunStopped, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise RunStopped(watch.reason or breaker.reason or last_line(error)) from error
+        raise_if_asked()  # what Ray makes of an interrupt is no error of its own
+        raise RunStopped(breaker.reason or last_line(error)) from error
     finally:
         watch.stop()
         found.close()
@@ -218,41 +221,46 @@ def _one_pass(
 
 
 class _Watch:
-    """Reports what Ray Data does, and ends a run for which nothing can be scheduled."""
+    """Reports what Ray Data does, and ends a run for which nothing can be scheduled.
+
+    Ray Data reports to it from a thread of its own, which may hang in a call to a worker that is gone; the
+    verdict is found in ``look``, which the run's own thread calls.
+    """
 
     def __init__(self, settled: Settled, pool: Pool, reporter: Reporter, breaker: Breaker | None) -> None:
         self._breaker = breaker
         self._wait_s = settled.plan.config.pool.wait_s
         self._pool = pool
         self._reporter = reporter
-        self._idle_since = time.monotonic()
+        self._ready_at = time.monotonic()
+        self._reported = False
         self._nodes = NodeWatch(reporter, pool.needs)
-        self.reason: str | None = None
         self._report(PoolState())
 
     def progressed(self) -> None:
         """Something came out of the pool."""
-        self._idle_since = time.monotonic()
+        self._ready_at = time.monotonic()
 
     def stop(self) -> None:
         """No more word of nodes."""
         self._nodes.stop()
 
     def step(self, state: PoolState) -> None:
-        """Ray Data's view of the pool; raises when nothing has been ready for ``pool.wait_s``, where Ray reports it."""
+        """Ray Data's view of the pool, where Ray reports it."""
         self._report(state)
         self._nodes.actors(state.running, state.pending)
+        self._reported = True
+        if state.running is None or state.running:
+            self._ready_at = time.monotonic()
+
+    def look(self) -> None:
+        """Raise RunStopped when the breaker says so, or when nothing was ready or done for ``pool.wait_s``."""
         if self._breaker is not None:
             self._breaker.check()
-        if state.running is None or state.running:
-            self._idle_since = time.monotonic()
-            return
-        waited = time.monotonic() - self._idle_since
-        if waited > self._wait_s:
-            self.reason = (
-                f"Nothing could start for {waited:.0f} s: an actor needs {self._pool.needs}; {there_and_free()}."
-            )
-            raise RunStopped(self.reason)
+        waited = time.monotonic() - self._ready_at
+        if self._reported and waited > self._wait_s:
+            there = f"; {self._nodes.there}" if self._nodes.there else ""
+            raise RunStopped(f"Nothing could start for {waited:.0f} s: an actor needs {self._pool.needs}{there}.")
 
     def _report(self, state: PoolState) -> None:
         self._reporter.actors, self._reporter.actors_pending = state.running, state.pending

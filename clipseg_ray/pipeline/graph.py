@@ -22,6 +22,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from clipseg_ray.cluster import ray_internals
+from clipseg_ray.cluster.awaited import awaited
 from clipseg_ray.cluster.ray_internals import PoolState
 from clipseg_ray.errors import brief
 from clipseg_ray.pipeline.datasource import ShardDatasource
@@ -44,13 +45,16 @@ def results(
     isolate: bool = False,
     watch: Callable[[PoolState], None] = lambda state: None,
     lost: Callable[[str], None] = lambda cause: None,
+    look: Callable[[], None] = lambda: None,
 ) -> Generator[ChunkResult, None, None]:
     """Run one pass and give each chunk's result as it comes.
 
     ``isolate``: one task in flight per actor, so that a chunk that kills its worker takes no other along. ``watch``
-    is called about ten times a second from Ray Data's scheduling thread; what it raises ends the pass. ``lost`` is
-    called with the cause whenever a chunk is given up without a result: its worker died each time.
+    is called about ten times a second from Ray Data's scheduling thread, as long as that is not held up. ``lost`` is
+    called with the cause whenever a chunk is given up without a result: its worker died each time. ``look`` is called
+    a few times a second from the caller's own thread while it waits, whatever Ray does; what it raises ends the pass.
     """
+    Watch.executor = None
     Watch.watcher = staticmethod(watch)
     _settings()
     # Ray announces new names for these options in 2.64 and has none for them yet.
@@ -82,10 +86,20 @@ def results(
         ),
     )
     with _quiet(lost):
-        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+        blocks = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+        for block in awaited(blocks, look, _leave):
             assert isinstance(block, pa.Table)
             for text in block.column("result").to_pylist():
                 yield ChunkResult.from_json(text)
+
+
+def _leave() -> None:
+    Watch.watcher = staticmethod(_left)
+    ray_internals.shut_down(Watch.executor)
+
+
+def _left(state: PoolState) -> None:
+    raise RuntimeError("nobody waits for this pass any more")
 
 
 class _LostBlocks(logging.Handler):
@@ -141,10 +155,16 @@ class Watch(_CALLBACK):
     driver's state) cannot be a part of it.
     """
 
-    watcher: ClassVar[Callable[[PoolState], None]]
+    watcher: ClassVar[Callable[[PoolState], None]] = staticmethod(lambda state: None)
+    executor: ClassVar[Any] = None
+    """Ray Data's, of the running pass."""
 
     def __init__(self) -> None:
         self._seen_at = 0.0
+
+    def before_execution_starts(self, executor: Any) -> None:
+        """Called by Ray Data before the first step."""
+        Watch.executor = executor
 
     def on_execution_step(self, executor: Any) -> None:
         """Called by Ray Data at each step of its scheduling loop; an exception ends the pass."""

@@ -30,7 +30,10 @@ class NodeWatch:
     def __init__(self, reporter: Reporter, needs: str) -> None:
         self._reporter = reporter
         self._needs = needs
+        self.there = ""
+        """The cluster's CPUs and GPUs, and what its memory monitor did, as of the last look."""
         self._nodes = Nodes()
+        self._killed_before: int | None = None
         self._waiting: int | None = None
         self._some_since = self._all_since = time.monotonic()
         self._stopped = threading.Event()
@@ -49,17 +52,19 @@ class NodeWatch:
     def stop(self) -> None:
         """No more lines."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(_EVERY_S)  # a look may hang in a cluster that does
         self._reporter.note = ""
 
     def _looks(self) -> None:
-        while not self._stopped.wait(_EVERY_S):
+        while not self._stopped.is_set():
             try:
                 for line in self._nodes.news():
                     self._reporter.say(f"after {self._reporter.snapshot()['elapsed_s']:.0f} s: {line}")
+                self.there = "; ".join(filter(None, (there_and_free(), self._memory())))
                 self._reporter.note = self._note()
             except Exception as error:  # a look that fails must not stop the next one
                 self._reporter.say(f"the cluster's nodes could not be listed: {last_line(error)}")
+            self._stopped.wait(_EVERY_S)
 
     def _note(self) -> str:
         now = time.monotonic()
@@ -71,7 +76,14 @@ class NodeWatch:
             who = f"{self._waiting} actor(s) not ready"
         else:
             return ""
-        return "; ".join(filter(None, (f"{who}: each needs {self._needs}", there_and_free(), launching())))
+        return "; ".join(filter(None, (f"{who}: each needs {self._needs}", self.there, launching())))
+
+    def _memory(self) -> str:
+        killed = ray_internals.workers_killed_for_memory() or 0
+        if self._killed_before is None:
+            self._killed_before = killed
+        since = killed - self._killed_before
+        return f"Ray's memory monitor killed {since} worker(s) since then, memory is short" if since else ""
 
 
 class Nodes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipseg_ray.pipeline import describe
-from clipseg_ray.pipeline.plan import Plan
+from clipseg_ray.pipeline.plan import Plan, Work
 from clipseg_ray.results.completeness import check_ids
 
 COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
@@ -22,11 +22,15 @@ class Outcome:
     totals: dict[str, Any]
 
 
-def nothing_to_do(plan: Plan) -> Outcome:
-    """The outcome of a run whose every part is there: complete, unless image ids repeat."""
+def interrupted(invocation: str) -> str:
+    """What to say of a run that was interrupted; ``invocation``: how to start it again."""
+    return f"Interrupted. Everything written so far counts; run it again to go on: {invocation}"
+
+
+def nothing_to_do(plan: Plan, work: Work) -> Outcome:
+    """The outcome of a run whose every part is there, as ``work`` found them: complete, unless image ids repeat."""
     if repeated := check_ids(plan.store):
         return Outcome(INCOMPLETE, repeated, None, {})
-    work = plan.work
     part = plan.config.input.part
     message = (
         f"Nothing to do{'' if part is None else f' in input.part {part}'}: all {work.chunks_done} chunk(s) of "

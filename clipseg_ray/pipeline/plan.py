@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +15,7 @@ from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import retry
 from clipseg_ray.pipeline.reader import READER_VERSION
+from clipseg_ray.pipeline.unread import Unread, image_bytes
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.query import Query
@@ -31,9 +31,6 @@ from clipseg_ray.sources.base import Shard, Source
 from clipseg_ray.sources.listing import Listing, append_shards, discover
 from clipseg_ray.storage import Store, plain_errors, protocol_of
 
-_IMAGE_BYTES = 100_000
-"""A photograph's encoded size, to guess how many a shard holds before it has been read."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -41,8 +38,10 @@ class Plan:
 
     ``present`` is the dataset's record, None before the first run. ``new_shards`` are those this run adds to the
     listing. ``unchanged_model``: the configuration names the very checkpoint the record was made with, so that
-    nothing need be loaded to know it. With ``retry_failed`` the work is that of every prompt set, not only those asked
-    for: ``redo`` are chunks to compute again, whose parts of ``all_sets`` go together.
+    nothing need be loaded to know it; ``tables``: the sets' tables of queries are there too. ``refusal``: why
+    nothing can be written to the output from here, None where it can or nothing need be. With ``retry_failed``
+    the work is that of every prompt set, not only those asked for: ``redo`` are chunks to compute again, whose parts
+    of ``all_sets`` go together.
     """
 
     config: RunConfig
@@ -57,10 +56,17 @@ class Plan:
     new_shards: int
     work: Work
     unchanged_model: bool
+    tables: bool
+    refusal: str | None
     warnings: tuple[str, ...] = field(default=())
     retry_failed: bool = False
     all_sets: tuple[str, ...] = ()
     redo: tuple[Redo, ...] = ()
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether all is there, down to the tables of queries, and nothing need be loaded to know it."""
+        return self.work.complete and self.unchanged_model and self.tables
 
 
 def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
@@ -95,6 +101,7 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
         folders.append(layout.masks_folder("new"))
     shards = (*frozen, *new)
     work = survey(config, store, shards, folders)
+    refusal = None if work.complete else store.refusal()
     return Plan(
         config=config,
         store=store,
@@ -108,7 +115,9 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
         new_shards=len(new),
         work=work,
         unchanged_model=present is not None and same_checkpoint(config, present),
-        warnings=tuple(_warnings(config, work)),
+        tables=all(store.exists(layout.queries_file(owner.name)) for owner in owners),
+        refusal=refusal,
+        warnings=tuple(_warnings(config, work, refusal)),
         retry_failed=retry_failed,
         all_sets=tuple(owner.name for owner in known),
         redo=tuple(retry.redo(store, source, share_of(config, shards))) if retry_failed and present else (),
@@ -258,51 +267,36 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
     with plain_errors(store.url):
         index = PartIndex.listed(store, wanted)
         known_of = shard_records.counts(store)
-    todo = []
-    chunks = done = images = unread = unread_chunks = unread_images = 0
+    todo, unread, unread_done = [], [], []
+    chunks = done = images = 0
     for shard in mine:
         known = known_of.get(shard.shard_id)
         work = ShardWork(shard, {folder: index.bits(folder, shard.shard_id) for folder in wanted}, known)
         missing = work.missing()
         if missing is None or known is None:
-            unread += 1
-            present = _all_present(work)
-            guess = _images_guess(shard)
-            unread_images += guess
-            unread_chunks += max(present, math.ceil(guess / config.input.chunk_images))
-            done += present
+            unread.append(shard)
+            unread_done.append(work.finished)
         else:
             chunks += known.chunks
             done += known.chunks - len(missing)
             images += known.samples
         if missing is None or missing:
             todo.append(work)
-    size = sum(shard.size for shard in mine)
     return Work(
         folders=wanted,
         todo=tuple(todo),
         shards=len(mine),
-        bytes=size,
-        chunks_estimate=chunks + unread_chunks,
-        chunks_done=done,
+        bytes=sum(shard.size for shard in mine),
+        chunks_known=chunks,
+        chunks_done=done + sum(unread_done),
         images_known=images,
-        images_estimate=images + unread_images,
-        shards_unread=unread,
+        unread=Unread.of(unread, unread_done, config.input),
+        image_bytes=image_bytes(mine, known_of),
     )
 
 
-def _images_guess(shard: Shard) -> int:
-    """Images in a shard nobody has read: by its members, else by its size."""
-    return len(shard.members) if shard.members else shard.take or max(1, round(shard.size / _IMAGE_BYTES))
-
-
-def _all_present(work: ShardWork) -> int:
-    bits = -1
-    for present in work.done.values():
-        bits &= present
-    return bits.bit_count()
-
-
-def _warnings(config: RunConfig, work: Work) -> Iterable[str]:
+def _warnings(config: RunConfig, work: Work, refusal: str | None) -> Iterable[str]:
+    if refusal is not None:
+        yield f"output.url: {refusal}"
     if (config.input.limit or config.input.sample) and len(work.folders) > 1 and work.chunks_done:
         yield "input.limit and input.sample were settled by the first run into this output; they add no images now"

@@ -27,10 +27,15 @@ MISSING_NAMED = 10
 
 @dataclass(kw_only=True)
 class Totals:
-    """What the chunks of one run came to. ``conflicts``: chunks of which another run put other rows, and the parts."""
+    """What the chunks of one run came to, each counted once: a part that was lost is computed again.
+
+    ``conflicts``: chunks of which another run put other rows, and the parts.
+    """
 
     chunks: int = 0
     images: int = 0
+    encoded: int = 0
+    """Bytes of the images as they were read."""
     masks: int = 0
     nonempty: int = 0
     bytes: int = 0
@@ -38,11 +43,19 @@ class Totals:
     seconds: Counter[str] = field(default_factory=Counter)
     failures: Failures = field(default_factory=Failures)
     conflicts: dict[tuple[str, int], str] = field(default_factory=dict)
+    _counted: dict[str, bytearray] = field(default_factory=dict)
+    """By shard, a byte a chunk: a million chunks are one megabyte."""
 
     def add(self, result: ChunkResult) -> None:
-        """Count one chunk that has its parts."""
+        """Count one chunk that has its parts, unless it was counted before."""
+        counted = self._counted.setdefault(result.shard, bytearray())
+        counted.extend(bytes(max(0, result.chunk + 1 - len(counted))))
+        if counted[result.chunk]:
+            return
+        counted[result.chunk] = 1
         self.chunks += 1
         self.images += result.images
+        self.encoded += result.encoded
         self.masks += result.masks
         self.nonempty += result.nonempty
         self.bytes += result.bytes
@@ -89,7 +102,7 @@ class Reporter:
     def __enter__(self) -> Reporter:
         if self._console.is_terminal:
             self._bar = Progress(BarColumn(), TextColumn("{task.description}"), console=self._console, transient=True)
-            self._bar.add_task(self.line(), total=self._chunks_total, completed=self._chunks_done)
+            self._bar.add_task(self.line(), total=self._chunks_total(), completed=self._chunks_done)
             self._bar.start()
         return self
 
@@ -101,8 +114,7 @@ class Reporter:
         """What there is to do, as the last look at the dataset found it."""
         self._paths = {item.shard.shard_id: item.shard.path for item in work.todo}
         self._chunks_done = work.chunks_done
-        self._chunks_total = max(work.chunks_estimate, work.chunks_done)
-        self._estimated = work.shards_unread > 0
+        self._work = work
 
     def add(self, result: ChunkResult) -> None:
         """Count a chunk, done or failed."""
@@ -118,13 +130,11 @@ class Reporter:
         self.totals.add(result)
         self._last_chunk = time.monotonic()
         self._chunks_done += 1
-        self._chunks_total = max(self._chunks_total, self._chunks_done)
 
     def surveyed(self, left: Work, found: Sequence[Missing], doing: str) -> None:
         """What a look at the dataset found done and missing, and what is done about it."""
         self.doing = doing
-        self._chunks_done, self._chunks_total = left.chunks_done, left.chunks_estimate
-        self._estimated = left.shards_unread > 0
+        self._chunks_done, self._work = left.chunks_done, left
         self._missing_chunks = len(found)
         self._missing = [
             {
@@ -137,6 +147,12 @@ class Reporter:
             }
             for item in found[:MISSING_NAMED]
         ]
+
+    def _chunks_total(self) -> int:
+        """All chunks; those of unread shards by what this run's images turned out to weigh."""
+        seen, work = self.totals, self._work
+        image_bytes = seen.encoded / seen.images if seen.encoded else work.image_bytes
+        return max(work.chunks_known + work.unread.chunks(image_bytes), self._chunks_done)
 
     def _cause(self, item: Missing) -> str | None:
         failures = self.totals.failures
@@ -158,7 +174,7 @@ class Reporter:
             self._bar.update(
                 self._bar.task_ids[0],
                 completed=self._chunks_done,
-                total=self._chunks_total,
+                total=self._chunks_total(),
                 description=self.line(),
             )
         if now - self._said < HEARTBEAT_S:
@@ -183,7 +199,8 @@ class Reporter:
         since, images, masks, chunks = self._recent[0]
         window = max(now - since, 1e-6)
         totals = self.totals
-        left = self._chunks_total - self._chunks_done
+        total = self._chunks_total()
+        left = total - self._chunks_done
         pace = (totals.chunks - chunks) / window or totals.chunks / elapsed
         return {
             "run_id": self.run_id,
@@ -192,8 +209,8 @@ class Reporter:
             "waits_for": self.note,
             "elapsed_s": round(elapsed, 1),
             "chunks_done": self._chunks_done,
-            "chunks_total": self._chunks_total,
-            "chunks_total_is_estimate": self._estimated,
+            "chunks_total": total,
+            "chunks_total_is_estimate": self._work.shards_unread > 0,
             "eta_s": left / pace if pace else None,
             "last_chunk_s": round(now - self._last_chunk, 1),
             "images_per_s": (totals.images - images) / window,

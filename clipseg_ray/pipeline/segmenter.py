@@ -56,14 +56,16 @@ class SegmenterSpec:
 class ChunkResult:
     """What the driver learns of a chunk.
 
-    ``statuses`` counts images by status; ``masks`` counts rows written, ``nonempty`` those with an area; ``bytes`` is
-    what was put; ``seconds`` by step (read, decode, model, rle, write); ``failure`` says why there is no part.
-    ``conflict``: because another run has put one with other rows.
+    ``statuses`` counts images by status, ``encoded`` sums their bytes as they were read; ``masks`` counts rows written,
+    ``nonempty`` those with an area; ``bytes`` is what was put; ``seconds`` by step (read, decode, model, rle, write);
+    ``failure`` says why there is no part; ``conflict``: because
+    another run has put one with other rows.
     """
 
     shard: str
     chunk: int
     images: int = 0
+    encoded: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     masks: int = 0
     nonempty: int = 0
@@ -145,6 +147,7 @@ class Segmenter:
     def process(self, row: ChunkRow, result: ChunkResult) -> None:
         """Compute and put every part the chunk lacks: images first, then each set's masks."""
         result.images = row.images.num_rows
+        result.encoded = pc.sum(row.images.column("length")).as_py() or 0
         result.statuses = dict(Counter(row.images.column("status").to_pylist()))
         result.seconds = {"read": row.read_s, "decode": row.decode_s, "model": 0.0, "rle": 0.0, "write": 0.0}
         wanted = tuple(

@@ -23,6 +23,7 @@ from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.prompt_set import PromptSet, embed
 from clipseg_ray.queries.query import Query
 from clipseg_ray.results import inputs, layout, optional_columns, record, sets
+from clipseg_ray.results.foundation import Foundation
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.sources.chunks import Chunking
@@ -47,12 +48,19 @@ class Settled:
     prompt_sets: tuple[PromptSet | PhraseSet, ...]
     reader: Reader
     spec: SegmenterSpec
+    foundation: Foundation
     warnings: tuple[str, ...] = ()
 
     def survey(self) -> Work:
         """What is left to do now, from a fresh listing."""
         folders = [layout.masks_folder(prompt_set.name) for prompt_set in self.prompt_sets]
         return planning.survey(self.plan.config, self.plan.store, self.shards, folders)
+
+    def survey_again(self) -> Work:
+        """The same once the run has worked. Raises OutputLost where the dataset has gone from under it."""
+        work = self.survey()
+        self.foundation.require(self.plan.store)
+        return work
 
 
 class Outpaced(Exception):
@@ -140,6 +148,7 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
         prompt_sets=prompt_sets,
         reader=reader,
         spec=spec,
+        foundation=Foundation.of(store, settled_record, [prompt_set.name for prompt_set in prompt_sets]),
         warnings=tuple(warned),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from clipseg_ray.pipeline.unread import Unread
 from clipseg_ray.results.completeness import Missing
 from clipseg_ray.results.shard_records import ShardCounts
 from clipseg_ray.sources.base import Shard
@@ -29,6 +30,14 @@ class ShardWork:
             return ()
         return tuple(folder for folder, bits in self.done.items() if not bits >> chunk & 1)
 
+    @property
+    def finished(self) -> int:
+        """How many chunks have every part."""
+        bits = -1
+        for present in self.done.values():
+            bits &= present
+        return bits.bit_count()
+
     def missing(self) -> list[int] | None:
         """Chunks that lack a part; None while the shard has not been read to its end."""
         if self.known is None:
@@ -43,20 +52,35 @@ class ShardWork:
 class Work:
     """The chunks a run has to do, by shard, and what it need not.
 
-    ``images_known`` are those in shards read to their end, ``images_estimate`` all, the rest estimated.
     ``folders`` are the part folders every chunk must have. ``shards`` counts this driver's share of the shards,
-    ``shards_unread`` those of them not yet read to their end, whose chunks can only be estimated.
+    ``bytes`` theirs. ``chunks_known`` and ``images_known`` are those in shards read to their end; the others are
+    ``unread`` and can only be estimated, by ``image_bytes`` an image.
     """
 
     folders: tuple[str, ...]
     todo: tuple[ShardWork, ...]
     shards: int
     bytes: int
-    chunks_estimate: int
+    chunks_known: int
     chunks_done: int
     images_known: int
-    images_estimate: int
-    shards_unread: int
+    unread: Unread
+    image_bytes: float
+
+    @property
+    def shards_unread(self) -> int:
+        """Shards not yet read to their end."""
+        return len(self.unread.bytes_n)
+
+    @property
+    def chunks_estimate(self) -> int:
+        """All chunks, estimated where shards are unread."""
+        return self.chunks_known + self.unread.chunks(self.image_bytes)
+
+    @property
+    def images_estimate(self) -> int:
+        """All images, estimated where shards are unread."""
+        return self.images_known + self.unread.images(self.image_bytes)
 
     @property
     def complete(self) -> bool:

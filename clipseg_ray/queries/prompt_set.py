@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from clipseg_ray.masks.logit import logit_of
 from clipseg_ray.model.checkpoint import Checkpoint
-from clipseg_ray.model.embedding import embed_images, embed_texts
+from clipseg_ray.model.embedding import embed_images, embed_texts, one_thread
 from clipseg_ray.queries.composition import compose_support
 from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.queries.naming import set_name
@@ -119,6 +119,7 @@ class PromptSet:
         return cls.of([_query(row) for row in rows], conditionals_qc)
 
 
+@one_thread()
 def embed(queries: Sequence[Query], checkpoint: Checkpoint) -> np.ndarray:
     """The conditionals of `queries`: float32 [q, c], un-normalised.
 

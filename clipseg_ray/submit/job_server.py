@@ -30,10 +30,16 @@ _QUIET_S = 60.0
 """How long a log may say nothing before it is asked for anew: a connection can die without a sign of it. A run says
 something every 15 s."""
 _POLL_S = 1.0
+_STARTING_S = 120.0
+"""How long a head may take from answering until it can start jobs: its agent comes up after its dashboard."""
 _BROKEN_LOGS = 5
 """How often the log of a job that has ended is asked for again, when it breaks off each time."""
 
 STOPPED = 130
+
+
+class AnotherCluster(UserError):
+    """What answers at an address is not the cluster that answered there before."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,8 @@ class JobServer:
     def __init__(self, address: str) -> None:
         self.address = _url(address)
         self._token = find_token()
-        version = self._get("/api/version").get("ray_version")
+        answered = self._get("/api/version")
+        version, self._session = answered.get("ray_version"), answered.get("session_name")
         import ray
 
         if version != ray.__version__:
@@ -122,32 +129,43 @@ class JobServer:
         """Start ``entrypoint`` in a copy of ``folder``; False when the id has been used before."""
         # The default of three seconds between SIGTERM and SIGKILL is too short for a run to write how it ended.
         environment = {"working_dir": str(folder), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}}
-        with self._plain_errors():
-            try:
-                self._client.submit_job(
-                    entrypoint=entrypoint, submission_id=submission_id, runtime_env=environment, metadata=metadata
-                )
-            except RuntimeError as error:
-                if f"{submission_id} already exists" in str(error):
-                    return False
-                raise
-        return True
+        deadline = time.monotonic() + _STARTING_S
+        while True:
+            with self._plain_errors():
+                try:
+                    self._client.submit_job(
+                        entrypoint=entrypoint, submission_id=submission_id, runtime_env=environment, metadata=metadata
+                    )
+                    return True
+                except RuntimeError as error:
+                    if f"{submission_id} already exists" in str(error):
+                        return False
+                    if "try again later" not in str(error) or time.monotonic() > deadline:
+                        raise
+            time.sleep(_POLL_S)
 
     def follow(self, submission_id: str, write: Callable[[str], None]) -> int:
         """Hand on a job's log as it grows, and return its exit code: 130 when it was stopped.
 
         A lost connection is taken up again where it broke, and one that died without a sign after a minute. Raises
-        UserError when it stays lost for ten minutes.
+        UserError when it stays lost for ten minutes, and when a cluster answers that has taken this one's place: its
+        jobs are others, even under the same id.
         """
         log, broken = _Log(write), 0
         while True:
             try:
+                self._refuse_another(submission_id)
                 asyncio.run(self._tail(submission_id, log))
                 whole = True
+            except AnotherCluster:
+                raise
             except Exception:  # the SDK lets every kind of network error through
                 whole, broken = False, broken + 1
             try:
                 job = self._job(submission_id)
+                self._refuse_another(submission_id)
+            except AnotherCluster:
+                raise
             except Exception as error:
                 if time.monotonic() - log.heard > _LOST_S:
                     raise UserError(
@@ -175,6 +193,14 @@ class JobServer:
         from ray.job_submission import JobDetails
 
         return JobDetails(**self._get(f"/api/jobs/{submission_id}"))
+
+    def _refuse_another(self, submission_id: str) -> None:
+        session = self._get("/api/version").get("session_name")
+        if session != self._session:
+            raise AnotherCluster(
+                f"{self.address}: the cluster the job {submission_id} was on is gone (session {self._session}), and "
+                f"another one answers there now (session {session}): how the job ended is not known"
+            )
 
     def _connect(self) -> JobSubmissionClient:
         from ray.job_submission import JobSubmissionClient

@@ -51,8 +51,8 @@ def submit(request: Request, *, follow: bool) -> int:
     server = JobServer(request.address)
     shared = _refuse_local_data(server, request.config)
     plan = look(request.config)
-    if plan.work.complete and plan.unchanged_model:
-        outcome = nothing_to_do(plan)
+    if plan.nothing_left:
+        outcome = nothing_to_do(plan, plan.work)
         print(outcome.message, file=sys.stdout if outcome.code == 0 else sys.stderr)
         return outcome.code
     base = identity(plan)

@@ -10,6 +10,7 @@ import typer
 
 import clipseg_ray as package
 from clipseg_ray import command_line
+from clipseg_ray import config as configuration
 from clipseg_ray.cli import app
 from clipseg_ray.cli.app import repeated
 
@@ -97,3 +98,12 @@ def test_the_program_is_named_as_it_was_started(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(sys, "argv", ["/lib/clipseg_ray/__main__.py"])
     monkeypatch.setattr(sys, "orig_argv", ["python3", "-m", "clipseg_ray", "demo"])
     assert command_line.as_started() == "python3 -m clipseg_ray"
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_an_interrupt_at_any_moment_is_one_line_and_130(verb, clipseg_ray, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(configuration, "load", interrupted)
+    assert clipseg_ray(verb, "any.yaml") == (130, "", "Interrupted.\n")

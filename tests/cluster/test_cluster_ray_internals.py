@@ -120,6 +120,11 @@ def test_modules_and_functions_that_have_gone(monkeypatch: pytest.MonkeyPatch) -
         gone.delattr(sdk, "get_cluster_status")
         gone.delattr(GlobalState, "get_max_resources_from_cluster_config")
         assert (nodes.launching(), capacity().now, capacity().limit) == ("", there, {})
+    monkeypatch.setitem(sys.modules, "ray.core.generated.common_pb2", None)
+    monkeypatch.delattr(ray.core.generated, "common_pb2", raising=False)
+    assert ray_internals.workers_killed_for_memory() is None
+    ray_internals.shut_down(None)
+    ray_internals.shut_down(object())
     for name in ("ray._private.state", "ray.autoscaler.v2.sdk", "ray.data._internal.execution.execution_callback"):
         monkeypatch.setitem(sys.modules, name, None)
     assert ray_internals.launches() == Launches(None, None)
@@ -140,6 +145,7 @@ def test_the_lock_has_the_oldest_ray_that_the_pins_allow() -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_this_ray_has_them_all() -> None:
     assert ray_internals.execution_callback() is not None
+    assert ray_internals.workers_killed_for_memory() is not None
     assert callable(GlobalState.get_max_resources_from_cluster_config)
     assert ray_internals.launches() == Launches({}, None)  # and not None for those under way
     names = {field.name for field in dataclasses.fields(schema.ClusterStatus)}

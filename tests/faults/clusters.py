@@ -71,9 +71,9 @@ class Cluster:
 
 
 def environment() -> dict[str, str]:
-    """What every process of a cluster and its drivers is given. One thread, as here: embedded texts depend on it."""
+    """What every process of a cluster and its drivers is given."""
     python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONPATH": python_path, "OMP_NUM_THREADS": "1", **_SLOW_MACHINE}
+    return {**os.environ, "PYTHONPATH": python_path, **_SLOW_MACHINE}
 
 
 @contextmanager

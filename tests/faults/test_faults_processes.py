@@ -186,6 +186,45 @@ def test_a_pool_nothing_can_serve_ends_with_the_unmet_resource(tmp_path: Path, c
     assert "an actor needs 0.75 CPU and 900.0 GiB of memory" in text
 
 
+HANGING = """
+import ray
+from clipseg_ray.pipeline import graph
+step = graph.Watch.on_execution_step
+never = ray.remote(num_cpus=1000)(lambda: None)
+def hangs(self, executor):
+    step(self, executor)
+    ray.get(never.remote())
+graph.Watch.on_execution_step = hangs
+"""
+"""Ray Data's scheduling thread waits for ever, as for a worker that the memory monitor kills again and again."""
+
+
+def test_a_scheduling_thread_that_hangs_is_given_up_after_wait_s(tmp_path: Path, checkpoint_dir: Path) -> None:
+    world.write_tars(str(tmp_path / "in"), shards=1, images=2)
+    process = start(write_config(tmp_path, checkpoint_dir, pool={"wait_s": 10}), before=HANGING)
+    code, text = finish(process, 120)
+    assert code == 1, text
+    assert "Nothing could start for 10 s: an actor needs 0.75 CPU; the cluster has" in text
+    assert "Finished chunks are kept; run again to go on" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_heard_while_ray_hangs(tmp_path: Path, checkpoint_dir: Path, number: int) -> None:
+    world.write_tars(str(tmp_path / "in"), shards=1, images=2)
+    process = start(write_config(tmp_path, checkpoint_dir), before=HANGING)
+    deadline = time.monotonic() + 120
+    while "computing" not in "".join(path.read_text() for path in (tmp_path / "out").glob("_runs/*.status.json")):
+        assert process.poll() is None, finish(process)
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    time.sleep(2)
+    os.kill(process.pid, number)
+    code, text = finish(process, 90)
+    assert code == 130, text
+    assert "run it again to go on: clipseg-ray run" in text.splitlines()[-1]
+    assert "Traceback" not in text
+
+
 POISONED = """
 import ray
 from tests.faults.poison import install

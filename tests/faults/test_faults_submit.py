@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.results import runs
 from clipseg_ray.storage import Store
 from clipseg_ray.submit.job_server import JobServer
@@ -111,6 +112,32 @@ def test_what_fails_gives_its_exit_code_and_is_tried_again_as_another_attempt(
         assert f"-a{attempt} ended with exit code 2" in err
         assert "error: pool.gpus: 0 with model.device: cuda" in out
         assert f"submit it again: clipseg-ray submit ask.yaml --address {head.address}\n" in err
+
+
+def test_a_submitted_run_writes_the_bytes_of_a_run_here(head: RayHead, tmp_path: Path) -> None:
+    # As wide as the released model, whose sums several threads would share out and round otherwise.
+    write_checkpoint(
+        tmp_path / "wide",
+        image_size=96,
+        text_config={"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8},
+    )
+    write(tmp_path, tmp_path / "wide")
+    code, out, err = submit(head, tmp_path, "--follow")
+    assert code == 0, out + err
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "clipseg_ray", "run", "ask.yaml", "-s", "output.url=here"],
+        env={**environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for folder in ("queries", "images", "masks"):
+        here = world.digests(str(tmp_path / "here"), folder)
+        assert here == world.digests(str(tmp_path / "out"), folder), folder
+        assert here
 
 
 def test_nobody_at_the_address(tmp_path: Path, checkpoint_dir: Path) -> None:

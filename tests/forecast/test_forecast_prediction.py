@@ -17,6 +17,7 @@ from clipseg_ray.pipeline.pool import Pool
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results.shard_records import ShardCounts
 from clipseg_ray.sources.base import Member, Shard
+from tests.pipeline import world as pipeline_world
 
 GPU_NODE, CPU_NODE, HEAD = Node(4, 1, False), Node(8, 0, False), Node(0, 0, True)
 
@@ -71,17 +72,8 @@ def measured(
 
 def work(*shards: ShardWork) -> Work:
     chunks = sum(item.known.chunks if item.known else 1 for item in shards)
-    return Work(
-        folders=("images", "masks"),
-        todo=shards,
-        shards=len(shards),
-        bytes=sum(item.shard.size for item in shards),
-        chunks_estimate=chunks,
-        chunks_done=0,
-        images_known=0,
-        images_estimate=0,
-        shards_unread=0,
-    )
+    found = pipeline_world.work(*shards, chunks=chunks)
+    return replace(found, folders=("images", "masks"), bytes=sum(item.shard.size for item in shards))
 
 
 def shard(number: int, images: int, **fields: Any) -> ShardWork:

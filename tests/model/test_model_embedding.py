@@ -1,10 +1,13 @@
 """Prompt vectors against transformers' own."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from transformers import CLIPSegProcessor
 
+from benchmarks.random_checkpoint import write_checkpoint
+from clipseg_ray.model.checkpoint import load
 from clipseg_ray.model.embedding import embed_images, embed_texts, normalise, token_counts
 
 TEXTS = ["a dog", "", "grass", "something to sit on", "zürich 日本", "a dog", "red circle " * 60, "one two three four"]
@@ -24,8 +27,6 @@ def test_texts_equal_transformers_padded_batch(demo):
 
 def test_the_hubs_wrong_end_token_gives_the_same_vectors(demo, demo_directory):
     """The released text configuration says eos_token_id 2: transformers then pools at the largest token id."""
-    from clipseg_ray.model.checkpoint import load
-
     expected = embed_texts(demo, TEXTS)
     other = load(str(demo_directory))
     other.model.clip.text_model.eos_token_id = 2
@@ -52,3 +53,31 @@ def test_images_equal_transformers_visual_prompts(demo, demo_directory):
     np.testing.assert_allclose(normalised.numpy(), prompts["conditional_pixel_values"].numpy(), atol=1e-5)
     np.testing.assert_allclose(embed_images(demo, normalised), expected, atol=1e-5)
     assert embed_images(demo, pixels[:0]).shape == (0, expected.shape[1])
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """As wide as the released model: sums of the small one are not shared out among threads."""
+    directory = tmp_path_factory.mktemp("wide")
+    write_checkpoint(
+        directory,
+        image_size=96,
+        text_config={"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8},
+        vision_config={"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+    )
+    return load(str(directory))
+
+
+def test_vectors_do_not_depend_on_how_many_threads_there_are(wide):
+    texts = ["a dog", "grass", "a red mug on a table", *(f"thing number {number}" for number in range(40))]
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 96, 96, 3), dtype=np.uint8)
+    alone = embed_texts(wide, texts), embed_images(wide, pixels)
+    for threads in (2, 3, 8):
+        torch.set_num_threads(threads)
+        try:
+            several = embed_texts(wide, texts), embed_images(wide, pixels)
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+        for one, other in zip(alone, several, strict=True):
+            np.testing.assert_array_equal(one, other)

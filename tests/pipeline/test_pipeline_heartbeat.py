@@ -2,6 +2,7 @@
 
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from clipseg_ray.pipeline import heartbeat, progress
 from clipseg_ray.pipeline.heartbeat import Heartbeat
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.segmenter import ChunkResult
-from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.results import runs
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.storage import Store
+from tests.pipeline import world
 
 SHARD = Shard.of_object(Member("s-000.tar", 1000, "etag"))
 
@@ -26,17 +28,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reporter() -> Reporter:
-    work = Work(
-        folders=("images",),
-        todo=(ShardWork(SHARD, {"images": 0}),),
-        shards=1,
-        bytes=1000,
-        chunks_estimate=4,
-        chunks_done=1,
-        images_known=0,
-        images_estimate=8,
-        shards_unread=1,
-    )
+    work = replace(world.work(ShardWork(SHARD, {"images": 0}), chunks=3, unread=1), chunks_done=1)
     return Reporter("20260101T000000-abcdef", work, io.StringIO())
 
 
@@ -64,17 +56,7 @@ def test_it_is_reported_from_the_start_to_the_end(tmp_path: Path) -> None:
         now = reported(store, chunks_done=2, failed_chunks=1, actors=3, queue=2)
         assert now["failures"][0]["cause"] == "s-000.tar: cannot be reached"
         assert now["failures"][0]["examples"] == [f"s-000.tar chunk 2 ({SHARD.shard_id}-000002.parquet)"]
-        left = Work(
-            folders=("images",),
-            todo=(ShardWork(SHARD, {"images": 0b11}),),
-            shards=1,
-            bytes=1000,
-            chunks_estimate=4,
-            chunks_done=2,
-            images_known=0,
-            images_estimate=8,
-            shards_unread=1,
-        )
+        left = replace(world.work(ShardWork(SHARD, {"images": 0b11}), chunks=3, unread=1), chunks_done=2)
         saying.surveyed(left, list(left.missing()), "trying again")
         again = reported(store, doing="trying again", missing_chunks=1)
         assert [(item["path"], item["chunk"]) for item in again["missing"]] == [("s-000.tar", None)]

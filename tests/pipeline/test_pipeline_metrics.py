@@ -6,6 +6,7 @@ import re
 import time
 import urllib.request
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,6 @@ import ray
 
 from clipseg_ray.pipeline import prometheus
 from clipseg_ray.pipeline.progress import Reporter
-from clipseg_ray.pipeline.work import Work
 from clipseg_ray.results import status
 from clipseg_ray.storage import Store
 from tests.pipeline import world
@@ -58,21 +58,7 @@ def test_what_nobody_knows_is_not_exported(monkeypatch: pytest.MonkeyPatch) -> N
     }
     counters = {name: SimpleNamespace(inc=lambda value, tags: None) for name in prometheus.COUNTERS}
     monkeypatch.setattr(prometheus, "_instruments", lambda: (counters, gauges))
-    reporter = Reporter(
-        "run",
-        Work(
-            folders=(),
-            todo=(),
-            shards=1,
-            bytes=0,
-            chunks_estimate=4,
-            chunks_done=1,
-            images_known=0,
-            images_estimate=8,
-            shards_unread=1,
-        ),
-        io.StringIO(),
-    )
+    reporter = Reporter("run", replace(world.work(chunks=3, unread=1), chunks_done=1), io.StringIO())
     reporter.actors, reporter.queue, reporter.actors_pending = None, None, 2
     prometheus.Prometheus("output", "run").emit(reporter)
     assert sent == {"clipseg_chunks_done": [1], "clipseg_chunks_planned": [4], "clipseg_actors": [2]}

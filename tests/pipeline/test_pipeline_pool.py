@@ -12,8 +12,9 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import nodes
 from clipseg_ray.pipeline.pool import chunks_at_most, pool_of
 from clipseg_ray.pipeline.progress import Reporter
-from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.sources.base import Member, Shard
+from tests.pipeline import world
 
 HEAD_ALONE = Capacity({"memory": 1e9})
 TWO_CORES = Capacity({"CPU": 2})
@@ -98,20 +99,7 @@ def test_chunks_are_counted_where_they_are_known_and_taken_for_many_where_not() 
     unread = ShardWork(Shard.of_object(Member("c.tar", 100_000_000, "e")), {})
 
     def left(*todo: ShardWork, estimate: int) -> int:
-        return chunks_at_most(
-            Work(
-                folders=(),
-                todo=todo,
-                shards=len(todo),
-                bytes=0,
-                chunks_estimate=estimate,
-                chunks_done=0,
-                images_known=0,
-                images_estimate=0,
-                shards_unread=0,
-            ),
-            settings,
-        )
+        return chunks_at_most(world.work(*todo, chunks=estimate), settings)
 
     assert left(sliced, estimate=3) == 3
     assert left(sliced, unread, estimate=13) == 13 + 40
@@ -137,24 +125,7 @@ def test_what_actors_wait_for_is_said_where_ray_reports_it(
     monkeypatch.setattr(nodes, "launching", lambda: "")
     clock = [0.0]
     monkeypatch.setattr(nodes, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    watch = nodes.NodeWatch(
-        Reporter(
-            "run",
-            Work(
-                folders=(),
-                todo=(),
-                shards=0,
-                bytes=0,
-                chunks_estimate=0,
-                chunks_done=0,
-                images_known=0,
-                images_estimate=0,
-                shards_unread=0,
-            ),
-            io.StringIO(),
-        ),
-        "1 GPU",
-    )
+    watch = nodes.NodeWatch(Reporter("run", world.work(), io.StringIO()), "1 GPU")
     clock[0] = 60.0
     assert watch._note() == ""  # nothing has been reported yet
     watch.actors(*reported)

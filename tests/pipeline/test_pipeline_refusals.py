@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from clipseg_ray import config
+from clipseg_ray import config, storage
 from clipseg_ray.errors import UserError
-from clipseg_ray.pipeline import execute, plan
+from clipseg_ray.pipeline import describe, driver, execute, plan
 from clipseg_ray.pipeline import outcome as outcomes
 from clipseg_ray.pipeline.breaker import Breaker, RunStopped
 from clipseg_ray.pipeline.settle import settle
@@ -16,6 +16,7 @@ from clipseg_ray.results import shard_records
 from clipseg_ray.results.completeness import check_ids
 from clipseg_ray.sources.chunks import ShardRecord
 from clipseg_ray.storage import Store
+from tests.made import make
 from tests.pipeline import world
 from tests.report import world as report_world
 from tests.tars import tar_of
@@ -118,3 +119,19 @@ def test_the_breaker() -> None:
     breaker.chunk_failed("worse")
     with pytest.raises(RunStopped, match=r"Stopped after 11 failed chunk\(s\) of 52; the last cause: worse"):
         breaker.check()
+
+
+def test_an_output_that_cannot_be_written_is_told_by_the_plan_and_refused_before_ray(
+    tmp_path: Path, checkpoint_dir: Path, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.write_tars(str(tmp_path / "in"), shards=1, images=2)
+    values = world.settings(str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, table)
+    make(values)
+    monkeypatch.setattr(storage.os, "access", lambda path, mode: str(path) != str(tmp_path / "out"))
+    assert plan.look(config.parse(values)).refusal is None, "nothing is left to write"
+    world.write_tars(str(tmp_path / "in"), shards=1, images=2, first=1)
+    said = f"warning   output.url: {tmp_path}/out: {tmp_path}/out cannot be written to; check its permissions"
+    assert said in describe.plan_text(plan.look(config.parse(values)))
+    monkeypatch.setattr(driver, "guard_a_local_cluster", lambda: pytest.fail("Ray was started"))
+    with pytest.raises(UserError, match=r"output\.url: .*cannot be written to"):
+        world.run(values)

@@ -16,8 +16,12 @@ import pyarrow.dataset as ds
 
 from benchmarks.drawings import draw
 from clipseg_ray import config
+from clipseg_ray.config import InputConfig
 from clipseg_ray.pipeline import driver
 from clipseg_ray.pipeline.outcome import Outcome
+from clipseg_ray.pipeline.unread import Unread
+from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.storage import Store
 from tests.tars import tar_of
 
@@ -47,6 +51,22 @@ def write_tars(url: str, shards: int = 2, images: int = 5, first: int = 0) -> No
     for shard in range(first, first + shards):
         files = {f"{shard}-{i:03d}.jpg": jpeg(shard * 1000 + i) for i in range(images)}
         store.put(f"s-{shard:03d}.tar", tar_of(files))
+
+
+def work(*todo: ShardWork, chunks: int = 0, unread: int = 0, settings: InputConfig | None = None) -> Work:
+    """Work on these shards: ``chunks`` known ones, and ``unread`` shards of one image each beside them."""
+    one = [Shard.of_slice([Member(f"{number}.jpg")]) for number in range(unread)]
+    return Work(
+        folders=(),
+        todo=todo,
+        shards=len(todo) + unread,
+        bytes=0,
+        chunks_known=chunks,
+        chunks_done=0,
+        images_known=0,
+        unread=Unread.of(one, [0] * unread, settings or InputConfig(url=["in"])),
+        image_bytes=100_000.0,
+    )
 
 
 def write_table(path: Path, queries: Sequence[tuple[str, str]] = tuple(QUERIES), **columns: Sequence[Any]) -> str:

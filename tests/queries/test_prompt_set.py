@@ -141,3 +141,21 @@ def test_equal_ids_are_refused():
     queries = from_texts(["dog"], 0.5) * 2
     with pytest.raises(ValueError, match="each query_id once"):
         PromptSet.of(queries, np.zeros((2, 4)))
+
+
+def test_all_of_a_set_is_computed_on_one_thread(tiny_checkpoint, picture_folder, monkeypatch):
+    seen = set()
+
+    def noted(step):
+        return lambda *given: (seen.add(torch.get_num_threads()), step(*given))[1]
+
+    for name in ("embed_texts", "embed_images", "compose_support"):
+        monkeypatch.setattr(prompt_set, name, noted(getattr(prompt_set, name)))
+    cup = {"image": "cup.png", "mask": "cup-mask.png"}
+    torch.set_num_threads(3)
+    try:
+        embed(queries_of(picture_folder, {"text": "mug", **cup, "alpha": 0.3}), tiny_checkpoint)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    assert seen == {1}

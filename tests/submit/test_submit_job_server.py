@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,19 +27,25 @@ class PlayedJob:
 
     ``tails``: after how many characters the log breaks off, time after time, and whether it does so without a sign;
     then it is sent whole. The job runs while the log has been asked for ``runs_for`` times, and the dashboard leaves
-    the next ``unanswered`` questions about it without an answer.
+    the next ``unanswered`` questions about it without an answer. Once the log was asked for so many times another head
+    answers, ``next_session``. ``refusals``: (HTTP status, text) for jobs that are handed in.
     """
 
     def __init__(self) -> None:
         self.status, self.exit_code, self.message = "SUCCEEDED", 0, ""
         self.tails: list[tuple[int, bool]] = []
         self.tailed = self.runs_for = self.unanswered = 0
+        self.refusals: list[tuple[int, str]] = []
+        self.session, self.next_session = "session_1", (1000, "session_2")
 
     def application(self) -> web.Application:
         application = web.Application()
         application.add_routes(
             [
                 web.get("/api/version", self._version),
+                web.post("/api/jobs/", self._submit),
+                web.get("/api/packages/{protocol}/{name}", self._package),
+                web.put("/api/packages/{protocol}/{name}", self._package),
                 web.get("/api/jobs/j", self._job),
                 web.get("/api/jobs/j/logs/tail", self._tail),
             ]
@@ -46,7 +53,19 @@ class PlayedJob:
         return application
 
     async def _version(self, _: web.Request) -> web.Response:
-        return web.json_response({"version": "4", "ray_version": ray.__version__, "ray_commit": ""})
+        after, following = self.next_session
+        session = self.session if self.tailed < after else following
+        facts = {"version": "4", "ray_version": ray.__version__, "ray_commit": "", "session_name": session}
+        return web.json_response(facts)
+
+    async def _submit(self, request: web.Request) -> web.Response:
+        if self.refusals:
+            status, text = self.refusals.pop(0)
+            return web.Response(status=status, text=text)
+        return web.json_response({"job_id": "j", "submission_id": (await request.json())["submission_id"]})
+
+    async def _package(self, _: web.Request) -> web.Response:
+        return web.Response()
 
     async def _job(self, _: web.Request) -> web.Response:
         if self.unanswered:
@@ -182,3 +201,39 @@ def test_a_cluster_that_stays_silent_is_given_up(
     job.tails, job.unanswered = [(3, True)] * 1000, 1000
     with pytest.raises(UserError, match=r"no word from the cluster for .*timed out.*; the job j may well go on"):
         follow(server)
+
+
+def test_a_head_that_took_anothers_place_is_not_followed(job: PlayedJob, server: JobServer) -> None:
+    job.tails, job.runs_for, job.next_session = [(6, False)], 5, (1, "session_2")
+    with pytest.raises(UserError, match=r"the job j was on is gone \(session session_1\).* \(session session_2\)"):
+        follow(server)
+
+
+def test_a_head_without_a_session_name_is_taken_for_the_same(job: PlayedJob, server: JobServer) -> None:
+    server._session = job.session = None  # type: ignore[assignment]
+    assert follow(server) == (0, LOG)
+
+
+AGENT = (500, "No available agent to submit job, please try again later.")
+
+
+def test_a_head_that_has_just_started_is_waited_for(job: PlayedJob, server: JobServer, tmp_path: Path) -> None:
+    job.refusals = [AGENT] * 3
+    assert server.submit("j", "run", tmp_path, {}) is True
+    assert job.refusals == []
+
+
+def test_what_a_head_refuses_for_good_is_said_at_once(job: PlayedJob, server: JobServer, tmp_path: Path) -> None:
+    job.refusals = [(500, "something else")] * 3
+    with pytest.raises(UserError, match=r"the job server failed: .*something else"):
+        server.submit("j", "run", tmp_path, {})
+    assert len(job.refusals) == 2
+
+
+def test_a_head_that_never_can_is_given_up(
+    job: PlayedJob, server: JobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_server, "_STARTING_S", -1.0)
+    job.refusals = [AGENT] * 3
+    with pytest.raises(UserError, match="No available agent"):
+        server.submit("j", "run", tmp_path, {})
