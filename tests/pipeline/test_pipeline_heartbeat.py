@@ -79,9 +79,9 @@ def test_storage_that_fails_for_a_while_stops_no_heartbeat(tmp_path: Path, monke
 
 def test_a_chunk_with_other_rows_is_remembered_until_it_is_done() -> None:
     saying = reporter()
-    saying.add(ChunkResult(SHARD.shard_id, 1, failure="another run has put this part", conflict=True))
-    saying.add(ChunkResult(SHARD.shard_id, 2, failure="cannot be reached"))
+    saying.add(ChunkResult(shard=SHARD.shard_id, chunk=1, failure="another run has put this part", conflict=True))
+    saying.add(ChunkResult(shard=SHARD.shard_id, chunk=2, failure="cannot be reached"))
     name = f"s-000.tar chunk 1 ({SHARD.shard_id}-000001.parquet)"
     assert list(saying.totals.conflicts.values()) == [f"{name}: another run has put this part"]
-    saying.add(ChunkResult(SHARD.shard_id, 1))
+    saying.add(ChunkResult(shard=SHARD.shard_id, chunk=1))
     assert not saying.totals.conflicts

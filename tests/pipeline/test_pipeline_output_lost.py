@@ -40,7 +40,7 @@ class Job:
         self._segmenter = self._segmenter or Segmenter(spec)
         for item in work:
             for row in reader.rows(item):
-                result = ChunkResult(row.shard, row.chunk, failure=row.failure)
+                result = ChunkResult(shard=row.shard, chunk=row.chunk, failure=row.failure)
                 if row.failure is None:
                     self._segmenter.process(row, result)
                 self._computed += 1

@@ -52,12 +52,12 @@ def test_progress_learns_from_the_images_it_sees() -> None:
     reporter = Reporter("run", work, io.StringIO())
     assert reporter.snapshot()["chunks_total"] == 376
     for chunk in range(2):
-        reporter.add(ChunkResult(shards[0].shard_id, chunk, images=16, encoded=16 * 2_400_000))
+        reporter.add(ChunkResult(shard=shards[0].shard_id, chunk=chunk, images=16, encoded=16 * 2_400_000))
     told = reporter.snapshot()
     assert (told["chunks_done"], told["chunks_total"], told["chunks_total_is_estimate"]) == (2, 16, True)
     assert "chunks 2/~16" in reporter.line()
     for chunk in range(2, 20):
-        reporter.add(ChunkResult(shards[0].shard_id, chunk, images=16, encoded=16 * 2_400_000))
+        reporter.add(ChunkResult(shard=shards[0].shard_id, chunk=chunk, images=16, encoded=16 * 2_400_000))
     assert reporter.snapshot()["chunks_total"] == 20
 
 
