@@ -1,4 +1,4 @@
-"""The one exception meant for a person, what others say in one line, and the name that was meant."""
+"""Exceptions of our own, what others say in one line, and the name that was meant."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +9,14 @@ class UserError(Exception):
 
     The command line prints it as one line without a stack trace and exits with code 2.
     """
+
+
+class Refused(PermissionError):
+    """Data names a place that it may not; the message says which, and what allows it."""
+
+
+class TooLarge(OSError):
+    """An object has more bytes than are read of one."""
 
 
 def brief(error: BaseException, at_most: int = 300) -> str:

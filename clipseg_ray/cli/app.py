@@ -18,6 +18,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="SECTION.KEY=VALUE", help="Change one setting; may be given many times."),
 ]
+AllowSource = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PREFIX", help="Pictures may also lie below it, not only in the dataset's bucket or parent folder."
+    ),
+]
 OutputUrl = Annotated[str, typer.Argument(metavar="OUTPUT", help="The dataset a run wrote (output.url).")]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
+from clipseg_ray.boundary import is_local, named_by
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.sources.base import Member
 from clipseg_ray.sources.images import Images
@@ -60,13 +61,17 @@ class Manifest(Images):
                     )
         members = [member for member, _ in found.values()]
         for protocol, member in {protocol_of(member.path): member for member in members}.items():
-            if protocol != "file":
+            if protocol != "file" and not is_local(member.path):
                 Store.of(member.path)
         return members
 
     def identity(self, member: Member) -> str:
         """The row's id where ``id_field`` gives one, else its path."""
         return self.id_of(json.loads(member.fields or "{}") if self.id_field else {}, member.path)
+
+    def refuse(self, url: str) -> None:
+        """See ``Images.refuse``: a manifest that is not on this machine names no file of it."""
+        named_by(self.root, self.url_of(url), self.boundary)
 
     def _member(self, manifest: Member, row: dict[str, Any], column: str, number: int) -> Member:
         url = row.pop(column, None)

@@ -67,9 +67,9 @@ class WebDataset(Source):
     name = "webdataset"
     endings = (".tar", ".tgz", ".tar.gz")
 
-    def __init__(self, root: str, *, image_field: str | None = None, id_field: str | None = None) -> None:
-        super().__init__(root, image_field=image_field, id_field=id_field)
-        given = [name.strip().lstrip(".").lower() for name in (image_field or "").split(",")]
+    def __init__(self, root: str, **settings: Any) -> None:
+        super().__init__(root, **settings)
+        given = [name.strip().lstrip(".").lower() for name in (self.image_field or "").split(",")]
         self.extensions = tuple(name for name in given if name) or IMAGE_EXTENSIONS
 
     def count(self, shard: Shard, at_most: int | None = None) -> int:
@@ -101,7 +101,7 @@ class WebDataset(Source):
             (place.url, place.offset, place.offset + place.length) for place in places if place.offset is not None
         ]
         found: list[bytes | Exception | None] = [None] * len(places)
-        for index, image in zip(direct, get_ranges(ranges), strict=True):
+        for index, image in zip(direct, get_ranges(ranges, hosts=self.boundary.hosts), strict=True):
             found[index] = image
         return found
 
