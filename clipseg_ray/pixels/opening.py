@@ -43,8 +43,8 @@ class ImageError(Exception):
 
 _SIGNATURES = (
     (b"%PDF-", "a PDF file"), (b"PK\x03\x04", "a ZIP archive"), (b"\x1f\x8b", "gzip data"),
-    (b"\x7fELF", "a program"), (b"BM", "a BMP picture"), (b"II*\x00", "a TIFF picture"),
-    (b"MM\x00*", "a TIFF picture"), (b"PAR1", "a Parquet file"), (b"SQLite format 3", "a database"),
+    (b"\x7fELF", "a program"), (b"BM", "a BMP image"), (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"), (b"PAR1", "a Parquet file"), (b"SQLite format 3", "a database"),
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def detected(data: bytes) -> str:
             return kind
     start = data[:1024].lstrip()
     if data[4:12] in (b"ftypavif", b"ftypheic"):
-        return "an AVIF or HEIC picture"
+        return "an AVIF or HEIC image"
     if start[:1] == b"<":
         return "HTML, XML or SVG text"
     if not data.strip(b"\x00"):

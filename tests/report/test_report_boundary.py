@@ -77,12 +77,12 @@ def test_every_reader_stays_inside_and_says_what_would_allow_it(sent: Path, tmp_
     private = (tmp_path / "private.png").read_bytes()
     url = say(sent, str(tmp_path / "private.png"), len(private))
     with clipseg_ray.open(url) as masks:
-        found = list(masks.pictures(masks.sql("SELECT * FROM images").to_arrow_table()))
+        found = list(masks.source_images(masks.sql("SELECT * FROM images").to_arrow_table()))
         assert all(isinstance(each, Refused) for each in found)
         with pytest.raises(UserError, match="--allow-source"):
             masks.torch(["dog"], size=32)[0]
     with clipseg_ray.open(url, allow_source=str(tmp_path / "private.png")) as masks:
-        found = list(masks.pictures(masks.sql("SELECT * FROM images").to_arrow_table()))
+        found = list(masks.source_images(masks.sql("SELECT * FROM images").to_arrow_table()))
         assert found == [private] * 3
         assert masks.torch(["dog"], size=32)[0]["image"][:, 0, 0].tolist() == [90, 10, 200]
 
