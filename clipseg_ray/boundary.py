@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from clipseg_ray.errors import Refused
 from clipseg_ray.http_client import hosts_of
+from clipseg_ray.redaction import redacted
 from clipseg_ray.storage import Store, absolute, protocol_of
 
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
@@ -83,7 +84,7 @@ class Boundary:
         """What stands for an image that may not be fetched."""
         where = f"outside {self.own} and " if self.own else ""
         return Refused(
-            f"{url}: not fetched, it is {where}not below any prefix given by {self.option}; "
+            f"{redacted(url)}: not fetched, it is {where}not below any prefix given by {self.option}; "
             f"if its place is trusted, add that to {self.option}"
         )
 

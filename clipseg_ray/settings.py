@@ -19,7 +19,6 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self, TypeGuard
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
@@ -28,6 +27,7 @@ from pydantic_core import PydanticCustomError
 
 from clipseg_ray import storage
 from clipseg_ray.errors import UserError, brief, nearest
+from clipseg_ray.redaction import redacted
 
 
 def _listed(value: Any) -> Any:
@@ -62,7 +62,7 @@ def _located(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or value.startswith("builtin:"):
         return value
     url = storage.absolute(value, "" if isinstance(value, _Typed) else info.context or "")
-    if "@" in urlsplit(url).netloc or "x-amz-signature=" in url.lower():
+    if redacted(url) != url:
         raise PydanticCustomError(
             _SECRET,
             "{scheme}://… holds credentials; give them in the environment instead",

@@ -23,6 +23,7 @@ import pyarrow as pa
 from clipseg_ray import __version__
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import algebra
+from clipseg_ray.redaction import redacted
 from clipseg_ray.report import facts, samples, statistics
 from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.facts import Facts
@@ -114,7 +115,7 @@ def _page(found: Facts, wanted: Sequence[Pick], masks: pa.Table, images: pa.Tabl
         "decades": statistics.COVERAGE_DECADES,
         "queries": queries,
         "pictures": [
-            {"id": row["image_id"], "width": row["width"], "height": row["height"], "url": row["source_url"]}
+            {"id": row["image_id"], "width": row["width"], "height": row["height"], "url": redacted(row["source_url"])}
             for row in images.to_pylist()
         ],
         "failures": {"total": sum(bad.values()), "statuses": list(bad.items()), "rows": found.failures},

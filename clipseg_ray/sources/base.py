@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from clipseg_ray.boundary import Boundary
+from clipseg_ray.redaction import redacted
 from clipseg_ray.storage import Store, protocol_of
 
 
@@ -159,9 +160,12 @@ class Source(ABC):
         return member.path
 
     def id_of(self, fields: Mapping[str, Any], default: str) -> str:
-        """The ``image_id`` of a sample or member with these fields: what ``id_field`` has, else ``default``."""
+        """The ``image_id`` of a sample or member with these fields: what ``id_field`` has, else ``default``.
+
+        Secrets in URLs are hidden.
+        """
         value = None if self.id_field is None else fields.get(self.id_field)
-        return default if value is None else str(value)
+        return default if value is None else redacted(str(value))
 
     def confirm(self, shard: Shard) -> None:
         """Raise StaleObject where a shard that is one object is not the one listed any more.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from http.client import responses
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
-from clipseg_ray.errors import Refused, TooLarge
+from clipseg_ray.errors import Refused, TooLarge, brief
+from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.base import FAILED, Member, Place, Sample, Shard, Source
 from clipseg_ray.storage import StaleObject, get_listed, get_many, protocol_of
 
@@ -56,11 +58,15 @@ class Images(Source):
     def refuse(self, url: str) -> None:
         """Raise Refused for an image that may not be fetched: what a listing of the input names always may."""
 
+    def addresses(self, members: Sequence[Member]) -> list[str]:
+        """The URLs under which members are fetched."""
+        return [self.url_of(member.path) for member in members]
+
     def _get(self, members: Sequence[Member]) -> list[bytes | Exception]:
         """Each member's image, or what stands for it; what is refused or listed as too large is not asked for."""
         found: list[bytes | Exception | None] = [self._unasked(member) for member in members]
         asked = [index for index, image in enumerate(found) if image is None]
-        urls = [self.url_of(members[index].path) for index in asked]
+        urls = self.addresses([members[index] for index in asked])
         listed = [(url, members[index].etag) for url, index in zip(urls, asked, strict=True)]
         fetched = get_listed(listed, at_most=self.max_image_bytes, hosts=self.boundary.hosts)
         for index, image in zip(asked, fetched, strict=True):
@@ -105,10 +111,12 @@ class Images(Source):
         sample = Sample(image_id=image_id, key=member.path, source_url=url, position=index, fields=fields)
         if isinstance(image, Exception):
             verdict = _verdict(image)
-            sample.status, why = ("missing", verdict) if verdict else (FAILED, f"{type(image).__name__}: {image}")
+            sample.status, why = (
+                ("missing", verdict) if verdict else (FAILED, f"{type(image).__name__}: {brief(image)}")
+            )
             if isinstance(image, TooLarge):
                 sample.status, why = "too_large", f"more than {self.max_image_bytes} bytes (input.max_image_bytes)"
-            sample.error = f"{url}: {why}"
+            sample.error = redacted(f"{url}: {why}")
             return sample
         if member.size and len(image) != member.size:
             raise StaleObject(f"{url} changed since it was listed ({member.size} bytes, now {len(image)})")
@@ -144,7 +152,7 @@ def _verdict(error: Exception) -> str | None:
         return "not a file"
     code = getattr(error, "status", None)  # aiohttp.ClientResponseError
     if isinstance(code, int) and 400 <= code < 500 and code not in _TRY_AGAIN:
-        return f"the server answers {code} {getattr(error, 'message', '')}".rstrip()
+        return f"the server answers {code} {responses.get(code, '')}".rstrip()  # its own words may be anything
     if type(error).__name__ in ("InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError"):
         return "not a valid URL"
     if type(error).__name__ in ("InvalidUrlRedirectClientError", "NonHttpUrlRedirectClientError"):

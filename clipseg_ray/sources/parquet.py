@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipseg_ray.errors import Refused, TooLarge, UserError, brief
+from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.base import Place, Sample, Shard, Source
 from clipseg_ray.sources.delivery import Delivery, deliver
 from clipseg_ray.storage import StaleObject, get_many
@@ -177,7 +178,11 @@ class Parquet(Source):
         else:
             sample.status, sample.error = "missing", f"{shard.path}: row {row} holds no image"
             if image is not None:
-                why = str(image) if isinstance(image, Refused) else f"{self._beside(shard, str(path))}: not found"
+                why = (
+                    brief(image)
+                    if isinstance(image, Refused)
+                    else f"{redacted(self._beside(shard, str(path)))}: not found"
+                )
                 sample.error = f"{shard.path}: row {row} names {why}"
         return sample
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import pickle
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from clipseg_ray.boundary import Boundary
 from clipseg_ray.errors import Refused, UserError
 from clipseg_ray.sources.base import Sample
 from clipseg_ray.sources.formats import source_of
-from clipseg_ray.sources.listing import append_shards, discover
+from clipseg_ray.sources.listing import append_shards, discover, to_parquet
 from clipseg_ray.storage import Store, get_many
 
 
@@ -195,3 +196,65 @@ def test_a_pipe_is_no_image(tmp_path: Path) -> None:
     assert [sample.status for sample in found] == ["missing", "ok"]
     with pytest.raises(IsADirectoryError):
         Store(str(tmp_path)).open("a.jpg")
+
+
+class Signed(BaseHTTPRequestHandler):
+    """Answers where the signature is today's; an error page repeats the URL."""
+
+    today = "FIRST"
+
+    def do_GET(self) -> None:
+        good = f"sig=SECRET{self.today}" in self.path
+        body = b"picture" if good else self.path.encode()
+        self.send_response(200 if good else 403, None if good else f"Denied {self.path}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_secrets_of_signed_urls_are_kept_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Signed)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    server = f"http://127.0.0.1:{httpd.server_port}"
+
+    def sign(day: str) -> None:
+        rows = [f"{n},{server}/{n}.jpg?se=SECRET{day}&sig=SECRET{day},https://h/t?token=SECRET" for n in range(3)]
+        (tmp_path / "list.csv").write_text("\n".join(["id,url,thumb", *rows]))
+
+    def source() -> tuple[Any, list[Any]]:
+        listing = discover([str(tmp_path / "list.csv")], None)
+        given = source_of(listing.format, listing.root, id_field="id", boundary=Boundary.of_input([], [server]))
+        return given, append_shards([], listing, given, slice_images=100)
+
+    sign("FIRST")
+    first, shards = source()
+    assert b"SECRET" not in to_parquet(shards) + pickle.dumps(first)
+    assert [(s.status, s.image_id) for s in pickle.loads(pickle.dumps(first)).samples(shards[0])] == [
+        ("ok", "0"), ("ok", "1"), ("ok", "2"),
+    ]  # fmt: skip
+    assert "SECRET" not in repr(list(first.samples(shards[0])))
+    # Another day all URLs are signed anew: the frozen listing is the same, and its images are fetched.
+    monkeypatch.setattr(Signed, "today", "SECOND")
+    late = list(first.samples(shards[0]))
+    assert [sample.status for sample in late] == ["missing"] * 3
+    assert "SECRET" not in repr(late)
+    sign("SECOND")
+    second, again = source()
+    assert again == shards
+    assert append_shards(shards, discover([str(tmp_path / "list.csv")], None), second, slice_images=100) == []
+    assert [sample.status for sample in second.samples(shards[0])] == ["ok"] * 3
+    (tmp_path / "list.csv").write_text(f"id,url\n7,{server}/7.jpg?sig=SECRETSECOND\n")
+    third, _ = source()
+    with pytest.raises(UserError, match="its row is gone from the manifest"):
+        list(third.samples(shards[0]))
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def test_signed_urls_need_ids_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("url\nhttps://user:SECRET@h/a.jpg\n")
+    with pytest.raises(UserError, match=r"list\.csv row 1: https://\*\*\*@h/a\.jpg holds a secret .* input\.id_field"):
+        samples_of(str(tmp_path / "list.csv"))
