@@ -141,16 +141,19 @@ class Store:
         """The store one or more folders down."""
         return Store(self.url_of(path))
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "", *, follow_links: bool = False) -> Iterator[Entry]:
         """Every object under the folder ``prefix``, in no promised order, page by page where the server pages.
 
-        Temporary names of unfinished local writes are left out. A folder that does not exist is empty.
+        Temporary names of unfinished local writes are left out. A folder that does not exist is empty, and so is one
+        that is a link or lies behind one, unless ``follow_links``.
         """
         if self.protocol == "s3":
             yield from self._list_s3(prefix)
         elif self.protocol == "file":
             skipped = len(self.root.rstrip("/")) + 1
-            for folder, names in _walk(Path(self.full(prefix))):
+            if not follow_links and not self._is_within(prefix):
+                return
+            for folder, names in _walk(Path(self.full(prefix)), follow_links):
                 below = folder[skipped:] + "/" if len(folder) > skipped else ""
                 for name in names:
                     if _is_temporary(name):
@@ -180,6 +183,11 @@ class Store:
             after = first["Contents"][-1]["Key"] if first.get("Contents") else ""
             digits = [digit for digit in "0123456789abcdef" if start + digit >= after[: len(start) + 1]]
             yield from _at_once([self._pages(start + digit, after) for digit in digits])
+
+    def _is_within(self, folder: str) -> bool:
+        """Whether a folder is below the store's own place, and no link on the way to it."""
+        root = Path(os.path.realpath(self.root))
+        return ".." not in Path(folder).parts and Path(os.path.realpath(root / folder)) == root / folder
 
     def folders(self, prefix: str) -> Sequence[str]:
         """The names of the folders right below the folder ``prefix``, sorted; one request where the server lists."""
@@ -313,7 +321,9 @@ class Store:
             raise
 
     def delete(self, path: str) -> None:
-        """Remove one object; nothing happens where none is."""
+        """Remove one object; nothing happens where none is. Raises UserError for what lies behind a link."""
+        if self.protocol == "file" and not self._is_within(posixpath.dirname(path)):
+            raise UserError(f"{self.url_of(path)}: it lies behind a link, outside {self.url}; nothing is removed there")
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self.full(path))
 
@@ -538,7 +548,7 @@ def _etag(info: dict[str, Any]) -> str:
     return str(info.get("size"))
 
 
-def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
+def _walk(top: Path, follow_links: bool) -> Iterator[tuple[str, list[str]]]:
     """Folders with their file names, links to folders followed once; an unreadable folder is an error, not a gap."""
 
     def refuse(error: OSError) -> None:
@@ -546,7 +556,7 @@ def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
             raise error
 
     seen: set[str] = set()
-    for folder, folders, names in os.walk(top, onerror=refuse, followlinks=True):
+    for folder, folders, names in os.walk(top, onerror=refuse, followlinks=follow_links):
         seen.add(os.path.realpath(folder))
         folders[:] = [name for name in folders if os.path.realpath(Path(folder) / name) not in seen]
         yield folder, names
