@@ -182,7 +182,7 @@ def _json_lines(data: bytes, path: str) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: line {number} is no JSON ({error})") from error
         if not isinstance(row, dict):
             raise UserError(f"{path}: line {number} is no JSON object")
