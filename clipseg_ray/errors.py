@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
+from clipseg_ray.printable import printable
 from clipseg_ray.redaction import redacted
 
 
@@ -13,7 +14,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(redacted(message))
+        super().__init__(printable(redacted(message)))
 
 
 class Refused(PermissionError):
@@ -26,7 +27,7 @@ class TooLarge(OSError):
 
 def brief(error: BaseException, at_most: int = 300) -> str:
     """What an error says, in one line of at most so many characters; its type where it says nothing."""
-    return redacted(" ".join(str(error).split()))[:at_most] or type(error).__name__
+    return printable(redacted(" ".join(str(error).split())))[:at_most] or type(error).__name__
 
 
 def last_line(error: BaseException) -> str:
@@ -36,7 +37,7 @@ def last_line(error: BaseException) -> str:
         cause = cause.__cause__
     lines = [line.strip() for line in str(cause).splitlines() if line.strip(" .")]
     line = lines[-1] if lines else type(cause).__name__
-    return redacted(line.removeprefix("clipseg_ray.errors.UserError: "))[:500]
+    return printable(redacted(line.removeprefix("clipseg_ray.errors.UserError: ")))[:500]
 
 
 def nearest(name: str, names: Iterable[str], *, most: int = 1, cutoff: float = 0.5) -> list[str]:
