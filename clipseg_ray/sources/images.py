@@ -97,8 +97,9 @@ class Images(Source):
         for image in fetched:
             if isinstance(image, StaleObject):
                 raise image
-            denied = isinstance(image, PermissionError) and not isinstance(image, Refused)
-            if denied and all(isinstance(other, Exception) for other in fetched):
+            if isinstance(image, Refused) or not isinstance(image, PermissionError):
+                continue
+            if all(isinstance(other, Exception) for other in fetched):
                 raise image
         if len(fetched) > 1 and all(may_pass(image) for image in fetched):
             raise next(image for image in fetched if isinstance(image, Exception))

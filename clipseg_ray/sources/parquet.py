@@ -145,10 +145,10 @@ class Parquet(Source):
                 else:
                     found[index] = boundary.refusal(url)
         fetched = get_many([url for _, url in asked], at_most=self.max_image_bytes, hosts=boundary.hosts)
-        for (index, _), image in zip(asked, fetched, strict=True):
-            if isinstance(image, Exception) and not isinstance(image, FileNotFoundError | Refused | TooLarge):
-                raise image
-            found[index] = image
+        for (index, _), content in zip(asked, fetched, strict=True):
+            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError | Refused | TooLarge):
+                raise content
+            found[index] = content
         return found
 
     def _folder(self, shard: Shard) -> str:
