@@ -38,6 +38,13 @@ class InputConfig(Section):
     """Images in a chunk: the unit of work, retry and output file."""
     chunk_bytes: Annotated[ByteCount, Field(ge=1)] = 256 * 2**20
     """A chunk also closes once its encoded images reach this many bytes."""
+    max_image_bytes: Annotated[ByteCount, Field(ge=1)] = 256 * 2**20
+    """An encoded image of more bytes is not read: its status is ``too_large``."""
+    allow: Locations = Field(default=[])
+    """Prefixes below which data may name images: a path in a Parquet row, a local file in a remote manifest.
+
+    HTTP hosts here may have private addresses.
+    """
     slice_images: Annotated[int, Field(ge=1)] = 4096
     """Images in one shard of a folder or manifest."""
     decode: Literal["fast", "exact"] = "fast"

@@ -26,8 +26,9 @@ class Masks:
     of :data:`clipseg_ray.results.sql_functions.FUNCTIONS`.
     """
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, allow_source: str | Sequence[str] = ()) -> None:
         self._store = Store.of(output)
+        self._allow = (allow_source,) if isinstance(allow_source, str) else tuple(allow_source)
         self.connection = reading.connect(self._store)
         """The DuckDB connection behind ``sql``."""
 
@@ -72,13 +73,13 @@ class Masks:
 
     def source_images(self, images: pa.Table) -> Iterator[bytes | Exception]:
         """The encoded image of each row of ``images``: see `clipseg_ray.results.source_images.SourceImages.fetch`."""
-        return SourceImages(self._store).fetch(images)
+        return SourceImages(self._store, self._allow).fetch(images)
 
     def torch(self, query_ids: Sequence[str], size: int) -> Any:
         """Images with masks, map-style: :class:`clipseg_ray.torch_dataset.MasksDataset`."""
         from clipseg_ray.torch_dataset import MasksDataset  # the one way from here to torch, for who asks
 
-        return MasksDataset(self.connection, self.url, query_ids, size=size)
+        return MasksDataset(self.connection, self.url, query_ids, size=size, allow_source=self._allow)
 
     def close(self) -> None:
         """Close the connection."""
@@ -91,6 +92,10 @@ class Masks:
         self.close()
 
 
-def open(output: str) -> Masks:
-    """Open the dataset at ``output`` (a path or URL). Raises UserError where none is."""
-    return Masks(output)
+def open(output: str, *, allow_source: str | Sequence[str] = ()) -> Masks:
+    """Open the dataset at ``output`` (a path or URL). Raises UserError where none is.
+
+    Its images are read inside its own bucket or parent folder; ``allow_source``: prefixes below which they may lie
+    besides, paths or URLs.
+    """
+    return Masks(output, allow_source)

@@ -1,19 +1,33 @@
-"""The one exception meant for a person, what others say in one line, and the name that was meant."""
+"""Exceptions of our own, what others say in one line, and the name that was meant."""
 
 import difflib
 from collections.abc import Iterable
+
+from clipseg_ray.printable import printable
+from clipseg_ray.redaction import redacted
 
 
 class UserError(Exception):
     """Something the user can put right: one message that names the file or key, what is wrong and what to do.
 
-    The command line prints it as one line without a stack trace and exits with code 2.
+    The command line prints it as one line without a stack trace and exits with code 2. Secrets in URLs are hidden.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(redacted(message)))
+
+
+class Refused(PermissionError):
+    """Data names a place that it may not; the message says which, and what allows it."""
+
+
+class TooLarge(OSError):
+    """An object has more bytes than are read of one."""
 
 
 def brief(error: BaseException, at_most: int = 300) -> str:
     """What an error says, in one line of at most so many characters; its type where it says nothing."""
-    return " ".join(str(error).split())[:at_most] or type(error).__name__
+    return printable(redacted(" ".join(str(error).split())))[:at_most] or type(error).__name__
 
 
 def last_line(error: BaseException) -> str:
@@ -22,7 +36,8 @@ def last_line(error: BaseException) -> str:
     while cause.__cause__ is not None and str(cause.__cause__).strip():
         cause = cause.__cause__
     lines = [line.strip() for line in str(cause).splitlines() if line.strip(" .")]
-    return (lines[-1] if lines else type(cause).__name__).removeprefix("clipseg_ray.errors.UserError: ")[:500]
+    line = lines[-1] if lines else type(cause).__name__
+    return printable(redacted(line.removeprefix("clipseg_ray.errors.UserError: ")))[:500]
 
 
 def nearest(name: str, names: Iterable[str], *, most: int = 1, cutoff: float = 0.5) -> list[str]:

@@ -19,15 +19,15 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self, TypeGuard
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from clipseg_ray import storage
+from clipseg_ray import storage, yaml_text
 from clipseg_ray.errors import UserError, brief, nearest
+from clipseg_ray.redaction import redacted
 
 
 def _listed(value: Any) -> Any:
@@ -48,7 +48,7 @@ class _Typed(str):
     """A string of the command line: a path in it is relative to the working directory."""
 
 
-class _TypedLoader(yaml.SafeLoader):
+class _TypedLoader(yaml_text.Loader):
     """YAML whose strings are `_Typed`."""
 
 
@@ -62,7 +62,7 @@ def _located(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or value.startswith("builtin:"):
         return value
     url = storage.absolute(value, "" if isinstance(value, _Typed) else info.context or "")
-    if "@" in urlsplit(url).netloc or "x-amz-signature=" in url.lower():
+    if redacted(url) != url:
         raise PydanticCustomError(
             _SECRET,
             "{scheme}://… holds credentials; give them in the environment instead",
@@ -133,7 +133,7 @@ class Settings(Section):
         with storage.plain_errors(path):
             text = store.get(name).decode()
         try:
-            values = yaml.safe_load(text) or {}
+            values = yaml_text.load(text) or {}
         except yaml.YAMLError as error:
             raise UserError(f"{path}: not valid YAML: {brief(error)}") from error
         if not isinstance(values, dict):
@@ -184,7 +184,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise UserError(f"-s {override}: {'.'.join(sections[: depth + 1])} is a value, not a section")
         place = inner
     try:
-        place[last] = yaml.load(text, _TypedLoader) if text else None
+        place[last] = yaml_text.load(text, _TypedLoader) if text else None
     except yaml.YAMLError as error:
         raise UserError(f"-s {override}: the value is not valid YAML: {brief(error)}") from error
 

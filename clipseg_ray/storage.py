@@ -23,13 +23,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, Any, cast
 
 import fsspec
 from fsspec.asyn import sync
 
-from clipseg_ray import s3_pages
-from clipseg_ray.errors import UserError, brief
+from clipseg_ray import http_client, s3_pages
+from clipseg_ray.errors import Refused, TooLarge, UserError, brief
 
 READ_AHEAD_BYTES = 16 * 2**20
 """Bytes asked for by one ranged GET when an object is read front to back."""
@@ -120,7 +121,7 @@ class Store:
     def fs(self) -> Any:
         """The fsspec file system, made in this process on first use."""
         if self._fs is None:
-            self._fs = _filesystem(self.protocol)
+            self._fs = _filesystem(self.protocol, http_client.hosts_of([self.url]))
         return self._fs
 
     @property
@@ -140,16 +141,19 @@ class Store:
         """The store one or more folders down."""
         return Store(self.url_of(path))
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "", *, follow_links: bool = False) -> Iterator[Entry]:
         """Every object under the folder ``prefix``, in no promised order, page by page where the server pages.
 
-        Temporary names of unfinished local writes are left out. A folder that does not exist is empty.
+        Temporary names of unfinished local writes are left out. A folder that does not exist is empty, and so is one
+        that is a link or lies behind one, unless ``follow_links``.
         """
         if self.protocol == "s3":
             yield from self._list_s3(prefix)
         elif self.protocol == "file":
             skipped = len(self.root.rstrip("/")) + 1
-            for folder, names in _walk(Path(self.full(prefix))):
+            if not follow_links and not self._is_within(prefix):
+                return
+            for folder, names in _walk(Path(self.full(prefix)), follow_links):
                 below = folder[skipped:] + "/" if len(folder) > skipped else ""
                 for name in names:
                     if _is_temporary(name):
@@ -179,6 +183,11 @@ class Store:
             after = first["Contents"][-1]["Key"] if first.get("Contents") else ""
             digits = [digit for digit in "0123456789abcdef" if start + digit >= after[: len(start) + 1]]
             yield from _at_once([self._pages(start + digit, after) for digit in digits])
+
+    def _is_within(self, folder: str) -> bool:
+        """Whether a folder is below the store's own place, and no link on the way to it."""
+        root = Path(os.path.realpath(self.root))
+        return ".." not in Path(folder).parts and Path(os.path.realpath(root / folder)) == root / folder
 
     def folders(self, prefix: str) -> Sequence[str]:
         """The names of the folders right below the folder ``prefix``, sorted; one request where the server lists."""
@@ -248,6 +257,8 @@ class Store:
 
     def get(self, path: str) -> bytes:
         """The whole object. Raises FileNotFoundError."""
+        if self.protocol == "file":
+            return _read_file(self.full(path))
         return cast(bytes, self.fs.cat_file(self.full(path)))
 
     def open(self, path: str, etag: str | None = None) -> IO[bytes]:
@@ -259,7 +270,7 @@ class Store:
         if etag is not None and self.protocol != "s3":
             self.confirm(path, etag)
         if self.protocol == "file":
-            return cast(IO[bytes], open(self.full(path), "rb", buffering=2**20))
+            return _open_file(self.full(path))
         file = self.fs.open(self.full(path), "rb", block_size=READ_AHEAD_BYTES, cache_type="readahead")
         if etag is not None and self.protocol == "s3":
             # Of the object that the reader is bound to: what is at the path may be another by now.
@@ -331,14 +342,18 @@ class Store:
         return None
 
     def delete(self, path: str) -> None:
-        """Remove one object; nothing happens where none is."""
+        """Remove one object; nothing happens where none is. Raises UserError for what lies behind a link."""
+        if self.protocol == "file" and not self._is_within(posixpath.dirname(path)):
+            raise UserError(f"{self.url_of(path)}: it lies behind a link, outside {self.url}; nothing is removed there")
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self.full(path))
 
 
-def get_many(urls: Sequence[str]) -> list[bytes | Exception]:
-    """Whole objects by URL, fetched concurrently; an exception stands where one failed."""
-    return get_ranges([(url, None, None) for url in urls])
+def get_many(
+    urls: Sequence[str], *, at_most: int | None = None, hosts: tuple[str, ...] | None = None
+) -> list[bytes | Exception]:
+    """Whole objects by URL, fetched concurrently; an exception stands where one failed: see ``get_ranges``."""
+    return get_ranges([(url, None, None) for url in urls], at_most=at_most, hosts=hosts)
 
 
 def get_all(urls: Sequence[str]) -> list[bytes]:
@@ -351,16 +366,18 @@ def get_all(urls: Sequence[str]) -> list[bytes]:
     return bodies
 
 
-def get_listed(listed: Sequence[tuple[str, str]]) -> list[bytes | Exception]:
+def get_listed(
+    listed: Sequence[tuple[str, str]], *, at_most: int | None = None, hosts: tuple[str, ...] | None = None
+) -> list[bytes | Exception]:
     """Whole objects as they were listed, by (URL, etag), fetched concurrently; an exception stands where one failed.
 
     StaleObject stands for one that is another than was listed, or became another while it was read. Where the etag is
-    empty, nobody has listed the object, and whatever is there is taken.
+    empty, nobody has listed the object, and whatever is there is taken. ``at_most``, ``hosts``: see ``get_ranges``.
     """
     on_s3 = [each for each in listed if each[1] and protocol_of(each[0]) == "s3"]
-    found = dict(zip(on_s3, _get_if_match(on_s3), strict=True))
+    found = dict(zip(on_s3, _get_if_match(on_s3, at_most), strict=True))
     rest = [each for each in dict.fromkeys(listed) if each not in found]
-    bodies = get_many([url for url, _ in rest])
+    bodies = get_many([url for url, _ in rest], at_most=at_most, hosts=hosts)
 
     def confirmed(each: tuple[str, str], body: bytes | Exception) -> bytes | Exception:
         url, etag = each
@@ -377,7 +394,7 @@ def get_listed(listed: Sequence[tuple[str, str]]) -> list[bytes | Exception]:
     return [found[each] for each in listed]
 
 
-def _get_if_match(listed: Sequence[tuple[str, str]]) -> list[bytes | Exception]:
+def _get_if_match(listed: Sequence[tuple[str, str]], at_most: int | None) -> list[bytes | Exception]:
     """``get_listed`` on S3: one request each, which the server refuses where the object is another."""
     if not listed:
         return []
@@ -387,6 +404,9 @@ def _get_if_match(listed: Sequence[tuple[str, str]]) -> list[bytes | Exception]:
         bucket, key, _ = fs.split_path(url)
         try:
             answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, IfMatch=f'"{etag}"')
+            if at_most is not None and answer["ContentLength"] > at_most:
+                answer["Body"].close()
+                return TooLarge(f"{url}: more than {at_most} bytes")
             async with answer["Body"] as body:
                 return cast(bytes, await body.read())
         except Exception as error:
@@ -400,20 +420,32 @@ def _get_if_match(listed: Sequence[tuple[str, str]]) -> list[bytes | Exception]:
     return cast(list[bytes | Exception], sync(fs.loop, get_all_of_them))
 
 
-def get_ranges(ranges: Sequence[tuple[str, int | None, int | None]]) -> list[bytes | Exception]:
+def get_ranges(
+    ranges: Sequence[tuple[str, int | None, int | None]],
+    *,
+    at_most: int | None = None,
+    hosts: tuple[str, ...] | None = None,
+) -> list[bytes | Exception]:
     """Stretches of objects as (URL, first byte, byte past the last), None for the object's own start or end.
 
     Fetched concurrently, equal ones once; an exception stands where one failed. What lies past an object's end is
-    left out, so compare lengths.
+    left out, so compare lengths. ``at_most``: the bytes of one after which TooLarge stands for it. ``hosts``: the HTTP
+    hosts (``host:port``) that may have private addresses; those of the URLs, if the user and not the data names them.
     """
     distinct = list(dict.fromkeys(ranges))
     found: dict[tuple[str, int | None, int | None], bytes | Exception] = {}
+    reachable = http_client.hosts_of([url for url, _, _ in distinct]) if hosts is None else hosts
 
     def fetch(wanted: tuple[str, int | None, int | None]) -> bytes | Exception:
         url, start, stop = wanted
         try:
             store = Store.of(url)
-            return cast(bytes, store.fs.cat_file(store.root, start=start, end=stop))
+            if store.protocol == "file":
+                return _read_file(store.root, start, stop, at_most)
+            limit = {"at_most": at_most} if store.protocol in ("http", "https") else {}
+            start, stop = _bounds(store.protocol, start, stop, at_most)
+            fs = _filesystem(store.protocol, reachable)
+            return cast(bytes, fs.cat_file(store.root, start=start, end=stop, **limit))
         except Exception as error:
             return error
 
@@ -421,18 +453,36 @@ def get_ranges(ranges: Sequence[tuple[str, int | None, int | None]]) -> list[byt
     for wanted in distinct:
         by_protocol.setdefault(protocol_of(wanted[0]), []).append(wanted)
     for protocol, group in by_protocol.items():
-        fs = _filesystem(protocol) if protocol in ("s3", "http", "https") else None
+        fs = _filesystem(protocol, reachable) if protocol in ("s3", "http", "https") else None
         if fs is not None and len(group) > 1:
             # The file system's own batched reads share one event loop: a fraction of the CPU of threads. `cat` is
             # not used: it takes "[1]" in a name for a pattern.
             names = [fs._strip_protocol(url) for url, _, _ in group]
-            starts, stops = [start for _, start, _ in group], [stop for _, _, stop in group]
-            contents = fs.cat_ranges(names, starts, stops, on_error="return")
-            found |= dict(zip(group, contents, strict=True))
+            bounds = [_bounds(protocol, start, stop, at_most) for _, start, stop in group]
+            limit = {"at_most": at_most} if protocol != "s3" else {}
+            contents = fs.cat_ranges(
+                names, [start for start, _ in bounds], [stop for _, stop in bounds], on_error="return", **limit
+            )
         else:
             with ThreadPoolExecutor(_THREADS) as pool:
-                found |= dict(zip(group, pool.map(fetch, group), strict=True))
+                contents = list(pool.map(fetch, group))
+        for wanted, content in zip(group, contents, strict=True):
+            found[wanted] = _whole(wanted[0], content, at_most)
     return [found[wanted] for wanted in ranges]
+
+
+def _bounds(protocol: str, start: int | None, stop: int | None, at_most: int | None) -> tuple[int | None, int | None]:
+    """The stretch to ask for: of a whole object on S3 one byte more than may come, so that no more is sent."""
+    if protocol == "s3" and start is None and stop is None and at_most is not None:
+        return 0, at_most + 1
+    return start, stop
+
+
+def _whole(url: str, content: bytes | Exception, at_most: int | None) -> bytes | Exception:
+    if isinstance(content, Exception):
+        # S3 has no first byte of an object without any.
+        return b"" if at_most is not None and _error_code(content) in ("InvalidRange", "416") else content
+    return TooLarge(f"{url}: more than {at_most} bytes") if at_most is not None and len(content) > at_most else content
 
 
 @contextlib.contextmanager
@@ -455,6 +505,8 @@ def explain(error: BaseException, url: str) -> UserError | None:
     anonymous = " The request was anonymous: no AWS credentials were found." if _anonymous(url) else ""
     if isinstance(error, StaleObject):
         return UserError(f"{brief(error)}; put the former bytes back, or set another output.url")
+    if isinstance(error, Refused | TooLarge):
+        return UserError(str(error))
     if isinstance(error, PermissionError):
         hint = "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE)"
         if protocol_of(url) == "file":
@@ -473,7 +525,9 @@ def explain(error: BaseException, url: str) -> UserError | None:
     return None
 
 
-def _filesystem(protocol: str) -> Any:
+def _filesystem(protocol: str, hosts: tuple[str, ...] = ()) -> Any:
+    if protocol in ("http", "https"):
+        return http_client.file_system(hosts)
     if protocol != "s3":
         return fsspec.filesystem(protocol)
     from aiobotocore.session import AioSession
@@ -525,7 +579,7 @@ def _etag(info: dict[str, Any]) -> str:
     return str(info.get("size"))
 
 
-def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
+def _walk(top: Path, follow_links: bool) -> Iterator[tuple[str, list[str]]]:
     """Folders with their file names, links to folders followed once; an unreadable folder is an error, not a gap."""
 
     def refuse(error: OSError) -> None:
@@ -533,7 +587,7 @@ def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
             raise error
 
     seen: set[str] = set()
-    for folder, folders, names in os.walk(top, onerror=refuse, followlinks=True):
+    for folder, folders, names in os.walk(top, onerror=refuse, followlinks=follow_links):
         seen.add(os.path.realpath(folder))
         folders[:] = [name for name in folders if os.path.realpath(Path(folder) / name) not in seen]
         yield folder, names
@@ -572,6 +626,23 @@ def _at_once(listings: Sequence[Iterator[Sequence[Entry]]]) -> Iterator[Entry]:
         while any(thread.is_alive() for thread in threads):
             with contextlib.suppress(queue.Empty):
                 pages.get(timeout=0.05)
+
+
+def _open_file(path: str, buffering: int = 2**20) -> IO[bytes]:
+    """A regular file of this machine: a pipe or device would be waited for without end. Raises IsADirectoryError."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise IsADirectoryError(f"{path}: no regular file")
+    return cast(IO[bytes], os.fdopen(handle, "rb", buffering=buffering))
+
+
+def _read_file(path: str, start: int | None = None, stop: int | None = None, at_most: int | None = None) -> bytes:
+    with _open_file(path, -1) as file:
+        file.seek(start or 0)
+        if stop is not None:
+            return file.read(max(0, stop - (start or 0)))
+        return file.read() if at_most is None else file.read(at_most + 1)
 
 
 def _mtime_etag(stat: os.stat_result) -> str:
@@ -627,9 +698,13 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def _error_code(error: Exception) -> str:
+    """What S3 calls an error; empty for others."""
+    return str(getattr(error.__cause__ or error, "response", {}).get("Error", {}).get("Code", ""))
+
+
 def _is_precondition(error: OSError) -> bool:
-    cause = error.__cause__ or error
-    code = getattr(cause, "response", {}).get("Error", {}).get("Code", "")
+    code = _error_code(error)
     return (
         code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
         or "pre-condition" in str(error).lower()

@@ -38,10 +38,19 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
     chosen queries (some hundred bytes each) are held in memory. It can be pickled to loader processes.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, url: str, query_ids: Sequence[str], *, size: int) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        url: str,
+        query_ids: Sequence[str],
+        *,
+        size: int,
+        allow_source: Sequence[str] = (),
+    ) -> None:
         """``connection`` has the views of the dataset at ``url`` (``reading.connect``) and is not kept.
 
-        Raises UserError for a query that is not there, and for images in compressed tars, which have no index."""
+        ``allow_source``: see :func:`clipseg_ray.open`. Raises UserError for a query that is not there, and for images
+        in compressed tars, which have no index."""
         self.query_ids = [find(connection, url, query).query_id for query in query_ids]
         self.size = size
         self._images = connection.sql(
@@ -58,7 +67,7 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
             f"SELECT image_id, query_id, counts, height, width FROM masks WHERE query_id IN ({listed})"
         ).to_arrow_table()
         self._row_nq = self._rows()
-        self._images = SourceImages(Store.of(url))
+        self._source_images = SourceImages(Store.of(url), allow_source)
         self._preprocessing = Preprocessing(
             size=size, resample=BILINEAR, rescale=1 / 255, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
         )
@@ -84,7 +93,7 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
         chosen = self._images.take(pa.array([range(len(self))[index] for index in indices]))
         items = []
         for index, image_id, found in zip(
-            indices, chosen.column("image_id").to_pylist(), self._images.fetch(chosen), strict=True
+            indices, chosen.column("image_id").to_pylist(), self._source_images.fetch(chosen), strict=True
         ):
             if isinstance(found, Exception):
                 raise UserError(f"{image_id}: the image cannot be had again ({found})") from found

@@ -69,6 +69,8 @@ def test_every_fault_is_reported_at_once_with_its_path() -> None:
         ({"pool": {"min": 3, "max": 2}}, "pool.min: 3 is more than pool.max (2)"),
         ({"pool": {"min": 2, "initial": 1, "max": 4}}, "pool.initial: 1 is not between pool.min and pool.max"),
         ({"input": {"url": "s3://key:secret@bucket/a"}}, "input.url: s3://… holds credentials"),
+        ({"input": {"url": "https://h/a.tar?se=7&sig=secret"}}, "input.url: https://… holds credentials"),
+        ({"queries": {"table": "https://h/a.csv?token=secret"}}, "queries.table: https://… holds credentials"),
         ({"threshold": 0.5}, "threshold: unknown key; did you mean masks.threshold?"),
         (
             {"input": {"url": "a", "format": "parqet"}},

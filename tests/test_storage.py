@@ -363,3 +363,23 @@ def test_a_bucket_that_may_only_be_read_is_told_without_writing(bucket: str, s3:
     assert f"{bucket}/out: access denied" in str(store.refusal())
     with pytest.raises(PermissionError):
         store.put("x", b"")
+
+
+def test_what_lies_behind_a_link_is_neither_listed_nor_removed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/kept").write_bytes(b"kept")
+    Store(str(tmp_path / "real/deep")).put("own", b"own")
+    (tmp_path / "real/deep/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "real/deep/file").symlink_to(tmp_path / "elsewhere/kept")
+    (tmp_path / "out").symlink_to(tmp_path / "real")  # the way to the store itself may be one
+    store = Store(str(tmp_path / "out/deep"))
+    assert {entry.path for entry in store.list()} == {"own", "file"}
+    assert list(store.list("link")) == []
+    assert {entry.path for entry in store.list(follow_links=True)} == {"own", "file", "link/kept"}
+    for path in ("link/kept", "../../elsewhere/kept", "link/../../elsewhere/kept"):
+        with pytest.raises(UserError, match="behind a link, outside"):
+            store.delete(path)
+    store.delete("file")
+    store.delete("own")
+    assert (tmp_path / "elsewhere/kept").read_bytes() == b"kept"
+    assert {entry.path for entry in store.list()} == set()

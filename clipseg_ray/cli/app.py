@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from clipseg_ray import __version__, command_line
+from clipseg_ray.printable import printable
 
 app = command_line.application("CLIPSeg over whole datasets on Ray: images and queries in, a table of masks out.")
 
@@ -17,6 +18,12 @@ ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML run co
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="SECTION.KEY=VALUE", help="Change one setting; may be given many times."),
+]
+AllowSource = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PREFIX", help="Pictures may also lie below it, not only in the dataset's bucket or parent folder."
+    ),
 ]
 OutputUrl = Annotated[str, typer.Argument(metavar="OUTPUT", help="The dataset a run wrote (output.url).")]
 
@@ -38,6 +45,11 @@ def _program(
 def repeated(verb: str, config: str, set_: list[str] | None) -> str:
     """How to start the same verb again, as it can be pasted into a shell."""
     return shlex.join(["clipseg-ray", verb, config, *(part for override in set_ or () for part in ("-s", override))])
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print text for a person, on standard output or the other: none of it steers the terminal."""
+    print(printable(text), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def wide_console() -> Console:

@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from clipseg_ray.cli.app import app, wide_console
 from clipseg_ray.errors import UserError
+from clipseg_ray.printable import printable
 
 
 @app.command(epilog="Example: clipseg-ray queries builtin:properties --where \"kind = 'material'\"")
@@ -43,10 +44,10 @@ def queries(
         *(Column(column, overflow="fold") for column in columns), show_lines=any("\n" in row[2] for row in rows)
     )
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(printable, row))
     console.print(shown)
     for finding in findings:
-        console.print(finding, soft_wrap=True)
+        console.print(printable(finding), soft_wrap=True)
     if render is not None:
         preprocessing = inspection.RELEASED if checkpoint is None else checkpoint.preprocessing
         written = inspection.render(asked, preprocessing, render)

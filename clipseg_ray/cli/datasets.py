@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from clipseg_ray.cli.app import OutputUrl, app, wide_console
+from clipseg_ray.cli.app import OutputUrl, app, say, wide_console
 from clipseg_ray.errors import UserError
+from clipseg_ray.printable import printable
 
 
 class Format(StrEnum):
@@ -30,7 +31,7 @@ def show(output: OutputUrl, rows: Annotated[int, typer.Option(help="How many row
     for title, columns, values in summary.tables(output, rows):
         table = Table(*columns, title=title, title_justify="left")
         for row in values:
-            table.add_row(*("" if value is None else str(value) for value in row))
+            table.add_row(*("" if value is None else printable(str(value)) for value in row))
         console.print(table)
 
 
@@ -51,6 +52,10 @@ def query(
     absent: Annotated[bool, typer.Option("--absent", help="Images in which nothing was found.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Rows of a canned question.")] = 20,
     format_: Annotated[Format, typer.Option("--format", help="For a person, or for a program.")] = Format.table,
+    spreadsheet: Annotated[
+        bool,
+        typer.Option("--spreadsheet", help="In CSV, put ' before text that a spreadsheet would compute (= + - @)."),
+    ] = False,
     file: Annotated[str | None, typer.Option("-o", metavar="FILE", help="Write to it, not to standard output.")] = None,
 ) -> None:
     """Ask the masks, in SQL (DuckDB's) or one of five questions; the SQL of those is printed with the answer.
@@ -79,6 +84,8 @@ def query(
         statement = sql if sql is not None else asked[0]
         if format_ is not Format.table or file is not None:
             form = "csv" if format_ is Format.table else format_.value
+            if spreadsheet and form == "csv":
+                statement = sql_answers.for_spreadsheets(masks.connection, statement)
             sql_answers.write(masks.connection, statement, form=form, path=file)
             return
         columns, rows, more = sql_answers.rows(masks.connection, statement)
@@ -102,11 +109,11 @@ def verify(
     from clipseg_ray.upkeep import verification
 
     report = verification.verify(output)
-    print(report.text())
+    say(report.text())
     if fix and report.orphans:
         print(f"removing {len(report.orphans)} files:")
         for orphan in report.orphans:
-            print(f"  {orphan.path}", flush=True)
+            say(f"  {orphan.path}")
         verification.fix(output, report)
         print("removed")
     raise typer.Exit(0 if report.sound or (fix and not report.faults and not report.missing) else 1)

@@ -11,7 +11,7 @@ import typer
 
 from clipseg_ray import command_line
 from clipseg_ray import config as configuration
-from clipseg_ray.cli.app import ConfigPath, Overrides, app, repeated
+from clipseg_ray.cli.app import ConfigPath, Overrides, app, repeated, say
 
 
 @app.command(epilog="Example: clipseg-ray demo -s model.checkpoint=CIDAS/clipseg-rd64-refined")
@@ -39,7 +39,7 @@ def run(
 
     loaded = configuration.load(config, set_ or ())
     outcome = driver.run(loaded, retry_failed=retry_failed, invocation=repeated("run", config, set_))
-    print(outcome.message, file=sys.stdout if outcome.code == 0 else sys.stderr)
+    say(outcome.message, error=outcome.code != 0)
     raise typer.Exit(outcome.code)
 
 
@@ -89,6 +89,6 @@ def plan(
     if json_:
         print(json.dumps({"plan": describe.plan_json(plan), **({} if measured is None else measured.to_json())}))
         return
-    print(describe.plan_text(plan))
+    say(describe.plan_text(plan))
     if measured is not None:
         print(measured.text())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipseg_ray.cli.app import OutputUrl, app
+from clipseg_ray.cli.app import AllowSource, OutputUrl, app
 from clipseg_ray.report.export import Form
 
 
@@ -27,11 +27,12 @@ def gallery(
     output: OutputUrl,
     to: Annotated[str, typer.Option("-o", metavar="DIR|FILE", help="A .html file, or a folder for index.html.")],
     max_mb: Annotated[float, typer.Option(min=0.1, help="What the page may weigh; images are made to fit.")] = 10,
+    allow_source: AllowSource = None,
 ) -> None:
     """Write one HTML page to look at what each query found; it needs nothing but a browser."""
     from clipseg_ray.report import gallery
 
-    print(f"wrote {gallery.write(output, to, int(max_mb * 1e6))}")
+    print(f"wrote {gallery.write(output, to, int(max_mb * 1e6), allow_source=allow_source or ())}")
 
 
 @app.command(epilog="Example: clipseg-ray export demo-output/masks instances.json --format coco")
@@ -40,8 +41,9 @@ def export(
     destination: Annotated[str, typer.Argument(metavar="DEST", help="A new or empty folder; a .json file for coco.")],
     form: Annotated[Form, typer.Option("--format", help="What to write.")],
     where: Annotated[str | None, typer.Option(metavar="SQL", help="A condition over the queries' columns.")] = None,
+    allow_source: AllowSource = None,
 ) -> None:
     """Write masks in a form that other tools train on or show."""
     from clipseg_ray.report.export import command
 
-    print(command.export(output, destination, form=form, where=where))
+    print(command.export(output, destination, form=form, where=where, allow_source=allow_source or ()))

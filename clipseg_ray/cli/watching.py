@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipseg_ray.cli.app import OutputUrl, app, wide_console
+from clipseg_ray.cli.app import OutputUrl, app, say, wide_console
 from clipseg_ray.errors import UserError
 
 
@@ -41,4 +41,4 @@ def status(
         values = found.as_json() | ({} if left is None else {"deep": left.as_json()})
         print(json.dumps(values, indent=2))
     else:
-        print(words.text(found, left))
+        say(words.text(found, left))

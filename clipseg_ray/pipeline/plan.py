@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from clipseg_ray.boundary import Boundary
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import retry
@@ -87,7 +88,12 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
         present.input["root"] if present else None,
     )
     source = formats.source_of(
-        listing.format, listing.root, image_field=config.input.image_field, id_field=config.input.id_field
+        listing.format,
+        listing.root,
+        image_field=config.input.image_field,
+        id_field=config.input.id_field,
+        boundary=Boundary.of_input(config.input.url, config.input.allow),
+        max_image_bytes=config.input.max_image_bytes,
     )
     listing = _without_output(listing, source, store)
     if present:
@@ -195,6 +201,7 @@ def input_settings(config: RunConfig, listing_format: str, root: str) -> dict[st
         "chunk_images",
         "chunk_bytes",
         "slice_images",
+        "max_image_bytes",
         "decode",
         "limit",
         "sample",

@@ -16,6 +16,8 @@ from clipseg_ray.pipeline.failures import Failures
 from clipseg_ray.pipeline.plan import Work
 from clipseg_ray.pipeline.reader import WHOLE_SHARD
 from clipseg_ray.pipeline.segmenter import ChunkResult
+from clipseg_ray.printable import printable
+from clipseg_ray.redaction import redacted
 from clipseg_ray.report import status_text as words
 from clipseg_ray.results import layout
 from clipseg_ray.results.completeness import Missing
@@ -185,8 +187,8 @@ class Reporter:
         return True
 
     def say(self, text: str) -> None:
-        """One line of its own."""
-        self._console.print(text, markup=False)
+        """One line of its own, secrets in URLs hidden."""
+        self._console.print(printable(redacted(text)), markup=False)
 
     def line(self) -> str:
         """The heartbeat: chunks, rates over the last minutes and the whole run, actors, failures, time left."""

@@ -16,6 +16,7 @@ from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.pixels.decode import DecodedImage, decode_all
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.phrase_set import phrases_of
+from clipseg_ray.redaction import redacted
 from clipseg_ray.results import layout, parts, shard_records
 from clipseg_ray.results.schema import IMAGES
 from clipseg_ray.sources.base import FAILED, Sample, Source
@@ -89,7 +90,7 @@ class Reader:
             pixels_bhwc=np.empty((0, self.preprocessing.size, self.preprocessing.size, 3), np.uint8),
             phrases=[],
             read_s=time.perf_counter() - started,
-            failure=message,
+            failure=redacted(message),
         )
 
     def row(self, work: ShardWork, chunk: Chunk, started: float) -> ChunkRow:
@@ -122,7 +123,7 @@ class Reader:
                 "offset": sample.offset,
                 "length": sample.length,
                 "status": sample.status,
-                "error": sample.error,
+                "error": sample.error and redacted(sample.error),
             }
             if sample.image is not None:
                 _, found = next(decoded)

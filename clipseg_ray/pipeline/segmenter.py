@@ -24,6 +24,7 @@ from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.phrases import PhraseEmbedder
 from clipseg_ray.queries.prompt_set import PromptSet
+from clipseg_ray.redaction import redacted
 from clipseg_ray.results import layout, parts
 from clipseg_ray.storage import Store, explain
 
@@ -141,7 +142,7 @@ class Segmenter:
                 _leave_if_the_device_is_lost(error)
                 explained = error if isinstance(error, UserError) else explain(error, self.spec.output)
                 result.conflict = isinstance(error, parts.Occupied)
-                result.failure = str(explained or f"{type(error).__name__}: {error}")
+                result.failure = redacted(str(explained or f"{type(error).__name__}: {error}"))
         return pa.table({"result": [result.to_json()]})
 
     def process(self, row: ChunkRow, result: ChunkResult) -> None:

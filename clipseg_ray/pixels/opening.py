@@ -41,6 +41,33 @@ class ImageError(Exception):
         return self.message
 
 
+_SIGNATURES = (
+    (b"%PDF-", "a PDF file"), (b"PK\x03\x04", "a ZIP archive"), (b"\x1f\x8b", "gzip data"),
+    (b"\x7fELF", "a program"), (b"BM", "a BMP image"), (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"), (b"PAR1", "a Parquet file"), (b"SQLite format 3", "a database"),
+)  # fmt: skip
+
+
+def detected(data: bytes) -> str:
+    """What kind of data this is, in words that show none of it."""
+    for signature, kind in _SIGNATURES:
+        if data.startswith(signature):
+            return kind
+    start = data[:1024].lstrip()
+    if data[4:12] in (b"ftypavif", b"ftypheic"):
+        return "an AVIF or HEIC image"
+    if start[:1] == b"<":
+        return "HTML, XML or SVG text"
+    if not data.strip(b"\x00"):
+        return "zeros"
+    try:
+        start.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(start) - 3:
+            return "data of no known kind"
+    return "text"
+
+
 @contextmanager
 def opened(data: bytes) -> Iterator[Image.Image]:
     """The image, its size checked and its pixels not read yet; what goes wrong inside is a verdict too.
@@ -58,8 +85,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", f"too many pixels: {error}") from error
     except Image.UnidentifiedImageError as error:
-        start = data[:12].decode("ascii", "backslashreplace")
-        raise ImageError("undecodable", f"no JPEG, PNG, WebP or GIF picture: it starts with {start!r}") from error
+        raise ImageError("undecodable", f"no JPEG, PNG, WebP or GIF image: it is {detected(data)}") from error
     except MemoryError:
         raise
     except Exception as error:

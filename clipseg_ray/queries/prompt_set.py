@@ -16,6 +16,7 @@ from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.supports import Support
+from clipseg_ray.redaction import redacted
 
 _SUPPORT = pa.struct(
     [
@@ -97,7 +98,7 @@ class PromptSet:
                 "alpha": query.alpha,
                 "concept": list(query.concept),
                 "digest": query.digest(),
-                "columns": json.dumps(query.columns, default=str, ensure_ascii=False),
+                "columns": redacted(json.dumps(query.columns, default=str, ensure_ascii=False)),
             }
             for query in self.queries
         ]

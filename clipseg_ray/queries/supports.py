@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.pixels.orientation import TRANSPOSES, read_orientation
+from clipseg_ray.redaction import redacted
 
 MaskCell = str | dict[str, Any] | list[float]
 """A mask as the table gives it: the URL of a picture file, a COCO RLE, or a box [x, y, w, h] in pixels."""
@@ -24,9 +25,9 @@ _FAR = 1e9  # no picture is so large; NaN and infinity fail the comparison too
 class Support:
     """One support picture of a query.
 
-    url: where it was read. picture_sha256: hex digest of the file's bytes. height, width: of the picture in
-    pixels, its EXIF orientation applied. counts: the mask as COCO compressed RLE of that size; None for the whole
-    picture. picture: the file's bytes; None in a query read back from a prompt set, which need not see it again.
+    url: where it was read, without secrets. picture_sha256: hex digest of the file's bytes. height, width: of the
+    picture in pixels, its EXIF orientation applied. counts: the mask as COCO compressed RLE of that size; None for the
+    whole picture. picture: the file's bytes; None in a query read back from a prompt set, which need not see it again.
     """
 
     url: str
@@ -72,7 +73,7 @@ def make_support(url: str, picture: bytes, mask: MaskCell | None, mask_file: byt
             raise ValueError(f"mask {_shown(mask)} is empty: it marks nothing in picture {url}")
         counts = coco_mask.encode(np.asfortranarray(mask_hw, np.uint8))["counts"].decode()
     digest = hashlib.sha256(picture).hexdigest()
-    return Support(url=url, picture_sha256=digest, height=height, width=width, counts=counts, picture=picture)
+    return Support(url=redacted(url), picture_sha256=digest, height=height, width=width, counts=counts, picture=picture)
 
 
 def decode_picture(data: bytes) -> np.ndarray:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
+from clipseg_ray import yaml_text
 from clipseg_ray.errors import UserError, brief, meant
 from clipseg_ray.storage import Store, absolute, plain_errors, protocol_of
 from clipseg_ray.tables import read_parquet
@@ -140,7 +139,7 @@ def _read_parquet(data: bytes) -> list[dict[str, Any]]:
 
 
 def _read_yaml(data: bytes) -> list[dict[str, Any]]:
-    return _mappings(yaml.safe_load(data.decode("utf-8-sig")) or [])
+    return _mappings(yaml_text.load(data.decode("utf-8-sig")) or [])
 
 
 def _read_jsonl(data: bytes) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from clipseg_ray.printable import printable
+from clipseg_ray.redaction import redacted
 from clipseg_ray.report import facts
 from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.facts import Facts
@@ -104,7 +106,7 @@ def text(found: Facts) -> str:
 
 def plain(value: str) -> str:
     """Any text as it reads, on one line: nothing in it is Markdown or HTML."""
-    escaped = html.escape(" ".join(value.split()), quote=False)
+    escaped = html.escape(printable(redacted(" ".join(value.split()))), quote=False)
     return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", escaped)
 
 

@@ -23,13 +23,14 @@ import pyarrow as pa
 from clipseg_ray import __version__
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks import algebra
+from clipseg_ray.redaction import redacted
 from clipseg_ray.report import facts, samples, statistics
 from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.facts import Facts
 from clipseg_ray.report.samples import GROUPS, Pick
 from clipseg_ray.report.thumbnails import Thumbnail, fitting
 from clipseg_ray.results.source_images import SourceImages
-from clipseg_ray.storage import Store, get_many, plain_errors
+from clipseg_ray.storage import Store, plain_errors
 
 MAX_BYTES = 10_000_000
 """What a page may weigh unless asked otherwise."""
@@ -43,10 +44,11 @@ _TRIED = 16
 _PAGE = ("masks.js", "charts.js", "samples.js", "viewer.js", "page.js")
 
 
-def write(output: str, destination: str, max_bytes: int = MAX_BYTES) -> str:
+def write(output: str, destination: str, max_bytes: int = MAX_BYTES, *, allow_source: Sequence[str] = ()) -> str:
     """Write the gallery of a dataset to a ``.html`` file, or to ``index.html`` in a folder; returns its URL.
 
     Where the images would make the page heavier than ``max_bytes``, they are smaller, and fewer samples are shown.
+    ``allow_source``: prefixes below which its images may lie, besides its own bucket or parent folder.
     Raises UserError where no dataset is, or one without masks.
     """
     store = Store.of(output)
@@ -59,7 +61,7 @@ def write(output: str, destination: str, max_bytes: int = MAX_BYTES) -> str:
     supports = [support for query in page["queries"] for support in query["supports"]]
     urls = [support.pop("url") for support in supports]
     room = (max_bytes - len(_html(page)) - 64 * (images.num_rows + len(urls))) * 3 // 4
-    encoded = _encoded(SourceImages(store), images, urls)
+    encoded = _encoded(SourceImages(store, allow_source), images, urls)
     made = fitting(encoded, max(0, room))
     for place, thumbnail in zip([*page["pictures"], *supports], made, strict=True):
         place["src"] = None if thumbnail is None else _data_url(thumbnail)
@@ -89,7 +91,7 @@ def _encoded(source: SourceImages, images: pa.Table, urls: Sequence[str]) -> Ite
         yield from (FileNotFoundError(url) for url in rest["source_url"].to_pylist())
     else:
         yield from source.fetch(rest)
-    yield from get_many(urls)
+    yield from source.fetch_urls(urls)
 
 
 def _page(found: Facts, wanted: Sequence[Pick], masks: pa.Table, images: pa.Table) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def _page(found: Facts, wanted: Sequence[Pick], masks: pa.Table, images: pa.Tabl
         "decades": statistics.COVERAGE_DECADES,
         "queries": queries,
         "pictures": [
-            {"id": row["image_id"], "width": row["width"], "height": row["height"], "url": row["source_url"]}
+            {"id": row["image_id"], "width": row["width"], "height": row["height"], "url": redacted(row["source_url"])}
             for row in images.to_pylist()
         ],
         "failures": {"total": sum(bad.values()), "statuses": list(bad.items()), "rows": found.failures},

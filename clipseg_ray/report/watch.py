@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.printable import printable
 from clipseg_ray.report import status_text as words
 from clipseg_ray.results import status
 from clipseg_ray.results.status import RUNNING, Status
@@ -36,7 +37,7 @@ def watch(output: str, console: Console, *, as_json: bool = False) -> Status:
         while found.state == RUNNING:
             live.update(Text(words.text(found)), refresh=True)
             found = _next(found, output)
-    console.print(words.text(found), soft_wrap=True)
+    console.print(printable(words.text(found)), soft_wrap=True)
     return found
 
 
@@ -48,10 +49,10 @@ def _in_lines(found: Status, output: str, console: Console, as_json: bool) -> St
             console.print(json.dumps(found.as_json()), soft_wrap=True)
         for run in found.runs:
             if not as_json and run.run_id in new and new[run.run_id] != said.get(run.run_id):
-                console.print(f"{run.run_id}: {words.line(run.values)}", soft_wrap=True)
+                console.print(printable(f"{run.run_id}: {words.line(run.values)}"), soft_wrap=True)
         said = new
         found = _next(found, output)
-    console.print(json.dumps(found.as_json()) if as_json else words.text(found), soft_wrap=True)
+    console.print(json.dumps(found.as_json()) if as_json else printable(words.text(found)), soft_wrap=True)
     return found
 
 

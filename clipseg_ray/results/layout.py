@@ -24,6 +24,7 @@ REHEARSAL = ".rehearsal-"
 
 _SET_FOLDER = f"{MASKS}/set="
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
+_SET = re.compile(r"ps-[0-9a-f]{16}")
 _COMPACT_FILE = re.compile(r"compact-([0-9a-f]{16})\.parquet")
 _SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.json")
 _MASKS_FOLDER = re.compile(rf"{MASKS}/set=ps-[0-9a-f]{{16}}")
@@ -43,6 +44,11 @@ not ours."""
 def is_ours(folder: str, name: str) -> bool:
     """Whether a run gives a file of ``folder`` this name; ``name`` is all that follows the folder in its path."""
     return _NAMES.get(folder, _PART).fullmatch(name) is not None
+
+
+def is_set_name(name: str) -> bool:
+    """Whether this is a prompt set's name as runs write it; it names a folder and a file."""
+    return _SET.fullmatch(name) is not None
 
 
 def masks_folder(prompt_set: str) -> str:

@@ -23,9 +23,9 @@ class DatasetRecord:
     """Everything that changes a mask or cuts a chunk, resolved to plain values.
 
     ``input``: root, format, reader (its version), image_field, id_field, chunk_images, chunk_bytes, slice_images,
-    decode, limit, sample, seed. ``model``: checkpoint, revision, files (a digest of the checkpoint's listing),
-    weights_sha256, grid, preprocessing. ``masks``: size, keep_empty, and see ``optional_columns``. ``compute``:
-    device, precision, reason, compile, batch, decode_chunk.
+    max_image_bytes, decode, limit, sample, seed. ``model``: checkpoint, revision, files (a digest of the checkpoint's
+    listing), weights_sha256, grid, preprocessing. ``masks``: size, keep_empty, and see ``optional_columns``.
+    ``compute``: device, precision, reason, compile, batch, decode_chunk.
 
     ``exclusive_create``: whether the storage refused to create an object that was there, when the record was made.
     ``changed``: whether the record was read and is not as it was written.

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.redaction import redacted
 from clipseg_ray.results import layout, own_files
 from clipseg_ray.storage import Store, get_all
 
@@ -24,13 +25,13 @@ def new_run_id() -> str:
 
 
 def write_record(store: Store, run_id: str, record: dict[str, Any]) -> None:
-    """Put the run's record (JSON values)."""
-    store.put(layout.run_record(run_id), json.dumps(record, indent=2, default=str).encode())
+    """Put the run's record (JSON values), secrets in URLs hidden."""
+    store.put(layout.run_record(run_id), redacted(json.dumps(record, indent=2, default=str)).encode())
 
 
 def write_status(store: Store, run_id: str, status: dict[str, Any]) -> None:
-    """Put the run's heartbeat (JSON values)."""
-    store.put(layout.run_status(run_id), json.dumps(status, indent=2).encode())
+    """Put the run's heartbeat (JSON values), secrets in URLs hidden."""
+    store.put(layout.run_status(run_id), redacted(json.dumps(status, indent=2)).encode())
 
 
 def read_status(store: Store, run_id: str) -> dict[str, Any]:

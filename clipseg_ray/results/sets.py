@@ -38,6 +38,13 @@ class SetRecord:
     digests: dict[str, str]
     definitions: dict[str, dict[str, Any]]
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not layout.is_set_name(self.name):
+            raise UserError(
+                f"{layout.set_record(self.number)}: {self.name!r} is no name of a prompt set as a run writes it; "
+                "the file was changed, and nothing is read below that name"
+            )
+
     @property
     def query_ids(self) -> Collection[str] | None:
         """The ids that its masks have; None where these are phrases that came with the images."""

@@ -11,10 +11,12 @@ import duckdb
 from fsspec import AbstractFileSystem
 
 from clipseg_ray.errors import UserError, brief
+from clipseg_ray.printable import printable
 from clipseg_ray.results import reading
 
 SHOWN_ROWS = 100
 CELL_CHARACTERS = 60
+_COMPUTED = r"^[=+@\t\r-]"
 
 _OPTIONS = {"csv": "FORMAT csv, HEADER", "json": "FORMAT json, ARRAY true", "parquet": "FORMAT parquet"}
 
@@ -89,6 +91,21 @@ class _StandardOutput(AbstractFileSystem):
         self.flush()
 
 
+def for_spreadsheets(connection: duckdb.DuckDBPyConnection, statement: str) -> str:
+    """The statement with an apostrophe before text that a spreadsheet would compute: what begins with = + - @.
+
+    Raises UserError.
+    """
+    body = statement.strip().rstrip(";")
+    shown = []
+    for name, kind, *_ in _run(connection, f"DESCRIBE ({body}\n)").fetchall():
+        quoted = '"' + name.replace('"', '""') + '"'
+        computed = f"regexp_matches({quoted}, {reading.literal(_COMPUTED)})"
+        text = f"CASE WHEN {computed} THEN chr(39) || {quoted} ELSE {quoted} END AS {quoted}"
+        shown.append(text if kind == "VARCHAR" else quoted)
+    return f"SELECT {', '.join(shown)} FROM ({body}\n)"
+
+
 def _run(connection: duckdb.DuckDBPyConnection, statement: str) -> duckdb.DuckDBPyConnection:
     try:
         return connection.execute(statement)
@@ -101,5 +118,5 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, dict):
         value = ", ".join(f"{key} {_cell(inner)}" for key, inner in value.items())
-    text = str(value)
+    text = printable(str(value))
     return text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from clipseg_ray.boundary import Boundary
+from clipseg_ray.redaction import redacted
 from clipseg_ray.storage import Store, protocol_of
 
 
@@ -74,6 +76,9 @@ def _hash(members: Sequence[Member], take: int | None) -> str:
 
 FAILED = "failed"
 
+MAX_IMAGE_BYTES = 256 * 2**20
+"""Of one encoded image, unless ``input.max_image_bytes`` says otherwise."""
+
 
 @dataclass(kw_only=True)
 class Sample:
@@ -111,7 +116,9 @@ class Place:
 class Source(ABC):
     """One input format. Built from the run's input settings; pickled to the workers; holds no open file.
 
-    ``root`` is the input root: member paths are relative to it. ``formats.SOURCES`` is the table of all formats.
+    ``root`` is the input root: member paths are relative to it. ``boundary``: what images that the data only names may
+    lie below. An encoded image of more than ``max_image_bytes`` is not read: its status is "too_large".
+    ``formats.SOURCES`` is the table of all formats.
     """
 
     name: ClassVar[str]
@@ -125,10 +132,20 @@ class Source(ABC):
     slices: ClassVar[bool] = False
     """Whether the listing names single images, to be cut into slices, rather than shards."""
 
-    def __init__(self, root: str, *, image_field: str | None = None, id_field: str | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        image_field: str | None = None,
+        id_field: str | None = None,
+        boundary: Boundary = Boundary(),  # noqa: B008 (frozen)
+        max_image_bytes: int = MAX_IMAGE_BYTES,
+    ) -> None:
         self.root = root
         self.image_field = image_field
         self.id_field = id_field
+        self.boundary = boundary
+        self.max_image_bytes = max_image_bytes
 
     def url_of(self, path: str) -> str:
         """The full URL of a member path."""
@@ -143,9 +160,12 @@ class Source(ABC):
         return member.path
 
     def id_of(self, fields: Mapping[str, Any], default: str) -> str:
-        """The ``image_id`` of a sample or member with these fields: what ``id_field`` has, else ``default``."""
+        """The ``image_id`` of a sample or member with these fields: what ``id_field`` has, else ``default``.
+
+        Secrets in URLs are hidden.
+        """
         value = None if self.id_field is None else fields.get(self.id_field)
-        return default if value is None else str(value)
+        return default if value is None else redacted(str(value))
 
     def confirm(self, shard: Shard) -> None:
         """Raise StaleObject where a shard that is one object is not the one listed any more.

@@ -31,6 +31,8 @@ class Delivery:
         """Up to ``size`` bytes; all that is left for a negative ``size``."""
         try:
             data = self._read(size)
+        except RecursionError:  # the content's own: headers upon headers
+            raise
         except Exception as error:
             self.fault = error
             raise

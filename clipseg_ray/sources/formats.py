@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from clipseg_ray.boundary import Boundary
 from clipseg_ray.errors import UserError, nearest
-from clipseg_ray.sources.base import Source
+from clipseg_ray.sources.base import MAX_IMAGE_BYTES, Source
 from clipseg_ray.sources.images import Images
 from clipseg_ray.sources.manifest import Manifest
 from clipseg_ray.sources.parquet import Parquet
@@ -21,8 +22,19 @@ def known(name: str) -> str:
     return name
 
 
-def source_of(name: str, root: str, *, image_field: str | None = None, id_field: str | None = None) -> Source:
-    """The source that reads format ``name`` under ``root``. Raises UserError for a name or a field it cannot use."""
+def source_of(
+    name: str,
+    root: str,
+    *,
+    image_field: str | None = None,
+    id_field: str | None = None,
+    boundary: Boundary = Boundary(),  # noqa: B008 (frozen)
+    max_image_bytes: int = MAX_IMAGE_BYTES,
+) -> Source:
+    """The source that reads format ``name`` under ``root``: see ``Source``.
+
+    Raises UserError for a name or a field it cannot use.
+    """
     try:
         kind = SOURCES[known(name)]
     except ValueError as error:
@@ -30,4 +42,4 @@ def source_of(name: str, root: str, *, image_field: str | None = None, id_field:
     if kind is Images and (image_field or id_field):
         given = "input.image_field" if image_field else "input.id_field"
         raise UserError(f"{given}: image files have no fields; leave it out, or set input.format: {Manifest.name}")
-    return kind(root, image_field=image_field, id_field=id_field)
+    return kind(root, image_field=image_field, id_field=id_field, boundary=boundary, max_image_bytes=max_image_bytes)

@@ -10,7 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
+from clipseg_ray.boundary import is_local, named_by
 from clipseg_ray.errors import UserError, brief
+from clipseg_ray.redaction import HIDDEN, redacted
 from clipseg_ray.sources.base import Member
 from clipseg_ray.sources.images import Images
 from clipseg_ray.sources.parquet import Parquet
@@ -26,7 +28,9 @@ class Manifest(Images):
 
     ``image_field`` names the column of URLs, by default the first of ``URL_COLUMNS`` there is. URLs are absolute or
     relative to the manifest's folder. The other columns become fields. CSV columns are text, as they are written.
-    An image's URL is its key and, unless ``id_field`` names a column, its ``image_id``.
+    An image's URL is its key and, unless ``id_field`` names a column, its ``image_id``. Of a URL that holds a secret (a
+    signature, a token, a password) only what is left without it is kept: that is the image's key, also where the URL is
+    signed anew, and whoever fetches the image reads the manifest again.
     """
 
     name = "manifest"
@@ -34,19 +38,35 @@ class Manifest(Images):
     further_endings = Parquet.endings
     one_object = True
 
+    def __init__(self, root: str, **settings: Any) -> None:
+        super().__init__(root, **settings)
+        self._signed_in: tuple[Member, ...] = ()  # the manifests with URLs that hold secrets
+        self._signed: dict[str, str] | None = None  # their URLs by identity, once they are asked for
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_signed": None}  # what is pickled may be kept, and printed
+
     def members(self, objects: Sequence[Member]) -> Sequence[Member]:
         """One member per row, in the order of the rows.
 
         Raises UserError for a table that cannot be read or lacks the column, for ids that occur twice, and without
-        ``id_field`` for an image that two different rows name.
+        ``id_field`` for an image that two different rows name, or one whose URL holds a secret.
         """
         found: dict[str, tuple[Member, str]] = {}
+        signed: dict[str, Member] = {}
         for manifest in objects:
             column = ""
             for number, row in enumerate(self._rows(manifest), 1):
                 where = f"{manifest.path} row {number}"
                 column = column or self._url_column(manifest, row)
-                member = self._member(manifest, row, column, number)
+                member, url = self._member(manifest, row, column, number)
+                if url != member.path:
+                    signed[manifest.path] = manifest
+                    if self.id_of(row, "") == "":
+                        raise UserError(
+                            f"{where}: {member.path} holds a secret (***), which would be in the image's id and "
+                            "changes when the URL is signed anew; set input.id_field to a column that names every image"
+                        )
                 identity = self.identity(member)
                 if identity not in found:
                     found[identity] = (member, where)
@@ -59,8 +79,9 @@ class Manifest(Images):
                         "input.id_field to a column that distinguishes them"
                     )
         members = [member for member, _ in found.values()]
+        self._signed_in, self._signed = tuple(signed.values()), None
         for protocol, member in {protocol_of(member.path): member for member in members}.items():
-            if protocol != "file":
+            if protocol != "file" and not is_local(member.path):
                 Store.of(member.path)
         return members
 
@@ -68,14 +89,42 @@ class Manifest(Images):
         """The row's id where ``id_field`` gives one, else its path."""
         return self.id_of(json.loads(member.fields or "{}") if self.id_field else {}, member.path)
 
-    def _member(self, manifest: Member, row: dict[str, Any], column: str, number: int) -> Member:
+    def refuse(self, url: str) -> None:
+        """See ``Images.refuse``: a manifest that is not on this machine names no file of it."""
+        named_by(self.root, self.url_of(url), self.boundary)
+
+    def addresses(self, members: Sequence[Member]) -> list[str]:
+        """See ``Images.addresses``; those that hold a secret are in the manifest alone."""
+        return [
+            self._signed_url(member) if self._signed_in and HIDDEN in member.path else self.url_of(member.path)
+            for member in members
+        ]
+
+    def _signed_url(self, member: Member) -> str:
+        if self._signed is None:
+            self._signed = {}
+            for manifest in self._signed_in:
+                column = ""
+                for number, row in enumerate(self._rows(manifest), 1):
+                    column = column or self._url_column(manifest, row)
+                    found, url = self._member(manifest, row, column, number)
+                    if url != found.path:
+                        self._signed.setdefault(self.identity(found), url)
+        if self.identity(member) not in self._signed:
+            raise UserError(f"{member.path}: its row is gone from the manifest, which alone has its signed URL")
+        return self.url_of(self._signed[self.identity(member)])
+
+    def _member(self, manifest: Member, row: dict[str, Any], column: str, number: int) -> tuple[Member, str]:
+        """The row's member without secrets, and its path with them."""
         url = row.pop(column, None)
         # A row without a URL keeps its place: the name it is given is found nowhere and becomes its error row.
         path = str(url).strip() if url else f"{posixpath.basename(manifest.path)}@{number}"
         path = path.removeprefix("file://")
         if protocol_of(path) == "file" and not path.startswith("/"):
             path = _join(posixpath.dirname(manifest.path), path, self.root)
-        return Member(path, fields=json.dumps(row, ensure_ascii=False, default=str) if row else None)
+        kept = path if is_local(self.url_of(path)) else redacted(path)
+        fields = redacted(json.dumps(row, ensure_ascii=False, default=str)) if row else None
+        return Member(kept, fields=fields), path
 
     def _url_column(self, manifest: Member, row: dict[str, Any]) -> str:
         for name in (self.image_field,) if self.image_field else URL_COLUMNS:
@@ -133,7 +182,7 @@ def _json_lines(data: bytes, path: str) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: line {number} is no JSON ({error})") from error
         if not isinstance(row, dict):
             raise UserError(f"{path}: line {number} is no JSON object")

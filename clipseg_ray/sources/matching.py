@@ -117,7 +117,7 @@ def _over_http(url: str) -> Found:
 
 def _listed(store: Store, hidden: set[str] | frozenset[str] = frozenset()) -> Iterator[tuple[str, Entry]]:
     """The objects below a folder without hidden ones, except those ``hidden`` names."""
-    for entry in store.list():
+    for entry in store.list(follow_links=True):
         if entry.path not in hidden and _is_hidden(entry.path):
             continue
         if store.protocol in ("http", "https"):  # an index page gives neither size nor etag

@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipseg_ray.errors import UserError, brief
+from clipseg_ray.errors import Refused, TooLarge, UserError, brief
+from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.base import Place, Sample, Shard, Source
 from clipseg_ray.sources.delivery import Delivery, deliver
-from clipseg_ray.storage import StaleObject, get_many, protocol_of
+from clipseg_ray.storage import StaleObject, get_many
 
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "bytes", "content")
 _BATCH_ROWS = 16
@@ -131,39 +132,58 @@ class Parquet(Source):
 
     def _fetched(
         self, shard: Shard, encoded: Sequence[bytes | None], paths: Sequence[str | None]
-    ) -> list[bytes | FileNotFoundError | None]:
-        """The images with those that are only named fetched; FileNotFoundError for what is not there."""
-        found: list[bytes | FileNotFoundError | None] = list(encoded)
-        absent = [index for index, image in enumerate(encoded) if image is None and paths[index]]
-        fetched = get_many([self._beside(shard, str(paths[index])) for index in absent])
-        for index, image in zip(absent, fetched, strict=True):
-            if isinstance(image, Exception) and not isinstance(image, FileNotFoundError):
-                raise image
-            found[index] = image
+    ) -> list[bytes | Exception | None]:
+        """The images with those that are only named fetched; an exception where there is none and will be none."""
+        found: list[bytes | Exception | None] = list(encoded)
+        asked = []
+        boundary = self.boundary.beside(self._folder(shard))
+        for index, image in enumerate(encoded):
+            if image is None and paths[index]:
+                url = self._beside(shard, str(paths[index]))
+                if boundary.allows(url):
+                    asked.append((index, url))
+                else:
+                    found[index] = boundary.refusal(url)
+        fetched = get_many([url for _, url in asked], at_most=self.max_image_bytes, hosts=boundary.hosts)
+        for (index, _), content in zip(asked, fetched, strict=True):
+            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError | Refused | TooLarge):
+                raise content
+            found[index] = content
         return found
 
+    def _folder(self, shard: Shard) -> str:
+        return self.url_of(shard.path).rpartition("/")[0] or "/"
+
     def _beside(self, shard: Shard, path: str) -> str:
-        if protocol_of(path) != "file" or path.startswith("/"):
+        if "://" in path or path.startswith(("/", "~")):
             return path
-        return f"{self.url_of(shard.path).rpartition('/')[0]}/{path}"
+        return f"{self._folder(shard).rstrip('/')}/{path}"
 
     def _sample(
         self,
         shard: Shard,
         row: int,
-        image: bytes | FileNotFoundError | None,
+        image: bytes | Exception | None,
         *,
         fields: dict[str, Any],
         path: str | None,
     ) -> Sample:
         image_id, url = self.id_of(fields, f"{shard.path}/{row}"), self.url_of(shard.path)
         sample = Sample(image_id=image_id, key=str(row), source_url=url, position=row, offset=row, fields=fields)
-        if isinstance(image, bytes):
+        if isinstance(image, TooLarge) or (isinstance(image, bytes) and len(image) > self.max_image_bytes):
+            limit = f"{self.max_image_bytes} bytes (input.max_image_bytes)"
+            sample.status, sample.error = "too_large", f"{shard.path}: row {row} has more than {limit}"
+        elif isinstance(image, bytes):
             sample.image, sample.length = image, len(image)
-            return sample
-        sample.status, sample.error = "missing", f"{shard.path}: row {row} holds no image"
-        if image is not None:
-            sample.error = f"{shard.path}: row {row} names {self._beside(shard, str(path))}: not found"
+        else:
+            sample.status, sample.error = "missing", f"{shard.path}: row {row} holds no image"
+            if image is not None:
+                why = (
+                    brief(image)
+                    if isinstance(image, Refused)
+                    else f"{redacted(self._beside(shard, str(path)))}: not found"
+                )
+                sample.error = f"{shard.path}: row {row} names {why}"
         return sample
 
     def _image_column(self, schema: pa.Schema, shard: Shard) -> str:

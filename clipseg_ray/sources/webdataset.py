@@ -25,11 +25,31 @@ IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 TEXT_EXTENSIONS = ("txt", "text", "cls", "caption", "label", "id", "url")
 
 _BLOCK = tarfile.BLOCKSIZE
-_BAD_CONTENT = (tarfile.TarError, ValueError, KeyError, IndexError, OverflowError, EOFError, zlib.error)
+_BAD_CONTENT = (
+    tarfile.TarError, ValueError, KeyError, IndexError, OverflowError, RecursionError, EOFError, zlib.error,
+)  # fmt: skip
+
+HEADER_BYTES = 2**20
+"""A longer pax or GNU header, of names and times, is no header."""
+SIDECAR_BYTES = 16 * 2**20
+"""A longer JSON or text member is not read."""
 
 
 class Cut(Exception):
     """The archive breaks off, though all of it was delivered."""
+
+
+class _Info(tarfile.TarInfo):
+    """A header that does not claim to be longer than any is: tarfile would read it all."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: Any, errors: Any) -> _Info:
+        """See ``tarfile.TarInfo.frombuf``."""
+        info = super().frombuf(buf, encoding, errors)
+        extends = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+        if info.type in (*extends, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK) and info.size > HEADER_BYTES:
+            raise tarfile.InvalidHeaderError(f"a header of {info.size} bytes")  # type: ignore[attr-defined]
+        return info
 
 
 @dataclass
@@ -44,13 +64,17 @@ class _Entry:
 
 @dataclass(kw_only=True)
 class _Open:
-    """The sample whose members are being read; ``rank`` is its image's place in the extension list."""
+    """The sample whose members are being read.
+
+    ``rank`` is its image's place in the extension list; ``excess`` says which member is too large to be read.
+    """
 
     key: str
     position: int
     image: bytes | None = None
     offset: int | None = None
     rank: int | None = None
+    excess: str = ""
     extensions: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
@@ -67,9 +91,9 @@ class WebDataset(Source):
     name = "webdataset"
     endings = (".tar", ".tgz", ".tar.gz")
 
-    def __init__(self, root: str, *, image_field: str | None = None, id_field: str | None = None) -> None:
-        super().__init__(root, image_field=image_field, id_field=id_field)
-        given = [name.strip().lstrip(".").lower() for name in (image_field or "").split(",")]
+    def __init__(self, root: str, **settings: Any) -> None:
+        super().__init__(root, **settings)
+        given = [name.strip().lstrip(".").lower() for name in (self.image_field or "").split(",")]
         self.extensions = tuple(name for name in given if name) or IMAGE_EXTENSIONS
 
     def count(self, shard: Shard, at_most: int | None = None) -> int:
@@ -101,7 +125,7 @@ class WebDataset(Source):
             (place.url, place.offset, place.offset + place.length) for place in places if place.offset is not None
         ]
         found: list[bytes | Exception | None] = [None] * len(places)
-        for index, image in zip(direct, get_ranges(ranges), strict=True):
+        for index, image in zip(direct, get_ranges(ranges, hosts=self.boundary.hosts), strict=True):
             found[index] = image
         return found
 
@@ -134,7 +158,7 @@ class WebDataset(Source):
         # The offset of the archive's entry gives a reader entering there the same; behind a sample that has its image
         # it would not, so that place cannot be entered.
         key, start = f"@{break_at}", None
-        if sample is not None and sample.image is None and not sample.links:
+        if sample is not None and sample.image is None and not sample.links and not sample.excess:
             key, start = sample.key, sample.position
         elif sample is not None:
             yield self._sample(shard, sample, seekable)
@@ -158,9 +182,17 @@ class WebDataset(Source):
             if not info.isreg():
                 sample.links.append(info.name)
             elif sample.rank is None or rank < sample.rank:
-                sample.image, sample.rank = archive.data(info), rank
-                sample.offset = None if info.issparse() else info.offset_data
+                sample.image, sample.rank, sample.offset, sample.excess = None, rank, None, ""
+                if info.size > self.max_image_bytes:
+                    sample.excess = f"{info.name} has {info.size} of at most {self.max_image_bytes} bytes "
+                    sample.excess += "(input.max_image_bytes)"
+                else:
+                    sample.image = archive.data(info)
+                    sample.offset = None if info.issparse() else info.offset_data
         elif info.isreg() and (kind == "json" or kind in TEXT_EXTENSIONS):
+            if info.size > SIDECAR_BYTES:
+                sample.excess = f"{info.name} has {info.size} of at most {SIDECAR_BYTES} bytes"
+                return
             text = archive.data(info).decode("utf-8", errors="replace")
             if extension == "json":
                 sample.fields |= _json_fields(text)
@@ -175,6 +207,9 @@ class WebDataset(Source):
             position=found.position if seekable else None,
             fields=found.fields,
         )
+        if found.excess:
+            sample.status, sample.error = "too_large", f"{shard.path}: {found.excess}"
+            return sample
         if found.image is not None:
             sample.image, sample.length = found.image, len(found.image)
             sample.offset = found.offset if seekable else None
@@ -214,7 +249,7 @@ class _Archive:
             if self._stream.tell() != start:
                 self._stream.seek(start)
             try:
-                info = tarfile.TarInfo.fromtarfile(self._tar)
+                info = _Info.fromtarfile(self._tar)
             except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
                 # Zero blocks end an archive; joined archives go on behind them.
                 self._ended = True
@@ -263,5 +298,5 @@ def _json_fields(text: str) -> dict[str, Any]:
 def _json_value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

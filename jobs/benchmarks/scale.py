@@ -84,7 +84,7 @@ def simulated(shards: int, shard_chunks: int) -> list[dict[str, Any]]:
     s3 = SimulatedS3()
     s3.names = [Names("simulated/in/", [f"{number:07d}" for number in range(shards)], [".tar"])]
     real = storage._filesystem
-    storage._filesystem = lambda protocol: s3 if protocol == "s3" else real(protocol)
+    storage._filesystem = lambda protocol, hosts=(): s3 if protocol == "s3" else real(protocol, hosts)
     from clipseg_ray.pipeline import datasource
     from clipseg_ray.pipeline.plan import Plan, look
     from clipseg_ray.pipeline.settle import settle

@@ -77,6 +77,18 @@ def test_machines_get_the_lock_file_the_token_and_no_key(cluster: dict[str, Any]
     assert "AWS_SECRET" not in (ROOT / "cluster.yaml").read_text()
 
 
+def test_machines_are_closed(cluster: dict[str, Any]) -> None:
+    for node in cluster["available_node_types"].values():
+        settings = node["node_config"]
+        assert settings["MetadataOptions"]["HttpTokens"] == "required"
+        assert settings["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+        assert all(disk["Ebs"]["Encrypted"] for disk in settings["BlockDeviceMappings"])
+        assert settings["SecurityGroupIds"] == ["sg-00000000000000000"]
+    commands = "\n".join(cluster["setup_commands"])
+    assert re.search(r"echo '[0-9a-f]{64}  \S+' \| sha256sum --check", commands)
+    assert not re.search(r"curl[^|&]*\|", commands)  # nothing runs that was not compared
+
+
 @pytest.mark.slow
 def test_rays_launcher_starts_every_node_type(
     cluster: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -94,10 +106,12 @@ def test_rays_launcher_starts_every_node_type(
     with mock_aws():
         ec2 = boto3.client("ec2", region)
         image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+        group = ec2.create_security_group(GroupName="clipseg-ray", Description="clipseg-ray")["GroupId"]
         for profile in ("clipseg-ray-head", "clipseg-ray-worker"):
             boto3.client("iam", region).create_instance_profile(InstanceProfileName=profile)
         for node in cluster["available_node_types"].values():
             node["node_config"]["ImageId"] = image
+            node["node_config"]["SecurityGroupIds"] = [group]
         prepared = AWSNodeProvider.fillout_available_node_types_resources(prepare_config(copy.deepcopy(cluster)))
         ready = AWSNodeProvider.bootstrap_config(prepared)
         provider = AWSNodeProvider(ready["provider"], ready["cluster_name"])

@@ -95,3 +95,17 @@ def test_ray_is_the_lock_files_and_the_image_installs_it(job: dict[str, Any]) ->
     images = {group["template"]["spec"]["containers"][0]["image"] for group in groups(job).values()}
     assert len(images) == 1
     assert f"docker build -f configs/Dockerfile -t {images.pop()} ." in dockerfile
+
+
+def test_the_pods_are_closed(documents: list[dict[str, Any]], job: dict[str, Any]) -> None:
+    policy = documents[2]
+    assert policy["kind"] == "NetworkPolicy"
+    spec = policy["spec"]
+    assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
+    own = spec["podSelector"]["matchLabels"]
+    assert all(group["template"]["metadata"]["labels"] == own for group in groups(job).values())
+    beside, dashboard = spec["ingress"]
+    assert beside == {"from": [{"podSelector": {"matchLabels": own}}]}
+    assert dashboard["ports"] == [{"port": 8265}]
+    assert dashboard["from"][0]["podSelector"]["matchLabels"] == {"job-name": job["metadata"]["name"]}
+    assert "169.254.169.254/32" in spec["egress"][0]["to"][0]["ipBlock"]["except"]

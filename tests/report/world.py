@@ -157,7 +157,8 @@ def _claim(output: Store, name: str, queries: Sequence[Any], table: pa.Table) ->
 def _record(root: str, chunk_images: int) -> record.DatasetRecord:
     settings = {
         "format": "webdataset", "root": root, "image_field": None, "id_field": None, "chunk_images": chunk_images,
-        "chunk_bytes": 2**28, "slice_images": 4096, "decode": "fast", "limit": None, "sample": None, "seed": 0,
+        "chunk_bytes": 2**28, "slice_images": 4096, "max_image_bytes": 2**28,
+        "decode": "fast", "limit": None, "sample": None, "seed": 0,
     }  # fmt: skip
     preprocessing = {"size": GRID, "resample": 2, "rescale": 1 / 255, "mean": [0.5] * 3, "std": [0.5] * 3}
     model = {

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clipseg_ray.boundary import Boundary
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import FAILED
 from clipseg_ray.sources.chunks import Chunking, read_chunks
@@ -56,7 +57,7 @@ def test_a_passing_fault_of_an_image_is_tried_again(flaky, monkeypatch):
 def test_an_image_that_cannot_be_had_now_is_no_verdict_and_moves_no_chunk(tmp_path, server, monkeypatch):
     monkeypatch.setattr("clipseg_ray.sources.images.BACKOFF_S", 0.001)
     (tmp_path / "list.csv").write_text("url\n" + "".join(f"{server}/{code}.jpg\n" for code in (200, 503, 201, 202)))
-    source, (shard,) = shards_of(tmp_path / "list.csv")
+    source, (shard,) = shards_of(tmp_path / "list.csv", boundary=Boundary.of_input([], [server]))
     first, second, record = read_chunks(source, shard, Chunking(2), {0, 1})
     assert [sample.status for sample in first.samples] == ["ok", FAILED]
     assert "503" in first.samples[1].error
@@ -176,7 +177,8 @@ def server():
 
 def test_http_answers(tmp_path, server):
     (tmp_path / "list.csv").write_text("url\n" + "".join(f"{server}/{code}.jpg\n" for code in (200, 404, 403, 410)))
-    source, (shard,) = shards_of(tmp_path / "list.csv")
+    boundary = Boundary.of_input([], [server])
+    source, (shard,) = shards_of(tmp_path / "list.csv", boundary=boundary)
     samples = list(source.samples(shard))
     assert [(s.status, s.image) for s in samples] == [("ok", b"image"), *[("missing", None)] * 3]
     assert [s.error for s in samples[1:]] == [
@@ -186,7 +188,7 @@ def test_http_answers(tmp_path, server):
     ]
     for code in (503, 429, 408):
         (tmp_path / "list.csv").write_text(f"url\n{server}/{code}.jpg\n")
-        source, (shard,) = shards_of(tmp_path / "list.csv")
+        source, (shard,) = shards_of(tmp_path / "list.csv", boundary=boundary)
         (sample,) = source.samples(shard)
         assert sample.status == FAILED
         assert str(code) in sample.error

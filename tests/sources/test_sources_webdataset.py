@@ -197,3 +197,52 @@ def test_memory_does_not_grow_with_the_shard(tmp_path):
             held[index] = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert held[7_900] - held[1000] < 50_000
+
+
+def member(name, size, kind=tarfile.REGTYPE, **more):
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    for key, value in more.items():
+        setattr(info, key, value)
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_members_too_large_to_be_read(tmp_path, suffix):
+    good = tar_of({"b.jpg": b"image", "c.jpg": bytes(2000), "d.jpg": b"image", "d.json": b"{}"})
+    data = good if suffix == ".tar" else gzip.compress(good)
+    samples, _, _ = read(tmp_path, f"a{suffix}", data, max_image_bytes=1000)
+    assert [(s.key, s.status) for s in samples] == [("b", "ok"), ("c", "too_large"), ("d", "ok")]
+    assert "c.jpg has 2000 of at most 1000 bytes (input.max_image_bytes)" in samples[1].error
+
+
+def test_a_sparse_member_of_a_tebibyte(tmp_path):
+    # GNU's old sparse header: no byte stored, a tebibyte real.
+    header = bytearray(member("a.jpg", 0, tarfile.GNUTYPE_SPARSE))
+    header[386:410] = b"%011o\0%011o\0" % (0, 0)
+    header[483:495] = b"\x80\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    samples, _, _ = read(tmp_path, "a.tar", bytes(header) + tar_of({"b.jpg": b"image"}))
+    assert [(s.key, s.status) for s in samples] == [("a", "too_large"), ("b", "ok")]
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_headers_that_claim_gigabytes(tmp_path, kind, suffix):
+    data = tar_of({"a.jpg": b"image"})[:1024] + member("x", 2**32, kind) + bytes(2**20)
+    tracemalloc.start()
+    (first, last), _, _ = read(tmp_path, f"a{suffix}", data if suffix == ".tar" else gzip.compress(data))
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+    assert (first.status, last.status) == ("ok", "truncated")
+    assert "a header of 4294967296 bytes" in last.error
+
+
+def test_headers_upon_headers_and_sidecars_without_end(tmp_path):
+    data = tar_of({"a.jpg": b"image"})[:1024] + (member("x", 0, tarfile.XHDTYPE)) * 5000
+    assert [s.status for s in read(tmp_path, "a.tar", data)[0]] == ["ok", "truncated"]
+    data = tar_of({"a.jpg": b"image", "a.json": b"[" * 100_000, "b.jpg": b"image", "b.txt": bytes(2**24 + 1)})
+    (first, second), _, _ = read(tmp_path, "b.tar", data)
+    assert (first.status, second.status) == ("ok", "too_large")
+    assert "b.txt has 16777217 of at most 16777216 bytes" in second.error

@@ -1,3 +1,4 @@
+import json
 import os
 import time
 from pathlib import Path
@@ -247,3 +248,23 @@ def test_a_query_is_taken_for_phrases_by_its_definition_not_by_its_id(tmp_path):
     assert verify(output).sound
     rewrite(part(output, "masks"), setting("query_id", "another"))
     assert "has no such query in its set" in verify(output).text()
+
+
+def test_a_fix_follows_no_link(made, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    kept = tmp_path / "elsewhere" / "0000000000000000-000000.parquet"
+    kept.write_bytes(b"somebody's")
+    next(Path(made, "masks").iterdir()).joinpath("deep").symlink_to(tmp_path / "elsewhere")
+    Path(made, "images", "deep").symlink_to(tmp_path / "elsewhere")
+    cli.app(["verify", made, "--fix"], standalone_mode=False)
+    assert kept.read_bytes() == b"somebody's"
+    assert verify(made).sound
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "a/b", "ps-1234", "/etc", "ps-0123456789abcdef/..", 7])
+def test_a_set_has_a_name_that_a_run_writes(made, name):
+    (claim,) = sorted(Path(made, "_sets").glob("*.json"))[:1]
+    values = json.loads(claim.read_text())
+    claim.write_text(json.dumps(values | {"name": name}))
+    with pytest.raises(UserError, match=r"_sets/000000\.json: .* is no name of a prompt set"):
+        verify(made)

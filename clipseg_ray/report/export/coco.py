@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from clipseg_ray import __version__
 from clipseg_ray.masks import algebra
+from clipseg_ray.redaction import redacted
 from clipseg_ray.report.export.walk import Category, ExportChunk, Walk
 from clipseg_ray.sources.formats import SOURCES
 from clipseg_ray.storage import Store, plain_errors
@@ -78,7 +79,7 @@ def _images(chunk: ExportChunk, listing_format: str) -> Iterator[dict[str, Any]]
             "width": row["width"],
             "height": row["height"],
             "file_name": row[file_name],
-            "coco_url": row["source_url"],
+            "coco_url": redacted(row["source_url"]),
             "image_id": row["image_id"],
         }
 

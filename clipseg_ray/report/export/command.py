@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.progress import track
@@ -20,12 +20,13 @@ _WRITERS: dict[Form, Callable[[Walk, Iterable[ExportChunk], str], str]] = {
 }
 
 
-def export(output: str, destination: str, form: Form, where: str | None) -> str:
+def export(output: str, destination: str, form: Form, where: str | None, *, allow_source: Sequence[str] = ()) -> str:
     """Write the dataset at ``output`` to ``destination`` (paths or URLs); returns what was written, for a person.
 
-    Raises UserError where no dataset is, for a condition that fails, and where the destination is in the way.
+    ``allow_source``: see :func:`clipseg_ray.open`. Raises UserError where no dataset is, for a condition that fails,
+    and where the destination is in the way.
     """
-    walk = Walk(Store.of(output), where)
+    walk = Walk(Store.of(output), where, allow_source)
     console = Console(stderr=True)
     chunks = track(walk, "exporting", walk.total, console=console, disable=not sys.stderr.isatty(), transient=True)
     written = _WRITERS[form](walk, chunks, destination)

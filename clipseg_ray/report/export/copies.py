@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -14,8 +14,8 @@ from clipseg_ray.storage import Store
 class Fetched:
     """Encoded images, chunk by chunk. Single ones may be gone; an input that is gone ends the export."""
 
-    def __init__(self, store: Store) -> None:
-        self._images = SourceImages(store)
+    def __init__(self, store: Store, allow_source: Sequence[str] = ()) -> None:
+        self._images = SourceImages(store, allow_source)
         self._missing = 0
         self._first = ""
 

@@ -54,7 +54,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
     Every image that could be read is a row; masks on the model's grid are resized to it, every pixel that of the
     nearest centre. Images that cannot be had are left out and counted.
     """
-    fetched = Fetched(walk.store)
+    fetched = Fetched(walk.store, walk.allow_source)
     with Files(destination) as files, tempfile.TemporaryDirectory() as folder, facts.gather(walk.store) as (found, _):
         shards = _Shards(files, Path(folder), _schema(walk))
         for chunk in chunks:

@@ -30,7 +30,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
     they are the same in every export.
     """
     written = 0
-    fetched = Fetched(walk.store)
+    fetched = Fetched(walk.store, walk.allow_source)
     with Files(destination) as files:
         for chunk in chunks:
             some = pa.array(np.unique(chunk.masks["image"].to_numpy()))

@@ -7,7 +7,7 @@ images in order), a query's is ``DescribedQuery.number``. Runs that add images o
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,12 +65,13 @@ class ExportChunk:
 class Walk:
     """One pass over the chosen queries of a dataset. Raises UserError where there is none.
 
-    ``where`` is a SQL condition over the query table's columns. ``categories`` holds the chosen queries in the order
-    of their numbers, and gains phrases as they appear.
+    ``where`` is a SQL condition over the query table's columns; ``allow_source``: see :func:`clipseg_ray.open`.
+    ``categories`` holds the chosen queries in the order of their numbers, and gains phrases as they appear.
     """
 
     store: Store
     where: str | None = None
+    allow_source: Sequence[str] = ()
     record: DatasetRecord = field(init=False)
     categories: dict[str, Category] = field(init=False)
     total: int = field(init=False)
