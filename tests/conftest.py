@@ -26,6 +26,7 @@ _names = itertools.count()
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the suite, by whole groups: one for the Ray cluster, one for the S3 servers, and each file.
 
