@@ -26,23 +26,25 @@ _names = itertools.count()
 torch.set_num_threads(1)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+_FIRST = ("ray", "s3")
+"""The longest groups of tests, so that nothing is waited for alone at the end."""
+
+
+def _group(item: pytest.Item) -> str:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    if "ray_cluster" in fixtures:
+        return "ray"
+    return "s3" if "s3_servers" in fixtures else item.path.stem
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Two processes share the suite, by whole groups: one for the Ray cluster, one for the S3 servers, and each file."""
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the suite, by whole groups: one for the Ray cluster, one for the S3 servers, and each file.
-
-    The longest group comes first, so that nothing is waited for alone at the end.
-    """
-    order = {"ray": 0, "s3": 1}
-
-    def group(item: pytest.Item) -> str:
-        fixtures: list[str] = getattr(item, "fixturenames", [])
-        if "ray_cluster" in fixtures:
-            return "ray"
-        return "s3" if "s3_servers" in fixtures else item.path.stem
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: order.get(group(item), 2))
+    """The longest groups first."""
+    items.sort(key=lambda item: _FIRST.index(group) if (group := _group(item)) in _FIRST else len(_FIRST))
 
 
 @pytest.fixture(scope="session")
