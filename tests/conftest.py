@@ -38,7 +38,7 @@ def _group(item: pytest.Item) -> str:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Two processes share the suite, by whole groups: one for the Ray cluster, one for the S3 servers, and each file."""
+    """Two processes share the suite, by whole groups: the Ray cluster, the S3 servers, and each other file."""
     item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
