@@ -24,7 +24,7 @@ demo: $(READY)
 	$(BIN)/clipseg-ray demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow and not clients"
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not clients"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -26,25 +27,32 @@ _names = itertools.count()
 torch.set_num_threads(1)
 
 
-_FIRST = ("ray", "s3")
-"""The longest groups of tests, so that nothing is waited for alone at the end."""
+_RAY = (
+    "tests/pipeline/",
+    "tests/cluster/",
+    "tests/forecast/",
+    "tests/upkeep/test_upkeep_compact_job",
+    "tests/evaluation/test_evaluation_job",
+    "tests/training/test_training_job",
+)
+"""Where the tests are that need the session's Ray cluster."""
 
 
-def _group(item: pytest.Item) -> str:
-    fixtures: list[str] = getattr(item, "fixturenames", [])
-    if "ray_cluster" in fixtures:
-        return "ray"
-    return "s3" if "s3_servers" in fixtures else item.path.stem
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Two processes share the suite file by file (``make test``); what needs the Ray cluster stays in one of them."""
+    from xdist.scheduler import LoadScopeScheduling
 
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if nodeid.startswith(_RAY) else nodeid.partition("::")[0]
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Two processes share the suite, by whole groups: the Ray cluster, the S3 servers, and each other file."""
-    item.add_marker(pytest.mark.xdist_group(_group(item)))
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest groups first."""
-    items.sort(key=lambda item: _FIRST.index(group) if (group := _group(item)) in _FIRST else len(_FIRST))
+    """The longest share first, so that nothing is waited for alone at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_RAY))
 
 
 @pytest.fixture(scope="session")
