@@ -62,7 +62,7 @@ def write_compact(parts_folder: Path, folder: Path) -> None:
     table = ds.dataset(source).to_table().sort_by([("query_id", "ascending"), ("image_id", "ascending")])
     pq.write_table(
         table,
-        folder / layout.MASKS / source.name / "sorted.parquet",
+        folder / layout.MASKS / source.name / layout.part_name(16 * "0", 0),  # readers look at names of parts alone
         row_group_size=COMPACT_GROUP_ROWS,
         compression="zstd",
         use_dictionary=schema.MASKS_DICTIONARY,

@@ -21,13 +21,13 @@ def test_card_gallery_and_exports_on_s3(tmp_path: Path, bucket: str) -> None:
 
     assert card.write(store)
     assert b"# " in store.get(layout.CARD)
-    assert gallery.write(store.url, f"{bucket}/page") == f"{bucket}/page/index.html"
+    assert gallery.write(store.url, f"{bucket}/page", allow_source=[str(tmp_path)]) == f"{bucket}/page/index.html"
     assert b"data:image/webp;base64," in Store(f"{bucket}/page").get("index.html")
 
     said = command.export(store.url, f"{bucket}/found.json", Form.COCO, None)
     assert said.startswith(f"wrote {bucket}/found.json: 10 images")
     assert len(json.loads(Store(bucket).get("found.json"))["images"]) == 10
-    command.export(store.url, f"{bucket}/hf", Form.HUGGINGFACE, None)
+    command.export(store.url, f"{bucket}/hf", Form.HUGGINGFACE, None, allow_source=[str(tmp_path)])
     assert pq.read_table(io.BytesIO(Store(f"{bucket}/hf").get("data/train-00000.parquet"))).num_rows == 10
     command.export(store.url, f"{bucket}/maps", Form.LABEL_MAPS, None)
     assert sum(1 for _ in Store(f"{bucket}/maps").list("labels")) == 10
