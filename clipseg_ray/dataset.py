@@ -64,7 +64,7 @@ class Masks:
         return self._select(where, columns).pl()
 
     def _select(self, where: str | None, columns: Sequence[str] | None) -> duckdb.DuckDBPyRelation:
-        names = "*" if columns is None else ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+        names = "*" if columns is None else ", ".join(map(reading.identifier, columns))
         return self.sql(f"SELECT {names} FROM masks" + (f" WHERE {where}" if where else ""))
 
     def decode(self, rows: Any, size: Size = "grid") -> Any:

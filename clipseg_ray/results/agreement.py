@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from clipseg_ray.results import layout, parts, record, sets
+from clipseg_ray.results import layout, own_files, parts, record, sets
 from clipseg_ray.storage import Entry, Store, plain_errors
 
 _AT_ONCE = 1024
@@ -19,18 +19,16 @@ def disagreeing(output: str) -> tuple[str, ...]:
     fingerprint = record.require(store).fingerprint
     with plain_errors(store.url):
         # Masks are listed before images, which runs put first: each has its images listed too.
-        masks = [entry for item in sets.read(store) for entry in _listed(store, layout.masks_folder(item.name))]
-        listed = _listed(store, layout.IMAGES)
+        masks = [
+            entry for item in sets.read(store) for entry in own_files.listed(store, layout.masks_folder(item.name))
+        ]
+        listed = list(own_files.listed(store, layout.IMAGES))
         images = {_place(entry.path): own for entry, own in _hashes(store, listed, fingerprint)}
         return tuple(
             entry.path
             for entry, own in _hashes(store, masks, fingerprint)
             if (place := _place(entry.path)) in images and (own is None or own != images[place])
         )
-
-
-def _listed(store: Store, folder: str) -> list[Entry]:
-    return [entry for entry in store.list_hashed(folder) if entry.size and _place(entry.path) is not None]
 
 
 def _place(path: str) -> tuple[str, int] | None:

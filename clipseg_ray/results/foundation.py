@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import layout, record, sets
+from clipseg_ray.results import layout, own_files, record, sets
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, plain_errors
 
@@ -38,7 +38,7 @@ class Foundation:
             lost += sorted(path for path, _ in self.listing - _listing(store))
             claimed = {claim.name for claim in sets.read(store)}
             lost += [f"{layout.SETS} ({name})" for name in self.prompt_sets if name not in claimed]
-            tables = {entry.path for entry in store.list(layout.QUERIES)}
+            tables = own_files.names(store, layout.QUERIES)
             lost += [path for name in self.prompt_sets if (path := layout.queries_file(name)) not in tables]
         if lost:
             raise OutputLost(
@@ -50,4 +50,4 @@ class Foundation:
 
 def _listing(store: Store) -> frozenset[tuple[str, int]]:
     with plain_errors(store.url):
-        return frozenset((entry.path, entry.size) for entry in store.list(layout.INPUTS))
+        return frozenset((entry.path, entry.size) for entry in own_files.listed(store, layout.INPUTS))

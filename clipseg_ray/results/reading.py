@@ -73,6 +73,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def identifier(name: str) -> str:
+    """A column's name as SQL, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def explain(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> UserError:
     """What is wrong with a statement in one line, with the columns or the signature it could have meant."""
     text = str(error).partition("Error: ")[2] or str(error)

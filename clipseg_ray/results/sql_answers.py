@@ -99,7 +99,7 @@ def for_spreadsheets(connection: duckdb.DuckDBPyConnection, statement: str) -> s
     body = statement.strip().rstrip(";")
     shown = []
     for name, kind, *_ in _run(connection, f"DESCRIBE ({body}\n)").fetchall():
-        quoted = '"' + name.replace('"', '""') + '"'
+        quoted = reading.identifier(name)
         computed = f"regexp_matches({quoted}, {reading.literal(_COMPUTED)})"
         text = f"CASE WHEN {computed} THEN chr(39) || {quoted} ELSE {quoted} END AS {quoted}"
         shown.append(text if kind == "VARCHAR" else quoted)
