@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.results import schema
 
 _GRID = 16
@@ -48,11 +49,12 @@ def _hold_no_model(self: Any, spec: Any) -> None:
 
 
 def _masks(self: Any, row: Any, wanted: Sequence[Any], result: Any) -> list[pa.Table]:
-    return [_empty_masks(row.images, [query.query_id for query in each.queries]) for each in wanted]
+    return [_empty_masks(row.images, each) for each in wanted]
 
 
-def _empty_masks(images: pa.Table, query_ids: list[str]) -> pa.Table:
+def _empty_masks(images: pa.Table, prompt_set: PromptSet) -> pa.Table:
     """An empty mask of each image and query."""
+    query_ids = [query.query_id for query in prompt_set.queries]
     rows = images.num_rows * len(query_ids)
     side = pa.array([_GRID] * rows, pa.int32())
     zeros = np.zeros(rows, np.int32)
@@ -72,6 +74,7 @@ def _empty_masks(images: pa.Table, query_ids: list[str]) -> pa.Table:
             "counts": ["P8"] * rows,
             "image_height": side,
             "image_width": side,
+            "prompt_set": pa.repeat(prompt_set.name, rows),
         },
         schema=schema.MASKS,
     )
