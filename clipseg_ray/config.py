@@ -35,9 +35,9 @@ class InputConfig(Section):
     id_field: str | None = None
     """A sample field to take as ``image_id``; it must be unique. Default: ``<shard path>/<key>``."""
     chunk_images: Annotated[int, Field(ge=1, le=4096)] = 256
-    """Images in a chunk: the unit of work, retry and output file."""
+    """Images in a chunk, at most: the unit of work, retry and output file. Small shards are cut into smaller ones."""
     chunk_bytes: Annotated[ByteCount, Field(ge=1)] = 256 * 2**20
-    """A chunk also closes once its encoded images reach this many bytes."""
+    """A chunk also closes once its encoded images reach this many bytes, or the decoded ones 128 MiB."""
     max_image_bytes: Annotated[ByteCount, Field(ge=1)] = 256 * 2**20
     """An encoded image of more bytes is not read: its status is ``too_large``."""
     allow: Locations = Field(default=[])

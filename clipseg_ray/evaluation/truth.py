@@ -19,7 +19,8 @@ import numpy as np
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.rle import decode
 from clipseg_ray.sources.base import Sample, Shard, Source
-from clipseg_ray.sources.chunks import Chunk, Chunking, read_chunks
+from clipseg_ray.sources.chunking import Chunking
+from clipseg_ray.sources.chunks import Chunk, read_chunks
 from clipseg_ray.sources.listing import append_shards, discover
 from clipseg_ray.sources.webdataset import WebDataset
 from clipseg_ray.storage import plain_errors

@@ -67,7 +67,7 @@ class Prediction:
 
 def predict(config: RunConfig, work: Work, found: Measurement, new: bool) -> Prediction:
     """Scale a measurement to all that is left; ``new``: nothing is in the output yet, so that chunks can be larger."""
-    left = _left(config, work, found)
+    left = _left(work, found)
     most = max(1, min(found.pool.max, left.chunks))
     fleet = _Fleet(found, left)
     overhead_s = found.before_s + found.after_s + found.after_chunk_s * max(work.chunks_estimate, left.chunks)
@@ -95,11 +95,8 @@ def predict(config: RunConfig, work: Work, found: Measurement, new: bool) -> Pre
     )
 
 
-def _left(config: RunConfig, work: Work, found: Measurement) -> Left:
+def _left(work: Work, found: Measurement) -> Left:
     """Known from records, members and limits where there are any; else from the bytes, at the samples' rate."""
-    in_a_chunk = config.input.chunk_images
-    if found.costs.encoded_bytes:
-        in_a_chunk = max(1, min(in_a_chunk, round(config.input.chunk_bytes / found.costs.encoded_bytes)))
     images = chunks = 0
     for item in work.todo:
         missing = item.missing()
@@ -109,7 +106,10 @@ def _left(config: RunConfig, work: Work, found: Measurement) -> Left:
             continue
         shard = item.shard
         by_size = max(1, round(shard.size * found.costs.images_a_byte))
-        count = len(shard.members) if shard.members else shard.take or by_size
+        count = shard.images or by_size
+        in_a_chunk = shard.chunking.images
+        if found.costs.encoded_bytes:
+            in_a_chunk = max(1, min(in_a_chunk, round(shard.chunking.bytes / found.costs.encoded_bytes)))
         present = functools.reduce(operator.and_, item.done.values(), -1)
         of_shard = math.ceil(count / in_a_chunk)
         undone = max(1, of_shard - present.bit_count())

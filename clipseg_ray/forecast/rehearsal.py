@@ -35,7 +35,7 @@ from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.report import card
 from clipseg_ray.results import layout
 from clipseg_ray.results.completeness import check_ids
-from clipseg_ray.sources.chunks import Chunking
+from clipseg_ray.sources.base import Shard
 from clipseg_ray.storage import Store, plain_errors
 
 STEP_S = 20.0
@@ -103,7 +103,7 @@ def _rehearse(plan: Plan, place: Store, say: Callable[[str], None]) -> Measureme
     settled = settle(replace(plan, store=place), device_for(plan, capacity()), reader_threads=1)
     settled_s = time.perf_counter() - began
     device = settled.record.compute["device"]
-    pool = pool_of(plan.config.pool, device, capacity(), chunks_at_most(plan.work, plan.config.input))
+    pool = pool_of(plan.config.pool, device, capacity(), chunks_at_most(plan.work))
     works = _samples(plan, settled, SHARDS)
     say(f"each step by itself, on {len(works)} shard(s), about {5 * STEP_S:.0f} s and a start")
     there = pool.room > 0
@@ -199,12 +199,11 @@ class _Steps:
 def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCosts) -> MeasuredJob | None:
     """The graph over samples; None where they are too few for a rate."""
     size = costs.piece
-    chunking = Chunking(size, settled.reader.chunking.bytes)
     expected = pool.max / (costs.wall_s["model"] + costs.wall_s["rle"])
     wanted = max(2 * JOB_S * expected, 2 * CHUNKS_AN_ACTOR * pool.max * size)
     each = size * max(1, round(wanted / len(works) / size))
-    todo = [replace(work, shard=replace(work.shard, take=min(work.shard.take or each, each))) for work in works]
-    reader = _Stoppable(**{**vars(settled.reader), "chunking": chunking})
+    todo = [replace(work, shard=_first(work.shard, each, size)) for work in works]
+    reader = _Stoppable(**vars(settled.reader))
     began = time.perf_counter()
     finished: list[tuple[float, int]] = []
     stopped = False
@@ -233,6 +232,11 @@ def _job(settled: Settled, pool: Pool, works: Sequence[ShardWork], costs: StepCo
     return MeasuredJob(
         actors=pool.max, chunk_images=size, images=images, seconds=last_s - first_s, images_per_s=rate, start_s=start_s
     )
+
+
+def _first(shard: Shard, images: int, a_chunk: int) -> Shard:
+    """The shard up to so many images, in chunks of ``a_chunk``."""
+    return replace(shard, take=min(shard.take or images, images), chunking=replace(shard.chunking, images=a_chunk))
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def measure(reader: Reader, segmenter: Segmenter, works: Sequence[ShardWork], se
     clocks = {step: Clock() for step in STEPS}
     sampled = _read(reader, works, seconds, clocks["read"])
     rows = _decode(reader, sampled, seconds, clocks["decode"])
-    model = _ModelStep(segmenter, rows, reader.chunking.images)
+    model = _ModelStep(segmenter, rows, max(reader.chunking(work.shard).images for work in works))
     pieces = model.run(seconds, clocks["model"])
     tables = _encode(pieces, segmenter.spec.keep_empty, seconds, clocks["rle"])
     output_bytes = model.write(pieces, tables, seconds, clocks["write"])

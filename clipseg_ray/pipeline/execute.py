@@ -80,7 +80,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
                 done = nothing_to_do(plan, work)
                 code, message = done.code, done.message
             else:
-                pool = pool_of(config.pool, device, cluster, chunks_at_most(work, config.input))
+                pool = pool_of(config.pool, device, cluster, chunks_at_most(work))
                 reporter.say(yaml.safe_dump(config.resolved(), sort_keys=False, allow_unicode=True).rstrip())
                 reporter.say(_opening(settled, work, pool))
                 code, message = _passes(settled, work, pool, reporter)
@@ -149,7 +149,7 @@ def _all_passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) ->
         reporter.say(f"{len(failures) or 'Some'} chunk(s) failed; trying what is missing once more, one at a time")
         reporter.surveyed(left, list(left.missing()), "trying what is missing once more, one chunk at a time")
         again = [replace(item, only=_chunks(item)) for item in left.todo]
-        smaller = pool.at_most(chunks_at_most(left, settled.plan.config.input))
+        smaller = pool.at_most(chunks_at_most(left))
         failures = _one_pass(settled, again, smaller, reporter, isolate=True)
         reporter.doing = "looking for what is missing"
         left = settled.survey_again()

@@ -29,6 +29,7 @@ from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.retrying import Redo
 from clipseg_ray.sources import formats
 from clipseg_ray.sources.base import Shard, Source
+from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.sources.listing import Listing, append_shards, discover
 from clipseg_ray.storage import Store, plain_errors, protocol_of
 
@@ -185,6 +186,7 @@ def unseen(config: RunConfig, listing: Listing, source: Source) -> Any:
             listing,
             source,
             slice_images=settings.slice_images,
+            chunking=Chunking(settings.chunk_images, settings.chunk_bytes),
             limit=settings.limit,
             sample=settings.sample,
             seed=settings.seed,
@@ -297,7 +299,7 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
         chunks_known=chunks,
         chunks_done=done + sum(unread_done),
         images_known=images,
-        unread=Unread.of(unread, unread_done, config.input),
+        unread=Unread.of(unread, unread_done),
         image_bytes=image_bytes(mine, known_of),
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from clipseg_ray.cluster.capacity import Capacity
-from clipseg_ray.config import InputConfig, PoolConfig
+from clipseg_ray.config import PoolConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline.work import Work
 
@@ -75,11 +76,12 @@ def pool_of(settings: PoolConfig, device: str, capacity: Capacity, chunks: int) 
     )
 
 
-def chunks_at_most(work: Work, settings: InputConfig) -> int:
+def chunks_at_most(work: Work) -> int:
     """The most chunks that can be left: in shards nobody has read the images are taken to be small and many."""
-    guessed = sum(
-        item.shard.size
-        for item in work.todo
-        if item.missing() is None and not item.shard.members and not item.shard.take
+    unknown = [item.shard for item in work.todo if item.missing() is None and item.shard.images is None]
+    return work.chunks_left + math.ceil(
+        sum(
+            shard.size / (SMALL_IMAGE_BYTES * shard.chunking.images) + shard.size / shard.chunking.bytes
+            for shard in unknown
+        )
     )
-    return work.chunks_left + guessed // (SMALL_IMAGE_BYTES * settings.chunk_images) + guessed // settings.chunk_bytes

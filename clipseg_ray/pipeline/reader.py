@@ -19,8 +19,9 @@ from clipseg_ray.queries.phrase_set import phrases_of
 from clipseg_ray.redaction import redacted
 from clipseg_ray.results import layout, parts, shard_records
 from clipseg_ray.results.schema import IMAGES
-from clipseg_ray.sources.base import FAILED, Sample, Source
-from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
+from clipseg_ray.sources.base import FAILED, Sample, Shard, Source
+from clipseg_ray.sources.chunking import Chunking
+from clipseg_ray.sources.chunks import Chunk, ShardRecord, read_chunks
 from clipseg_ray.storage import Store, explain
 
 WHOLE_SHARD = -1
@@ -36,7 +37,6 @@ class Reader:
     """Reads shards; made on the driver, pickled to the read tasks."""
 
     source: Source
-    chunking: Chunking
     preprocessing: Preprocessing
     decode: Literal["fast", "exact"]
     output: str
@@ -75,11 +75,15 @@ class Reader:
         return read_chunks(
             self.source,
             work.shard,
-            self.chunking,
+            self.chunking(work.shard),
             lambda chunk: bool(work.lacking(chunk)),
             # The offsets are read here and not planned with: a driver of a hundred thousand shards holds none.
             None if work.known is None else shard_records.read(Store.of(self.output), work.shard.shard_id, work.known),
         )
+
+    def chunking(self, shard: Shard) -> Chunking:
+        """Where the shard's chunks end."""
+        return shard.chunking.decoded(3 * self.preprocessing.size**2)
 
     def _failure(self, work: ShardWork, chunk: int, started: float, message: str) -> ChunkRow:
         return ChunkRow(

@@ -26,7 +26,6 @@ from clipseg_ray.results import inputs, layout, optional_columns, record, sets
 from clipseg_ray.results.foundation import Foundation
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.sources.base import Shard
-from clipseg_ray.sources.chunks import Chunking
 from clipseg_ray.storage import Store, plain_errors
 from clipseg_ray.tables import parquet_bytes, parquet_table
 
@@ -121,7 +120,6 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
     preprocessing = Preprocessing.from_json(settled_record.model["preprocessing"])
     reader = Reader(
         source=plan.source,
-        chunking=Chunking(settled_record.input["chunk_images"], settled_record.input["chunk_bytes"]),
         preprocessing=preprocessing,
         decode=settled_record.input["decode"],
         output=store.url,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipseg_ray.config import InputConfig
 from clipseg_ray.results.shard_records import ShardCounts
 from clipseg_ray.sources.base import Shard
 
@@ -18,27 +17,26 @@ IMAGE_BYTES = 100_000.0
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unread:
     """One number a shard, n shards. ``bytes_n``: as listed, 0 where only an image's name is known; ``images_n``: where
-    the listing tells, else 0; ``done_n``: its chunks that have every part. ``chunk_images``, ``chunk_bytes``: at which
-    of them a chunk closes."""
+    the listing tells, else 0; ``done_n``: its chunks that have every part. ``chunk_images_n``, ``chunk_bytes_n``: at
+    which of them a chunk closes."""
 
     bytes_n: np.ndarray
     images_n: np.ndarray
     done_n: np.ndarray
-    chunk_images: int
-    chunk_bytes: int
+    chunk_images_n: np.ndarray
+    chunk_bytes_n: np.ndarray
 
     @classmethod
-    def of(cls, shards: Sequence[Shard], done: Sequence[int], settings: InputConfig) -> Unread:
+    def of(cls, shards: Sequence[Shard], done: Sequence[int]) -> Unread:
         """These shards; ``done``: the finished chunks of each."""
-        images = [len(shard.members) if shard.members else shard.take or 0 for shard in shards]
         # Of a shard that is not read whole (``take``) nobody knows how much will be.
         sizes = [0 if shard.take and not shard.members else shard.size for shard in shards]
         return cls(
             bytes_n=np.array(sizes, np.float64),
-            images_n=np.array(images, np.float64),
+            images_n=np.array([shard.images or 0 for shard in shards], np.float64),
             done_n=np.array(done, np.int64),
-            chunk_images=settings.chunk_images,
-            chunk_bytes=settings.chunk_bytes,
+            chunk_images_n=np.array([shard.chunking.images for shard in shards], np.float64),
+            chunk_bytes_n=np.array([shard.chunking.bytes for shard in shards], np.float64),
         )
 
     def images(self, image_bytes: float) -> int:
@@ -49,7 +47,7 @@ class Unread:
         """About how many chunks."""
         images_n = self._images(image_bytes)
         bytes_n = np.where(self.bytes_n > 0, self.bytes_n, images_n * image_bytes)
-        by_images, by_bytes = np.ceil(images_n / self.chunk_images), np.ceil(bytes_n / self.chunk_bytes)
+        by_images, by_bytes = np.ceil(images_n / self.chunk_images_n), np.ceil(bytes_n / self.chunk_bytes_n)
         return int(np.maximum(np.maximum(by_images, by_bytes), self.done_n).sum())
 
     def _images(self, image_bytes: float) -> np.ndarray:

@@ -72,12 +72,12 @@ OPTIONAL = (
 
 
 def recorded(config: Any) -> dict[str, Any]:
-    """What the dataset's record has of them, by a ``RunConfig``: all that is not None."""
+    """What the dataset's record has of them, by a ``RunConfig``: all that are on."""
     values = {}
     for column in OPTIONAL:
         section, _, key = column.setting.partition(".")
         values[column.name] = getattr(getattr(config, section), key)
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in values.items() if value}
 
 
 def settings_of(masks: Mapping[str, Any]) -> dict[str, Any]:

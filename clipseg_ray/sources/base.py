@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from clipseg_ray.boundary import Boundary
 from clipseg_ray.redaction import redacted
+from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.storage import Store, protocol_of
 
 
@@ -34,7 +35,7 @@ class Shard:
 
     ``shard_id`` is 16 hex digits, a hash of (path, size, etag), for slices of the ordered member list; ``members`` is
     None for an object that holds its samples itself; ``take`` limits the shard to its first samples (``input.limit``,
-    ``input.sample``).
+    ``input.sample``). ``chunking``: where its chunks end.
     """
 
     shard_id: str
@@ -43,6 +44,7 @@ class Shard:
     etag: str
     members: tuple[Member, ...] | None = None
     take: int | None = None
+    chunking: Chunking = Chunking()  # noqa: RUF009 (frozen)
 
     @classmethod
     def of_object(cls, member: Member, take: int | None = None) -> Shard:
@@ -63,6 +65,15 @@ class Shard:
         size = sum(member.size for member in members)
         path, held = members[0].path, tuple(members)
         return cls(shard_id=_hash(members, None), path=path, size=size, etag="", members=held)
+
+    @property
+    def images(self) -> int | None:
+        """How many images it holds at most, where the listing tells."""
+        return len(self.members) if self.members else self.take
+
+    def cut(self, limits: Chunking) -> Shard:
+        """The same shard with chunks that fit it, none larger than ``limits``."""
+        return replace(self, chunking=limits.of_shard(self.images, self.size))
 
 
 def _hash(members: Sequence[Member], take: int | None) -> str:

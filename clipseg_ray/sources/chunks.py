@@ -13,24 +13,13 @@ from typing import Any
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Sample, Shard, Source
+from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.storage import StaleObject
 
 ATTEMPTS = 4
 """How often reading is tried without a new sample before the fault is raised."""
 BACKOFF_S = 0.5
 """Seconds before the first new attempt; doubled before each further one."""
-
-
-@dataclass(frozen=True)
-class Chunking:
-    """A chunk closes once it has ``images`` samples or its encoded images reach ``bytes`` (None: no limit)."""
-
-    images: int
-    bytes: int | None = None
-
-    def full(self, samples: int, size: int) -> bool:
-        """Whether a chunk of so many samples and encoded bytes is closed."""
-        return samples >= self.images or (self.bytes is not None and size >= self.bytes)
 
 
 @dataclass

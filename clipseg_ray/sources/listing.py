@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Member, Shard, Source
+from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.sources.formats import SOURCES
 from clipseg_ray.sources.matching import match
 from clipseg_ray.storage import absolute, plain_errors
@@ -36,6 +37,8 @@ SCHEMA = pa.schema(
         pa.field("size", pa.int64(), nullable=False),
         pa.field("etag", pa.string(), nullable=False),
         pa.field("take", pa.int64()),
+        pa.field("chunk_images", pa.int64(), nullable=False),
+        pa.field("chunk_bytes", pa.int64(), nullable=False),
         pa.field("members", pa.list_(pa.field("element", _MEMBER, nullable=False))),
     ]
 )
@@ -86,16 +89,18 @@ def append_shards(
     source: Source,
     *,
     slice_images: int,
+    chunking: Chunking = Chunking(),  # noqa: B008 (frozen)
     limit: int | None = None,
     sample: int | None = None,
     seed: int = 0,
 ) -> list[Shard]:
     """The shards a listing adds to the frozen ones; these are never cut again.
 
-    For formats of single images the unseen ones are cut into slices of at most ``slice_images``. A frozen path that is
-    no longer listed is left alone. ``limit`` takes the first so many samples in listing order. ``sample`` takes so many
-    by ``seed``: of single images uniformly; of shards the first ones of each of up to ``SAMPLED_SHARDS`` drawn shards
-    (of more only where these hold too few). Both settle the input once: with frozen shards they add nothing.
+    For formats of single images the unseen ones are cut into slices of at most ``slice_images``. ``chunking``: the
+    most that a chunk may hold; small shards get smaller ones. A frozen path that is no longer listed is left alone.
+    ``limit`` takes the first so many samples in listing order. ``sample`` takes so many by ``seed``: of single images
+    uniformly; of shards the first ones of each of up to ``SAMPLED_SHARDS`` drawn shards (of more only where these hold
+    too few). Both settle the input once: with frozen shards they add nothing.
 
     Raises UserError when a known path has another size or etag.
     """
@@ -112,19 +117,23 @@ def append_shards(
             new = new[:limit]
         elif sample is not None and sample < len(new):
             new = [new[index] for index in sorted(random.Random(seed).sample(range(len(new)), sample))]
-        return [Shard.of_slice(new[start : start + slice_images]) for start in range(0, len(new), slice_images)]
-    if limit is not None:
-        return _first(new, source, limit)
-    if sample is not None:
-        return _drawn(new, source, sample=sample, seed=seed)
-    return [Shard.of_object(member) for member in new]
+        shards = [Shard.of_slice(new[start : start + slice_images]) for start in range(0, len(new), slice_images)]
+    elif limit is not None:
+        shards = _first(new, source, limit)
+    elif sample is not None:
+        shards = _drawn(new, source, sample=sample, seed=seed)
+    else:
+        shards = [Shard.of_object(member) for member in new]
+    return [shard.cut(chunking) for shard in shards]
 
 
 def to_parquet(shards: Sequence[Shard]) -> bytes:
     """The frozen listing as a Parquet file of ``SCHEMA``."""
     rows = [
         {
-            **{name: getattr(shard, name) for name in SCHEMA.names},
+            **{name: getattr(shard, name) for name in ("shard_id", "path", "size", "etag", "take")},
+            "chunk_images": shard.chunking.images,
+            "chunk_bytes": shard.chunking.bytes,
             "members": None if shard.members is None else [vars(member) for member in shard.members],
         }
         for shard in shards
@@ -137,7 +146,9 @@ def from_parquet(data: bytes, name: str) -> list[Shard]:
     shards = []
     for row in parquet_table(data, name, SCHEMA.names).to_pylist():
         members = row.pop("members")
-        shards.append(Shard(**row, members=None if members is None else tuple(Member(**each) for each in members)))
+        chunking = Chunking(row.pop("chunk_images"), row.pop("chunk_bytes"))
+        held = None if members is None else tuple(Member(**each) for each in members)
+        shards.append(Shard(**row, members=held, chunking=chunking))
     return shards
 
 

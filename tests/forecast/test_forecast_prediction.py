@@ -17,6 +17,7 @@ from clipseg_ray.pipeline.pool import Pool
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results.shard_records import ShardCounts
 from clipseg_ray.sources.base import Member, Shard
+from clipseg_ray.sources.chunking import Chunking
 from tests.pipeline import world as pipeline_world
 
 GPU_NODE, CPU_NODE, HEAD = Node(4, 1, False), Node(8, 0, False), Node(0, 0, True)
@@ -78,6 +79,7 @@ def work(*shards: ShardWork) -> Work:
 
 def shard(number: int, images: int, **fields: Any) -> ShardWork:
     """One that states nothing: a thousand bytes an image."""
+    fields = {"chunking": Chunking(100), **fields}
     return ShardWork(
         Shard(shard_id=f"{number:016x}", path=f"{number}.tar", size=1000 * images, etag="e", **fields),
         {"images": 0, "masks": 0},
@@ -147,7 +149,8 @@ def test_what_is_left_is_counted_where_it_is_known() -> None:
     )
     members = tuple(Member(f"{i}.jpg", 5) for i in range(120))
     sliced = ShardWork(
-        Shard(shard_id="1" * 16, path="0.jpg", size=600, etag="", members=members), {"images": 0, "masks": 0}
+        Shard(shard_id="1" * 16, path="0.jpg", size=600, etag="", members=members, chunking=Chunking(100)),
+        {"images": 0, "masks": 0},
     )
     limited = shard(2, 5000, take=30)
     begun = replace(shard(3, 400), done={"images": 0b11, "masks": 0b11})
@@ -158,7 +161,7 @@ def test_what_is_left_is_counted_where_it_is_known() -> None:
 
 def test_a_chunk_closes_by_its_bytes_too() -> None:
     found = measured(costs(model=10.0), [HEAD, GPU_NODE], 1)
-    assert predicted(found, work(shard(0, 1000)), input={"chunk_bytes": 50_000}).left.chunks == 20
+    assert predicted(found, work(shard(0, 1000, chunking=Chunking(100, 50_000)))).left.chunks == 20
 
 
 def test_cost_is_nodes_times_hours() -> None:

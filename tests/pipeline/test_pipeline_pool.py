@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from clipseg_ray.cluster.capacity import Capacity, device_of
-from clipseg_ray.config import InputConfig, PoolConfig
+from clipseg_ray.config import PoolConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.pipeline import nodes
 from clipseg_ray.pipeline.pool import chunks_at_most, pool_of
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.sources.base import Member, Shard
+from clipseg_ray.sources.chunking import Chunking
 from tests.pipeline import world
 
 HEAD_ALONE = Capacity({"memory": 1e9})
@@ -93,16 +94,15 @@ def test_pools_that_cannot_be(settings: dict, device: str, message: str) -> None
 
 
 def test_chunks_are_counted_where_they_are_known_and_taken_for_many_where_not() -> None:
-    settings = InputConfig(url=["in"], chunk_images=100)
     members = tuple(Member(f"{i}.jpg", 50_000, "e") for i in range(250))
     sliced = ShardWork(Shard.of_slice(members), {})
-    unread = ShardWork(Shard.of_object(Member("c.tar", 100_000_000, "e")), {})
+    unread = ShardWork(Shard.of_object(Member("c.tar", 100_000_000, "e")).cut(Chunking(100)), {})
 
     def left(*todo: ShardWork, estimate: int) -> int:
-        return chunks_at_most(world.work(*todo, chunks=estimate), settings)
+        return chunks_at_most(world.work(*todo, chunks=estimate))
 
     assert left(sliced, estimate=3) == 3
-    assert left(sliced, unread, estimate=13) == 13 + 40
+    assert left(sliced, unread, estimate=13) == 13 + 40 + 4  # of 25 kB an image, or of a quarter of its bytes
 
 
 def node(name: str, alive: bool = True, reason: str = "", gpus: int = 1) -> dict:

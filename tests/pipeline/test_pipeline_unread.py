@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from clipseg_ray import config
-from clipseg_ray.config import InputConfig
 from clipseg_ray.pipeline.plan import look
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.segmenter import ChunkResult
 from clipseg_ray.pipeline.unread import IMAGE_BYTES, Unread
 from clipseg_ray.sources.base import Member, Shard
+from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.storage import Store
 from tests.made import make
 from tests.pipeline import world
@@ -40,14 +40,13 @@ def tar(size: int, **fields: object) -> Shard:
     ],
 )
 def test_one_shard(shard: Shard, done: int, image_bytes: float, images: int, chunks: int) -> None:
-    unread = Unread.of([shard], [done], InputConfig(url=["in"]))
+    unread = Unread.of([shard], [done])
     assert (unread.images(image_bytes), unread.chunks(image_bytes)) == (images, chunks)
 
 
 def test_progress_learns_from_the_images_it_sees() -> None:
-    settings = InputConfig(url=["in"], chunk_images=16)
-    shards = [tar(300 * MB + number) for number in range(2)]
-    work = replace(world.work(), unread=Unread.of(shards, [0, 0], settings))
+    shards = [tar(300 * MB + number, chunking=Chunking(images=16)) for number in range(2)]
+    work = replace(world.work(), unread=Unread.of(shards, [0, 0]))
     assert work.chunks_estimate == 376
     reporter = Reporter("run", work, io.StringIO())
     assert reporter.snapshot()["chunks_total"] == 376

@@ -16,7 +16,6 @@ import pyarrow.dataset as ds
 
 from benchmarks.drawings import draw
 from clipseg_ray import config
-from clipseg_ray.config import InputConfig
 from clipseg_ray.pipeline import driver
 from clipseg_ray.pipeline.outcome import Outcome
 from clipseg_ray.pipeline.unread import Unread
@@ -53,7 +52,7 @@ def write_tars(url: str, shards: int = 2, images: int = 5, first: int = 0) -> No
         store.put(f"s-{shard:03d}.tar", tar_of(files))
 
 
-def work(*todo: ShardWork, chunks: int = 0, unread: int = 0, settings: InputConfig | None = None) -> Work:
+def work(*todo: ShardWork, chunks: int = 0, unread: int = 0) -> Work:
     """Work on these shards: ``chunks`` known ones, and ``unread`` shards of one image each beside them."""
     one = [Shard.of_slice([Member(f"{number}.jpg")]) for number in range(unread)]
     return Work(
@@ -64,7 +63,7 @@ def work(*todo: ShardWork, chunks: int = 0, unread: int = 0, settings: InputConf
         chunks_known=chunks,
         chunks_done=0,
         images_known=0,
-        unread=Unread.of(one, [0] * unread, settings or InputConfig(url=["in"])),
+        unread=Unread.of(one, [0] * unread),
         image_bytes=100_000.0,
     )
 

@@ -27,8 +27,8 @@ def test_they_follow_the_others_in_their_own_order():
     assert masks_schema({"heat": 24}).names == [*schema.MASKS.names, "heat"]
 
 
-def test_the_record_has_what_it_always_had():
-    assert recorded(config.parse(OUTPUT)) == {"presence": False}
+def test_the_record_has_those_that_are_on():
+    assert recorded(config.parse(OUTPUT)) == {}
     on = config.parse({**OUTPUT, "model": {"presence": True}, "masks": {"heat": 24}})
     assert recorded(on) == {"presence": True, "heat": 24}
     assert settings_of({"size": "model", "keep_empty": True, "presence": False}) == {}

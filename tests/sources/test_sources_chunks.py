@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources import chunks
 from clipseg_ray.sources.base import Sample, Shard
-from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
+from clipseg_ray.sources.chunking import Chunking
+from clipseg_ray.sources.chunks import Chunk, ShardRecord, read_chunks
 from clipseg_ray.sources.formats import source_of
 from clipseg_ray.sources.listing import append_shards, discover
 from clipseg_ray.storage import StaleObject, Store
@@ -75,7 +76,7 @@ def test_chunks_are_a_function_of_bytes_and_chunking(
     flaky, kind, sizes, images, size, take, wanted, plan, with_record, cut
 ):
     source, shard = source_and_shard(store_images(flaky, kind, sizes, cut), take)
-    chunking = Chunking(images, size)
+    chunking = Chunking(images) if size is None else Chunking(images, size)
     flaky.plan.clear()
     *reference, record = read_chunks(source, shard, chunking, lambda _: True)
     assert isinstance(record, ShardRecord)

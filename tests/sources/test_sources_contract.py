@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipseg_ray.sources.base import Sample, Shard, Source
-from clipseg_ray.sources.chunks import Chunk, Chunking, ShardRecord, read_chunks
+from clipseg_ray.sources.chunking import Chunking
+from clipseg_ray.sources.chunks import Chunk, ShardRecord, read_chunks
 from clipseg_ray.sources.fetching import fetch
 from clipseg_ray.sources.formats import SOURCES, source_of
 from clipseg_ray.sources.images import FETCH_IMAGES

@@ -7,6 +7,7 @@ import pytest
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Member, Shard
+from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.sources.formats import SOURCES, source_of
 from clipseg_ray.sources.listing import Listing, append_shards, discover, from_parquet, to_parquet
 from tests.tars import tar_of
@@ -167,7 +168,7 @@ def test_shards_are_appended_and_never_cut_again():
     assert [[m.path for m in shard.members] for shard in more] == [["a", "c"], ["e"]]
     source = source_of("webdataset", "flaky://b")
     first = append_shards([], listing_of("b", "d"), source, slice_images=2)
-    assert first == [Shard.of_object(m) for m in listing_of("b", "d").objects]
+    assert first == [Shard.of_object(m).cut(Chunking()) for m in listing_of("b", "d").objects]
     assert [s.path for s in append_shards(first, listing_of("a", "b"), source, slice_images=2)] == ["a"]
 
 

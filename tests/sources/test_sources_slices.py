@@ -12,7 +12,8 @@ import pytest
 from clipseg_ray.boundary import Boundary
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import FAILED
-from clipseg_ray.sources.chunks import Chunking, read_chunks
+from clipseg_ray.sources.chunking import Chunking
+from clipseg_ray.sources.chunks import read_chunks
 from clipseg_ray.sources.formats import source_of
 from clipseg_ray.sources.listing import append_shards, discover
 from clipseg_ray.storage import StaleObject, Store
