@@ -137,6 +137,32 @@ def pipeline(
     )
 
 
+@app.command(epilog="Example: python jobs/benchmark.py read /tmp/images --images 500 --rounds 2 --readers 1")
+def read(
+    url: Annotated[
+        str, typer.Argument(help="A bucket or folder to write the input to and read it from.", metavar="URL")
+    ],
+    images: Annotated[int, typer.Option(min=1, help="Images, as single objects and in tars.")] = 2000,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns each contestant takes.")] = 5,
+    readers: Annotated[str, typer.Option(help="Numbers of processes that read at once, with commas.")] = "1,4",
+    images_dir: ImagesDir = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Images from storage, single and in tars, against plain ways to the same bytes."""
+    from benchmarks.reading import benchmark
+
+    _leave(
+        benchmark(
+            url=url,
+            images=images,
+            rounds=rounds,
+            readers=_numbers(readers, "--readers"),
+            images_dir=images_dir,
+            json_file=json_file,
+        )
+    )
+
+
 @app.command(epilog="Example: python jobs/benchmark.py plan --checkpoint builtin:scenes --chunks 60")
 def plan(
     device: DeviceOption = Device.cpu,

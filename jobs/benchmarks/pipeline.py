@@ -32,6 +32,7 @@ import torch
 
 from benchmarks import inputs
 from benchmarks.harness import aligned, environment, report, single_thread
+from benchmarks.process_cpu import ProcessCpu
 from clipseg_ray import config as configuration
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
@@ -122,7 +123,7 @@ def benchmark(
         setting = _Setting(folder, model, device, precision, compile, workers, jpegs)
         size = _divided(images, setting) if images else _calibrated(setting, seconds)
         _write_shards(setting, size)
-        found: dict[str, list[dict[str, float]]] = {"loop": [], "job": []}
+        found: dict[str, list[dict[str, Any]]] = {"loop": [], "job": []}
         differing = []
         for number in range(rounds):
             for way in found:
@@ -200,15 +201,20 @@ def _write_shards(setting: _Setting, size: _Size) -> None:
         os.link(first, folder / f"{number:04d}.tar")
 
 
-def _round(setting: _Setting, size: _Size, way: str, name: str) -> dict[str, float]:
-    """One round of the loop or the job in a process of its own; rates in images per second, times in seconds."""
+def _round(setting: _Setting, size: _Size, way: str, name: str) -> dict[str, Any]:
+    """One round of the loop or the job in a process of its own; rates in images per second, times in seconds.
+
+    ``cores``: CPU seconds a second in the steady state, by what each process is.
+    """
     config = setting.config(name, size)
     targets: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {
         "loop": (_loop, (config, setting.device, setting.workers)),
         "job": (_job, (config,)),
     }
     started = time.time()
-    _finish([_start(*targets[way])], f"the {way}")
+    process = _start(*targets[way])
+    with ProcessCpu(process.pid) as cpu:
+        _finish([process], f"the {way}")
     wall = time.time() - started
     parts = (setting.folder / name / "masks").glob("set=*/*.parquet")
     finished = sorted(part.stat().st_mtime for part in parts)
@@ -223,6 +229,7 @@ def _round(setting: _Setting, size: _Size, way: str, name: str) -> dict[str, flo
         "startup_s": finished[setting.workers - 1] - started,
         "wall_s": wall,
         "wall_images_per_s": size.images / wall,
+        "cores": cpu.between(finished[setting.workers - 1], finished[-1]),
     }
 
 
@@ -297,6 +304,8 @@ def _notes(result: dict[str, Any]) -> list[str]:
     return [
         aligned(rows),
         "",
+        _cores(result["rounds"]),
+        "",
         f"Job / loop: {result['ratio']:.3f} in the steady state, {result['wall_ratio']:.3f} with start-up "
         f"(medians of {settings['rounds']} round(s) taken in turns).",
         f"{settings['images']} images × {settings['prompts']} prompts in {settings['chunks']} chunks of "
@@ -305,3 +314,16 @@ def _notes(result: dict[str, Any]) -> list[str]:
         f"{settings['workers']}. chunk finished to the last, without the images of the first {settings['workers']}.",
         f"Masks that differ between job and loop: {result['masks_differing']} of {result['masks']}.",
     ]
+
+
+def _cores(rounds: dict[str, list[dict[str, Any]]]) -> str:
+    """Who had the cores in the steady state, by the medians of the rounds."""
+    kinds = list(dict.fromkeys(kind for entry in (*rounds["job"], *rounds["loop"]) for kind in entry["cores"]))
+    medians = {
+        way: {kind: statistics.median(entry["cores"].get(kind, 0.0) for entry in entries) for kind in kinds}
+        for way, entries in rounds.items()
+    }
+    rows = [["cores in the steady state", *rounds]]
+    rows += [[kind, *(f"{medians[way][kind]:.3f}" for way in rounds)] for kind in kinds]
+    rows.append(["in all", *(f"{sum(medians[way].values()):.3f}" for way in rounds)])
+    return aligned(rows)

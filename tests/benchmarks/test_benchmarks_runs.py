@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import command, decode, engine, inputs, pipeline, query, rle, scale
+from benchmarks import command, decode, engine, inputs, pipeline, query, reading, rle, scale
 from clipseg_ray.errors import UserError
 
 EVERYWHERE = {"benchmark", "agrees", "hardware", "versions", "commit", "settings", "races"}
@@ -78,6 +78,19 @@ def test_rle(capsys):
     assert {"ratio_columns", "ratio_bits", "ratio_resized"} <= found.keys()
 
 
+def test_read(capsys, tmp_path):
+    reading.benchmark(url=str(tmp_path), images=8, rounds=1, readers=(1,))
+    found, text = last_line(capsys)
+    assert found["cpu_ms_per_image"].keys() == {"single objects, 1 reader(s)", "tars, 1 reader(s)"}
+    assert found["decode_cpu_ms_per_image"] > 0
+    assert "cores at 1,000 images/s" in text
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    (tmp_path / "benchmark-read").mkdir(exist_ok=True)
+    (tmp_path / "benchmark-read" / "mine.jpg").write_bytes(b"mine")
+    with pytest.raises(UserError, match="something is there already"):
+        reading.benchmark(url=str(tmp_path))
+
+
 @pytest.mark.slow
 def test_pipeline(checkpoint_dir, capsys):
     pipeline.benchmark(checkpoint=str(checkpoint_dir), images=4, prompts=2, rounds=1, workers=1)
@@ -109,7 +122,7 @@ def test_scale_without_pixels(capsys):
     assert found["run"]["chunks_per_cpu_s"] > 0
 
 
-@pytest.mark.parametrize("verb", ["engine", "decode", "rle", "pipeline", "scale", "gpu"])
+@pytest.mark.parametrize("verb", ["engine", "decode", "rle", "pipeline", "read", "scale", "gpu"])
 def test_help_has_an_example_whose_options_exist(verb):
     runner = CliRunner()
     text = runner.invoke(command.app, [verb, "--help"]).output
