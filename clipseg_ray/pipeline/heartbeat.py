@@ -9,7 +9,7 @@ from typing import Any
 from clipseg_ray.errors import last_line
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.prometheus import Prometheus
-from clipseg_ray.results import runs
+from clipseg_ray.results import driver_process, runs
 from clipseg_ray.results.status import RUNNING
 from clipseg_ray.storage import Store
 
@@ -25,7 +25,7 @@ class Heartbeat:
     def __init__(self, store: Store, reporter: Reporter, about: dict[str, Any]) -> None:
         self._store = store
         self._reporter = reporter
-        self._about = about
+        self._about = {**about, "process": driver_process.identity()}
         self._metrics = Prometheus(store.url, reporter.run_id)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beats, daemon=True)

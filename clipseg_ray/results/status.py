@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.results import record, runs, sets
+from clipseg_ray.results import driver_process, record, runs, sets
 from clipseg_ray.storage import Store, plain_errors
 
 STALE_AFTER = 3
@@ -114,18 +114,23 @@ def alive(store: Store, concerns: Callable[[Run], bool]) -> list[Run]:
 
 
 def _run(run_id: str, values: dict[str, Any]) -> Run:
-    """A run at first sight: one whose heartbeat's time is not near this machine's is stale until it was watched."""
+    """A run at first sight: one whose heartbeat's time is not near this machine's is stale until it was watched.
+
+    One whose driver was a process of this machine and is no more is stale for good.
+    """
     state = values.get("state", RUNNING)
     age = time.time() - values["time"] if "time" in values else None
     late = age is None or abs(age) > STALE_AFTER * values["heartbeat_s"]
-    if state not in _ORDER or (state == RUNNING and late):
+    if state not in _ORDER or (state == RUNNING and (late or _is_gone(values))):
         state = STALE
     return Run(run_id, state, None if age is None else max(0.0, age), values)
 
 
 def _watched(store: Store, found: list[Run]) -> list[Run]:
     """The same, after what seemed stale had three of its heartbeats' time to prove that it is not."""
-    doubted = {run.run_id: run for run in found if run.state == STALE and run.age_s is not None}
+    doubted = {
+        run.run_id: run for run in found if run.state == STALE and run.age_s is not None and not _is_gone(run.values)
+    }
     now = {run.run_id: run for run in found}
     started = time.monotonic()
     while doubted:
@@ -141,6 +146,10 @@ def _watched(store: Store, found: list[Run]) -> list[Run]:
                 continue
             del doubted[run.run_id]
     return list(now.values())
+
+
+def _is_gone(values: dict[str, Any]) -> bool:
+    return driver_process.is_gone(values.get("process"))
 
 
 def _counted(found: list[Run]) -> list[Run]:

@@ -14,7 +14,7 @@ from clipseg_ray.cli import app
 from clipseg_ray.errors import UserError
 from clipseg_ray.report import status_text as words
 from clipseg_ray.report.watch import EXIT_CODES
-from clipseg_ray.results import layout, record, runs, status
+from clipseg_ray.results import driver_process, layout, record, runs, status
 from clipseg_ray.storage import Store
 
 _ids = itertools.count()
@@ -152,6 +152,17 @@ def test_a_dead_run_that_another_one_followed_is_not_waited_for(store: Store, mo
     put(store, state="complete")
     monkeypatch.setattr("clipseg_ray.results.status.time.sleep", lambda _: pytest.fail("it waited"))
     assert status.read(store.url).state == "complete"
+
+
+@pytest.mark.parametrize("age", [0.0, 1000.0])
+def test_a_run_whose_driver_died_on_this_machine_is_not_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch, age: float
+) -> None:
+    died = {**driver_process.identity(), "started": "1"}
+    run_id = put(store, time=time.time() - age, process=died)
+    monkeypatch.setattr(status.time, "sleep", lambda _: pytest.fail("it waited"))
+    assert status.read(store.url).state == "stale"
+    assert status.alive(store, lambda run: run.run_id == run_id) == []
 
 
 def test_staleness_goes_by_the_files_own_interval(store: Store) -> None:
