@@ -7,20 +7,19 @@ for query in load_queries("builtin:affordances", "kind = 'affordance'", threshol
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
+from clipseg_ray.boundary import is_local
 from clipseg_ray.errors import UserError
+from clipseg_ray.http_client import hosts_of
 from clipseg_ray.queries.naming import PHRASE
 from clipseg_ray.queries.query import Query, definition_digest
 from clipseg_ray.queries.selection import select
 from clipseg_ray.queries.supports import Support, make_support
 from clipseg_ray.queries.table_checks import Draft, Fault, check_row, column_faults
 from clipseg_ray.queries.table_file import TableRows, read_rows
-from clipseg_ray.storage import Store, explain, protocol_of
+from clipseg_ray.storage import explain, get_many, protocol_of
 
 __all__ = ["Query", "from_texts", "load_queries"]
-
-_FETCHED_AT_ONCE = 16
 
 
 def load_queries(table: str, where: str | None, threshold: float) -> list[Query]:
@@ -85,8 +84,7 @@ def _supports(drafts: Sequence[Draft], folder: str, faults: list[Fault]) -> dict
     ]
     masks = {mask: _url(folder, mask) for _, _, mask in wanted if isinstance(mask, str)}
     urls = list(dict.fromkeys([*(image for _, image, _ in wanted), *masks.values()]))
-    with ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:
-        files = dict(zip(urls, pool.map(_fetch, urls), strict=True))
+    files = _fetched(folder, urls)
     supports: dict[int, list[Support]] = defaultdict(list)
     for row, image, mask in wanted:
         picture = _content(files, row, "image", image, faults)
@@ -101,11 +99,15 @@ def _supports(drafts: Sequence[Draft], folder: str, faults: list[Fault]) -> dict
     return {draft.row: tuple(supports[draft.row]) for draft in drafts}
 
 
-def _fetch(url: str) -> bytes | Exception:
-    try:
-        return Store.of(url).get("")
-    except Exception as error:  # becomes a fault of its row, beside all others
-        return error
+def _fetched(folder: str, urls: Sequence[str]) -> dict[str, bytes | Exception]:
+    """What lies at each URL, or the fault of every row that names it. A table on this machine is the user's own; one
+    from elsewhere names no file of this machine, and of private addresses those of its own host."""
+    elsewhere = bool(folder) and not is_local(folder)
+    local = [url for url in urls if elsewhere and is_local(url)]
+    why = f"a table at {folder} names no file of this machine; use a copy of the table here, or give a full URL"
+    rest = [url for url in urls if url not in local]
+    found = dict(zip(rest, get_many(rest, hosts=hosts_of([folder]) if elsewhere else None), strict=True))
+    return {**found, **{url: UserError(f"{url}: {why}") for url in local}}
 
 
 def _content(files: dict[str, bytes | Exception], row: int, column: str, url: str, faults: list[Fault]) -> bytes | None:
