@@ -25,8 +25,6 @@ def main(checkpoint: str, device: str) -> None:
     without_absent()
     with step("import torch"):
         import torch
-    with step("import transformers"):
-        from transformers import CLIPSegForImageSegmentation  # noqa: F401
     with step("import the segmenter"):
         import numpy as np
 
@@ -48,7 +46,7 @@ def main(checkpoint: str, device: str) -> None:
         engine = Engine(model)
     side = loaded.preprocessing.size
     pixels_bhwc = np.zeros((batch, side, side, 3), np.uint8)
-    config: Any = loaded.model.config
+    config: Any = loaded.config
     prompts = engine.embed(np.zeros((8, config.projection_dim), np.float32))
     for name in ("first chunk", "second chunk"):
         with step(name):
