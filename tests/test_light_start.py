@@ -1,4 +1,4 @@
-"""What driver and actors do without: packages that only training needs, or that take longer to load than all of ours."""
+"""What driver and actors do without: packages that only training needs, or that take long to load."""
 
 from __future__ import annotations
 

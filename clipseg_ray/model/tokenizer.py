@@ -59,11 +59,20 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         settings |= json_object(folder / "special_tokens_map.json")
         tokens = [_token(value) for value in sorted(whole.get("added_tokens", ()), key=lambda value: value["id"])]
     named = {name: _token(settings.get(name) or usual) for name, usual in _NAMED.items()}
-    start, end = named["bos_token"].content, named["eos_token"].content
-
-    backend = Backend(
-        BPE(vocab=vocabulary, merges=merges, unk_token=named["unk_token"].content, end_of_word_suffix="</w>")
+    backend = _backend(vocabulary, merges, named["unk_token"].content)
+    known = {token.content for token in tokens}
+    others = {token.content: token for token in named.values() if token.content not in known}
+    backend.add_tokens([*tokens, *others.values()])
+    start, end = (
+        (token.content, backend.token_to_id(token.content)) for token in (named["bos_token"], named["eos_token"])
     )
+    backend.post_processor = processors.RobertaProcessing(end, start, trim_offsets=False, add_prefix_space=False)
+    return Tokenizer(backend, end[1], settings.get("model_max_length"))
+
+
+def _backend(vocabulary: dict[str, int], merges: list[tuple[str, str]], unknown: str) -> Any:
+    """CLIP's rules over a vocabulary, as yet without tokens of its own for a text's start and end."""
+    backend = Backend(BPE(vocab=vocabulary, merges=merges, unk_token=unknown, end_of_word_suffix="</w>"))
     backend.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
@@ -73,15 +82,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    known = {token.content for token in tokens}
-    backend.add_tokens(
-        [*tokens, *{token.content: token for token in named.values() if token.content not in known}.values()]
-    )
-    start_id, end_id = backend.token_to_id(start), backend.token_to_id(end)
-    backend.post_processor = processors.RobertaProcessing(
-        (end, end_id), (start, start_id), trim_offsets=False, add_prefix_space=False
-    )
-    return Tokenizer(backend, end_id, settings.get("model_max_length"))
+    return backend
 
 
 def _pair(merge: str | list[str]) -> tuple[str, str]:

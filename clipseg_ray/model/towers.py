@@ -70,11 +70,11 @@ def _blocks(model: Weights, tower: BlocksConfig, x_btd: torch.Tensor, *, causal:
 
 
 def _attend(layer: Weights, tower: BlocksConfig, x_btd: torch.Tensor, causal: bool) -> torch.Tensor:
-    split = [
+    query, key, value = (
         _linear(layer.under(name), x_btd).unflatten(-1, (tower.num_attention_heads, -1)).transpose(1, 2)
         for name in ("q_proj", "k_proj", "v_proj")
-    ]
-    mixed = F.scaled_dot_product_attention(*split, is_causal=causal)
+    )
+    mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
     return _linear(layer.under("out_proj"), mixed.transpose(1, 2).flatten(2))
 
 

@@ -68,6 +68,23 @@ def as_released(folder: Path) -> None:
     as_bin(folder)
 
 
+def as_of_2024(folder: Path) -> None:
+    """``tokenizer.json`` with merges in one string each, and added tokens by id in ``tokenizer_config.json``."""
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    whole["model"]["merges"] = [" ".join(pair) for pair in whole["model"]["merges"]]
+    for token in whole["added_tokens"]:
+        token["normalized"] = token["content"] == "<|startoftext|>"
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    added = {str(token["id"]): {key: token[key] for key in token if key != "id"} for token in whole["added_tokens"]}
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {"added_tokens_decoder": added, "clean_up_tokenization_spaces": True, "model_max_length": 77}
+            | {"tokenizer_class": "CLIPTokenizer", "pad_token": "<|endoftext|>"}
+            | _ENDS
+        )
+    )
+
+
 def as_bin(folder: Path) -> None:
     """``pytorch_model.bin`` alone, with the buffers that old files have besides."""
     tensors = load_file(folder / "model.safetensors")
@@ -113,6 +130,7 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "as ours": lambda folder: None,
     "saved by transformers": saved_by_transformers,
     "as released": as_released,
+    "as of 2024": as_of_2024,
     "one .bin": as_bin,
     "in pieces": in_pieces,
     "a .bin in pieces": bin_in_pieces,
