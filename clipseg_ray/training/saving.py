@@ -21,7 +21,7 @@ def imagenet_preprocessing(image_size: int) -> Preprocessing:
 
 def save(directory: Path, model: Any, tokenizer: Any, preprocessing: Preprocessing) -> None:
     """Write transformers' files of a CLIPSeg model into ``directory``."""
-    with _quiet():
+    with quiet():
         model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
     preprocessor = {
@@ -40,7 +40,7 @@ def save(directory: Path, model: Any, tokenizer: Any, preprocessing: Preprocessi
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars from transformers: they would fill a worker's log."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

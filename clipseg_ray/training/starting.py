@@ -15,7 +15,7 @@ from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.training.config import TrainingModelConfig
 from clipseg_ray.training.initialisation import new_model
-from clipseg_ray.training.saving import imagenet_preprocessing
+from clipseg_ray.training.saving import imagenet_preprocessing, quiet
 from clipseg_ray.training.tokenizer import make_tokenizer
 
 
@@ -54,7 +54,8 @@ def start(config: TrainingModelConfig, texts: Iterable[str], seed: int) -> Start
             new_model(architecture, seed), tokenizer, imagenet_preprocessing(config.image_size), frozen_clip=False
         )
     loaded = checkpoints.load(config.checkpoint)
-    given: Any = CLIPSegForImageSegmentation.from_pretrained(loaded.folder, dtype=torch.float32)
+    with quiet():
+        given: Any = CLIPSegForImageSegmentation.from_pretrained(loaded.folder, dtype=torch.float32)
     depth = given.config.vision_config.num_hidden_layers
     if max(config.extract_layers) >= depth:
         raise UserError(f"model.extract_layers: {config.checkpoint} has blocks 0…{depth - 1}")
