@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,6 +167,24 @@ def test_a_tensor_of_another_shape_is_named(copy):
         UserError, match=r"clip\.visual_projection\.weight is \[64, 64\] and by its config\.json \[48, 64\]"
     ):
         load(str(copy))
+
+
+class Code:
+    """What a pickle may hold: a call, made as it is loaded."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return Path.touch, (self.place,)
+
+
+def test_a_bin_brings_tensors_and_no_code(copy, tmp_path):
+    (copy / "model.safetensors").unlink()
+    torch.save({"clip.logit_scale": Code(tmp_path / "ran")}, copy / "pytorch_model.bin")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load(str(copy))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_piece_that_is_missing_or_elsewhere_is_named(copy):
