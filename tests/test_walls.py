@@ -12,12 +12,15 @@ PACKAGE = Path(__file__).parents[1] / "clipseg_ray"
 FILE_MODULES = {"clipseg_ray.storage", "fsspec", "glob", "io", "mmap", "os", "pathlib", "shutil", "tempfile"}
 FILE_CALLS = {
     "open", "read_bytes", "read_text", "write_bytes", "write_text", "from_pretrained", "save_pretrained", "memmap",
-    "fromfile", "tofile", "load_file", "save_file",
+    "fromfile", "tofile", "load_file", "save_file", "safe_open", "read_file",
 }  # fmt: skip
 OF_LIBRARIES = {f"{library}.{name}" for library in ("np", "torch", "json") for name in ("load", "save", "dump")}
 TOUCH_FILES = {
     "model/checkpoint.py",
-    "model/saving.py",
+    "model/folder.py",
+    "model/hub.py",
+    "model/tokenizer.py",
+    "model/weights.py",
     "model/precision.py",  # /proc/cpuinfo alone: what the processor can do, which nothing else reports
 }
 

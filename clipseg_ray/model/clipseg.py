@@ -32,21 +32,21 @@ class Clipseg(SegmentationModel):
     def __init__(
         self, checkpoint: Checkpoint, headroom: Headroom, *, precision: str, compile: bool, presence: bool
     ) -> None:
-        model, device = checkpoint.model, headroom.device
+        device = headroom.device
         if device.type == "cuda" and precision == "fp32":
             # Not the newer `fp32_precision`: set for convolutions alone it makes PyTorch refuse to read the rest.
             torch.backends.cuda.matmul.allow_tf32 = False
             torch.backends.cudnn.allow_tf32 = False
         dtype = DTYPES[precision]
-        encoder = Encoder(model, checkpoint.preprocessing, dtype, presence).eval().to(device)
-        self._decoder = Decoder(model, encoder.grid).to(dtype).eval().to(device)
+        encoder = Encoder(checkpoint, dtype, presence).eval().to(device)
+        self._decoder = Decoder(checkpoint, encoder.grid).to(dtype).eval().to(device)
         if device.type == "cpu" and not compile and packed.pays():
             packed.pack(encoder)
             packed.pack(self._decoder)
         side = encoder.grid * self._decoder.head.pixels_per_token
         self.headroom, self.grid = headroom, (side, side)
         self._side, self._compile = encoder.side, compile
-        self._film_layers = FilmLayers(model).eval().to(device)
+        self._film_layers = FilmLayers(checkpoint).eval().to(device)
         self._features = self._program(encoder)
         self._logits = self._program(self._decoder)
         if device.type == "cuda":

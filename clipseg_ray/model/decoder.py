@@ -7,7 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.layers import DecoderBlock, Linear
+from clipseg_ray.model.weights import Weights
+
+_FILM = ("film_mul", "film_add")
 
 
 @dataclass
@@ -27,15 +31,17 @@ class Film:
 
 def query_layers(model: Any) -> tuple[nn.Linear, nn.Linear]:
     """Where a query enters transformers' CLIPSeg: conditional → factor of the decoder's state, and what is added."""
-    return model.decoder.film_mul, model.decoder.film_add
+    factor, summand = (getattr(model.decoder, name) for name in _FILM)
+    return factor, summand
 
 
 class FilmLayers(nn.Module):
     """Conditionals [q, c] → Film. Stays in float32 whatever the decoder's precision: it is run once a query."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
-        self.mul, self.add = (Linear(layer.weight, layer.bias) for layer in query_layers(model))
+        decoder = checkpoint.weights.under("decoder")
+        self.mul, self.add = (Linear.of(decoder.under(name)) for name in _FILM)
 
     def forward(self, conditionals_qc: torch.Tensor) -> Film:
         direction_qc = F.normalize(conditionals_qc, dim=-1)
@@ -48,13 +54,17 @@ class Decoder(nn.Module):
     Logits come transposed, so that flattening a row of them walks down the columns as COCO's run lengths do.
     """
 
-    def __init__(self, model: Any, grid: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, grid: int) -> None:
         super().__init__()
-        source = model.decoder
+        config, decoder = checkpoint.config, checkpoint.weights.under("decoder")
         self.grid = grid
-        self.blocks = nn.ModuleList(DecoderBlock(layer) for layer in source.layers[model.config.conditional_layer :])
-        head = source.transposed_convolution
-        self.head = RefinedHead(head) if isinstance(head, nn.Sequential) else PlainHead(head)
+        layers, blocks = decoder.under("layers"), config.decoder_config
+        self.blocks = nn.ModuleList(
+            DecoderBlock(layers.under(index), blocks)
+            for index in range(config.conditional_layer, blocks.num_hidden_layers)
+        )
+        head = decoder.under("transposed_convolution")
+        self.head = RefinedHead(head) if config.use_complex_transposed_convolution else PlainHead(head)
 
     def forward(
         self, taps_kbtd: torch.Tensor, image_index_p: torch.Tensor, mul_pd: torch.Tensor, add_pd: torch.Tensor
@@ -72,12 +82,12 @@ class Decoder(nn.Module):
 class PlainHead(nn.Module):
     """ConvTranspose2d(d → 1, kernel = stride) as one product: [p, g, g, d] → [p, w, h]."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, head: Weights) -> None:
         super().__init__()
-        self.kernel = source.kernel_size
+        weight = head["weight"][:, 0]  # [d, kh, kw]
+        self.kernel = weight.shape[1:]
         self.pixels_per_token = self.kernel[0]
-        weight = source.weight.detach()[:, 0]  # [d, kh, kw]
-        self.spread = Linear(weight.flatten(1).T, source.bias.repeat(weight[0].numel()))
+        self.spread = Linear(weight.flatten(1).T, head["bias"].repeat(weight[0].numel()))
 
     def forward(self, x_pghd: torch.Tensor) -> torch.Tensor:
         p, rows, columns, _ = x_pghd.shape
@@ -89,23 +99,22 @@ class PlainHead(nn.Module):
 class RefinedHead(nn.Module):
     """Conv3×3, ReLU, ConvT, ReLU, ConvT (kernel = stride) as one convolution and two products."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, head: Weights) -> None:
         super().__init__()
-        convolution, _, first, _, second = source
-        self.convolution = nn.Conv2d(
-            convolution.in_channels, convolution.out_channels, kernel_size=3, padding=1
-        ).requires_grad_(False)
-        self.convolution.load_state_dict(convolution.state_dict())
+        smooth, first, second = (head.under(index) for index in (0, 2, 4))
+        width = len(smooth["bias"])
+        self.convolution = nn.Conv2d(width, width, kernel_size=3, padding=1).requires_grad_(False)
+        self.convolution.load_state_dict({name: smooth[name] for name in ("weight", "bias")})
         kernel = self.convolution.weight.contiguous(memory_format=torch.channels_last)
         self.convolution.weight = nn.Parameter(kernel, requires_grad=False)
-        self.kernels = (*first.kernel_size, *second.kernel_size)
-        self.pixels_per_token = first.kernel_size[0] * second.kernel_size[0]
+        sides = first["weight"].shape[2:]
+        weight = second["weight"][:, 0]
+        self.kernels = (*sides, *weight.shape[1:])
+        self.pixels_per_token = self.kernels[0] * self.kernels[2]
         # [d, e, kh, kw] → rows ordered (kh, kw, e): the second product then reads e as its last axis.
-        pixels = first.kernel_size[0] * first.kernel_size[1]
-        kernel = first.weight.detach().permute(2, 3, 1, 0).flatten(0, 2)
-        self.first = Linear(kernel, first.bias.repeat(pixels))
-        weight = second.weight.detach()[:, 0]
-        self.second = Linear(weight.flatten(1).T, second.bias.repeat(weight[0].numel()))
+        kernel = first["weight"].permute(2, 3, 1, 0).flatten(0, 2)
+        self.first = Linear(kernel, first["bias"].repeat(sides.numel()))
+        self.second = Linear(weight.flatten(1).T, second["bias"].repeat(weight[0].numel()))
 
     def forward(self, x_pghd: torch.Tensor) -> torch.Tensor:
         p, rows, columns, _ = x_pghd.shape

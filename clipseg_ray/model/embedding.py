@@ -6,11 +6,11 @@ Sums over several threads round otherwise than over one, and masks follow these 
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 
+from clipseg_ray.model import towers
 from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.pixels.preprocessing import Preprocessing
 
@@ -36,21 +36,17 @@ def embed_texts(checkpoint: Checkpoint, texts: Sequence[str], batch: int = 64) -
     tokens = _tokens(checkpoint, texts)
     lengths = [len(ids) for ids in tokens]
     order = sorted(range(len(texts)), key=lambda index: lengths[index])
-    model: Any = checkpoint.model
-    conditionals_qc = np.empty((len(texts), model.config.projection_dim), np.float32)
+    conditionals_qc = np.empty((len(texts), checkpoint.config.projection_dim), np.float32)
     for chosen in _runs(order, lengths, batch):
         ids_qt = torch.tensor([tokens[index] for index in chosen])
         with torch.inference_mode():
-            conditionals_qc[chosen] = model.clip.get_text_features(ids_qt).pooler_output.numpy()
+            conditionals_qc[chosen] = towers.text_projections(checkpoint.config, checkpoint.weights, ids_qt).numpy()
     return conditionals_qc
 
 
 def token_counts(checkpoint: Checkpoint, texts: Sequence[str]) -> list[int]:
     """Tokens of each text, start and end included, before truncation."""
-    if not texts:
-        return []
-    tokenizer: Any = checkpoint.tokenizer
-    return [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
+    return [len(ids) for ids in checkpoint.tokenizer.ids(texts)]
 
 
 @one_thread()
@@ -60,14 +56,13 @@ def embed_images(checkpoint: Checkpoint, pixels: np.ndarray | torch.Tensor, batc
     `pixels`: uint8 [n, S, S, 3], or float32 [n, 3, S, S] already normalised (composed image prompts are). As for
     transformers' ``conditional_pixel_values`` the position grid is interpolated to S.
     """
-    model: Any = checkpoint.model
     pixels = torch.as_tensor(pixels)
-    rows = [np.empty((0, model.config.projection_dim), np.float32)]
+    rows = [np.empty((0, checkpoint.config.projection_dim), np.float32)]
     for start in range(0, len(pixels), batch):
         chunk = pixels[start : start + batch]
         pixels_bchw = normalise(chunk, checkpoint.preprocessing) if chunk.dtype == torch.uint8 else chunk
         with torch.inference_mode():
-            rows.append(model.clip.get_image_features(pixels_bchw).pooler_output.numpy())
+            rows.append(towers.image_projections(checkpoint.config, checkpoint.weights, pixels_bchw).numpy())
     return np.concatenate(rows)
 
 
@@ -78,12 +73,8 @@ def normalise(pixels_bhwc: torch.Tensor, preprocessing: Preprocessing) -> torch.
 
 
 def _tokens(checkpoint: Checkpoint, texts: Sequence[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    tokenizer: Any = checkpoint.tokenizer
-    model: Any = checkpoint.model
-    longest = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings)
-    return tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    positions, tokenizer = checkpoint.config.text_config.max_position_embeddings, checkpoint.tokenizer
+    return tokenizer.ids(texts, min(positions, tokenizer.longest or positions))
 
 
 def _runs(order: list[int], lengths: list[int], batch: int) -> Iterator[list[int]]:

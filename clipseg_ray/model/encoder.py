@@ -1,15 +1,14 @@
 """The half of CLIPSeg that knows no query: pixels → the decoder's reduced inputs, once per image."""
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.layers import DecoderBlock, EncoderBlock, Linear, layer_norm
-from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.model.towers import position_rows
+from clipseg_ray.model.weights import Weights
 
 
 @dataclass
@@ -46,27 +45,32 @@ class Encoder(nn.Module):
     class_token_d: torch.Tensor
     position_td: torch.Tensor
 
-    def __init__(self, model: Any, preprocessing: Preprocessing, dtype: torch.dtype, presence: bool = False) -> None:
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, presence: bool = False) -> None:
         super().__init__()
-        config, vision = model.config, model.clip.vision_model
-        self.patch = config.vision_config.patch_size
+        config, preprocessing = checkpoint.config, checkpoint.preprocessing
+        clip, decoder = checkpoint.weights.under("clip"), checkpoint.weights.under("decoder")
+        tower, vision = config.vision_config, clip.under("vision_model")
+        self.patch = tower.patch_size
         self.side = preprocessing.size
         self.grid = self.side // self.patch
-        count = len(vision.encoder.layers)
+        count = tower.num_hidden_layers
         # transformers indexes its list of hidden states, whose first entry is the input of the first block.
         self.states = [range(count + 1)[index + 1] for index in config.extract_layers][::-1]
         self.depth = count if presence else max(self.states)
         self.presence = presence
         self.conditional_layer = config.conditional_layer
 
-        self._take_embeddings(vision)
-        self.pre_norm = layer_norm(vision.pre_layrnorm)
-        self.blocks = nn.ModuleList(EncoderBlock(layer) for layer in vision.encoder.layers[: self.depth])
-        self.reduces = nn.ModuleList(Linear(layer.weight, layer.bias) for layer in model.decoder.reduces)
-        self.hoisted = nn.ModuleList(DecoderBlock(layer) for layer in model.decoder.layers[: self.conditional_layer])
+        self._take_embeddings(vision.under("embeddings"))
+        self.pre_norm = layer_norm(vision.under("pre_layrnorm"), tower)
+        blocks, reduces, early = vision.under("encoder.layers"), decoder.under("reduces"), decoder.under("layers")
+        self.blocks = nn.ModuleList(EncoderBlock(blocks.under(index), tower) for index in range(self.depth))
+        self.reduces = nn.ModuleList(Linear.of(reduces.under(index)) for index in range(len(self.states)))
+        self.hoisted = nn.ModuleList(
+            DecoderBlock(early.under(index), config.decoder_config) for index in range(self.conditional_layer)
+        )
         if presence:
-            self.post_norm = layer_norm(vision.post_layernorm)
-            self.projection = Linear(model.clip.visual_projection.weight, None)
+            self.post_norm = layer_norm(vision.under("post_layernorm"), tower)
+            self.projection = Linear(clip["visual_projection.weight"], None)
         self.to(dtype)
         # (x·rescale − mean) / std as one multiply and one subtract, in float32 whatever the weights are.
         std = torch.tensor(preprocessing.std, dtype=torch.float64)
@@ -75,19 +79,12 @@ class Encoder(nn.Module):
         self.register_buffer("gain_c", gain.float())
         self.register_buffer("offset_c", offset.float())
 
-    def _take_embeddings(self, vision: Any) -> None:
-        source = vision.embeddings
-        kernel = source.patch_embedding.weight.detach()  # [d, 3, patch, patch]
+    def _take_embeddings(self, embeddings: Weights) -> None:
+        kernel = embeddings["patch_embedding.weight"]  # [d, 3, patch, patch]
         self.embed = Linear(kernel.permute(0, 2, 3, 1).reshape(len(kernel), -1), None)
-        positions = source.position_embedding.weight.detach()
-        patches = positions[1:]
-        native = math.isqrt(len(patches))
-        if native != self.grid:
-            square = patches.reshape(1, native, native, -1).permute(0, 3, 1, 2)
-            square = F.interpolate(square, (self.grid, self.grid), mode="bicubic", align_corners=False)
-            patches = square.permute(0, 2, 3, 1).reshape(self.grid**2, -1)
-        self.register_buffer("position_td", patches.clone())
-        self.register_buffer("class_token_d", source.class_embedding.detach() + positions[0])
+        positions_td = position_rows(embeddings, self.grid)
+        self.register_buffer("position_td", positions_td[1:].clone())
+        self.register_buffer("class_token_d", embeddings["class_embedding"] + positions_td[0])
 
     def forward(self, pixels_bhwc: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x_btd = self.pre_norm(self._tokens(pixels_bhwc))

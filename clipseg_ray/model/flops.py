@@ -12,7 +12,7 @@ from typing import Any
 def encoder_flops(config: Any, size: int) -> float:
     """Of one image of ``size`` pixels square: the blocks up to the deepest tap, patch embedding and reduces.
 
-    config: transformers' CLIPSegConfig. ViT-B/16 at 352 pixels with taps 3, 6, 9 (10 blocks): 76.6e9.
+    config: a ``ClipsegConfig``, or transformers' own. ViT-B/16 at 352 pixels with taps 3, 6, 9 (10 blocks): 76.6e9.
     """
     vision = config.vision_config
     patches = (size // vision.patch_size) ** 2

@@ -1,11 +1,13 @@
-"""Transformer blocks rebuilt from transformers' CLIPSeg layers, for inference: same weights, fewer operations."""
+"""CLIPSeg's transformer blocks for inference: a checkpoint's weights, fewer operations than transformers takes."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers.activations import ACT2FN
+
+from clipseg_ray.model.architecture import BlocksConfig
+from clipseg_ray.model.weights import Weights
 
 _QUICK_GELU = 1.702
 
@@ -22,6 +24,11 @@ class Linear(nn.Linear):
             self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
         self.activation = activation
 
+    @classmethod
+    def of(cls, layer: Weights) -> "Linear":
+        """A checkpoint's layer, without an activation."""
+        return cls(layer["weight"], layer["bias"])
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = super().forward(x)
         if self.activation is None:
@@ -29,22 +36,22 @@ class Linear(nn.Linear):
         return F.relu(out, inplace=True) if self.activation == "relu" else F.silu(out, inplace=True)
 
 
-def layer_norm(source: Any) -> nn.LayerNorm:
-    """A frozen copy of a layer norm."""
-    layer = nn.LayerNorm(source.normalized_shape, eps=source.eps)
-    layer.load_state_dict(source.state_dict())
-    return layer.requires_grad_(False)
+def layer_norm(layer: Weights, config: BlocksConfig) -> nn.LayerNorm:
+    """A frozen copy of a checkpoint's layer norm."""
+    norm = nn.LayerNorm(layer["weight"].shape, eps=config.layer_norm_eps)
+    norm.load_state_dict({name: layer[name] for name in ("weight", "bias")})
+    return norm.requires_grad_(False)
 
 
 class Attention(nn.Module):
     """Self-attention with one matrix for query, key and value: [..., t, d] → [..., t, d]."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, layer: Weights, config: BlocksConfig) -> None:
         super().__init__()
-        parts = (source.q_proj, source.k_proj, source.v_proj)
-        self.heads = source.num_heads
-        self.qkv = Linear(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
-        self.out = Linear(source.out_proj.weight, source.out_proj.bias)
+        parts = [layer.under(name) for name in ("q_proj", "k_proj", "v_proj")]
+        self.heads = config.num_attention_heads
+        self.qkv = Linear(torch.cat([part["weight"] for part in parts]), torch.cat([part["bias"] for part in parts]))
+        self.out = Linear.of(layer.under("out_proj"))
 
     def forward(self, x_btd: torch.Tensor) -> torch.Tensor:
         b, t, d = x_btd.shape
@@ -61,30 +68,28 @@ class FeedForward(nn.Module):
     the first layer's own activation.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, layer: Weights, config: BlocksConfig) -> None:
         super().__init__()
-        # CLIPSegMLP takes its activation from the config it was built with; the decoder's is always ReLU.
-        name = source.config.hidden_act
-        gain = _QUICK_GELU if name == "quick_gelu" else 1.0
+        fc1, fc2 = layer.under("fc1"), layer.under("fc2")
+        gain = _QUICK_GELU if config.hidden_act == "quick_gelu" else 1.0
         own: dict[str, Literal["relu", "silu"]] = {"quick_gelu": "silu", "relu": "relu"}
-        self.widen = Linear(source.fc1.weight * gain, source.fc1.bias * gain, own.get(name))
-        self.narrow = Linear(source.fc2.weight / gain, source.fc2.bias)
-        self.activation = None if name in own else ACT2FN[name]
+        self.widen = Linear(fc1["weight"] * gain, fc1["bias"] * gain, own.get(config.hidden_act))
+        self.narrow = Linear(fc2["weight"] / gain, fc2["bias"])
+        self.gelu = config.hidden_act == "gelu"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = self.widen(x)
-        if self.activation is not None:
-            hidden = self.activation(hidden)
-        return self.narrow(hidden)
+        return self.narrow(F.gelu(hidden) if self.gelu else hidden)
 
 
 class EncoderBlock(nn.Module):
     """Pre-norm block of the vision transformer: [b, t, d] → [b, t, d]."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, block: Weights, config: BlocksConfig) -> None:
         super().__init__()
-        self.norm1, self.norm2 = layer_norm(source.layer_norm1), layer_norm(source.layer_norm2)
-        self.attention, self.feedforward = Attention(source.self_attn), FeedForward(source.mlp)
+        self.norm1, self.norm2 = (layer_norm(block.under(f"layer_norm{number}"), config) for number in (1, 2))
+        self.attention = Attention(block.under("self_attn"), config)
+        self.feedforward = FeedForward(block.under("mlp"), config)
 
     def forward(self, x_btd: torch.Tensor) -> torch.Tensor:
         x_btd = x_btd + self.attention(self.norm1(x_btd))
@@ -97,10 +102,11 @@ class DecoderBlock(nn.Module):
     `fused`, when set, replaces ``norm2(x + feedforward(x))`` (see `feedforward_kernel`).
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, block: Weights, config: BlocksConfig) -> None:
         super().__init__()
-        self.norm1, self.norm2 = layer_norm(source.layer_norm1), layer_norm(source.layer_norm2)
-        self.attention, self.feedforward = Attention(source.self_attn), FeedForward(source.mlp)
+        self.norm1, self.norm2 = (layer_norm(block.under(f"layer_norm{number}"), config) for number in (1, 2))
+        self.attention = Attention(block.under("self_attn"), config)
+        self.feedforward = FeedForward(block.under("mlp"), config)
         self.fused: nn.Module | None = None
 
     def forward(self, x_ptd: torch.Tensor) -> torch.Tensor:

@@ -1,48 +1,96 @@
-"""Small tokenizers in CLIP's format, for models trained from scratch: byte-level BPE over a given vocabulary."""
+"""CLIP's tokenizer: byte-level BPE over a checkpoint's vocabulary, built as transformers' ``CLIPTokenizer`` is."""
 
-import itertools
-from collections import Counter
-from collections.abc import Iterable
-from typing import Any, cast
+from __future__ import annotations
 
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTokenizer
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import BPE
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.model.folder import json_object
+
+_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_NAMED = {
+    "bos_token": "<|startoftext|>",
+    "eos_token": "<|endoftext|>",
+    "unk_token": "<|endoftext|>",
+    "pad_token": "<|endoftext|>",
+}
+_CLASSES = ("CLIPTokenizer", "CLIPTokenizerFast")
 
 
-def make_tokenizer(words: Iterable[str]) -> CLIPTokenizer:
-    """A CLIP byte-level BPE: every byte is a token, so any text will do; each of ``words`` is one token.
+class Tokenizer:
+    """Texts to token ids, start and end included.
 
-    The same set of words gives the same tokenizer, whatever their order.
+    longest: how many ids its files let a text have; None where they don't say.
     """
-    alphabet = sorted(ByteLevel.alphabet())
-    merges = _learn_merges(sorted({word for word in words if word}))
-    tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in merges)]
-    tokens += ["<|startoftext|>", "<|endoftext|>"]  # last, as in CLIP: pooling may look for the largest id
-    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    return CLIPTokenizer(vocab=vocabulary, merges=cast(Any, merges), model_max_length=77)
+
+    def __init__(self, backend: Backend, end: int, longest: int | None) -> None:
+        self._backend, self._end, self.longest = backend, end, longest
+
+    def ids(self, texts: Sequence[str], longest: int | None = None) -> list[list[int]]:
+        """Ids of each text; one of more than ``longest`` is cut before its end token."""
+        found = [encoding.ids for encoding in self._backend.encode_batch(list(texts))]
+        if longest is None:
+            return found
+        return [ids if len(ids) <= longest else [*ids[: longest - 1], self._end] for ids in found]
 
 
-def _learn_merges(words: list[str]) -> list[tuple[str, str]]:
-    """Byte-pair encoding carried on until each of `words` is a single token."""
-    pieces = [[*word[:-1], f"{word[-1]}</w>"] for word in words]
-    merges: list[tuple[str, str]] = []
-    while True:
-        counts = Counter(pair for word in pieces for pair in itertools.pairwise(word))
-        if not counts:
-            return merges
-        best = min(counts, key=lambda pair: (-counts[pair], pair))
-        merges.append(best)
-        pieces = [_merge(word, best) for word in pieces]
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a checkpoint's folder, from ``tokenizer.json`` or else ``vocab.json`` and ``merges.txt``.
+
+    Raises UserError for a tokenizer of another kind.
+    """
+    settings = json_object(folder / "tokenizer_config.json")
+    if (kind := settings.get("tokenizer_class") or _CLASSES[0]) not in _CLASSES:
+        raise UserError(f"tokenizer_config.json: tokenizer_class is {kind!r}; CLIPSeg's is {_CLASSES[0]}")
+    whole = json_object(folder / "tokenizer.json")
+    if whole:
+        vocabulary, merges = whole["model"]["vocab"], [_pair(merge) for merge in whole["model"]["merges"]]
+    else:
+        vocabulary, merges = BPE.read_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    if added := settings.get("added_tokens_decoder"):
+        tokens = [_token(added[number]) for number in sorted(added, key=int)]
+    else:  # files of before 2023, and of 2026
+        settings |= json_object(folder / "special_tokens_map.json")
+        tokens = [_token(value) for value in sorted(whole.get("added_tokens", ()), key=lambda value: value["id"])]
+    named = {name: _token(settings.get(name) or usual) for name, usual in _NAMED.items()}
+    backend = _backend(vocabulary, merges, named["unk_token"].content)
+    known = {token.content for token in tokens}
+    others = {token.content: token for token in named.values() if token.content not in known}
+    backend.add_tokens([*tokens, *others.values()])
+    start, end = (
+        (token.content, backend.token_to_id(token.content)) for token in (named["bos_token"], named["eos_token"])
+    )
+    backend.post_processor = processors.RobertaProcessing(end, start, trim_offsets=False, add_prefix_space=False)
+    return Tokenizer(backend, end[1], settings.get("model_max_length"))
 
 
-def _merge(word: list[str], pair: tuple[str, str]) -> list[str]:
-    merged: list[str] = []
-    position = 0
-    while position < len(word):
-        if tuple(word[position : position + 2]) == pair:
-            merged.append("".join(pair))
-            position += 2
-        else:
-            merged.append(word[position])
-            position += 1
-    return merged
+def _backend(vocabulary: dict[str, int], merges: list[tuple[str, str]], unknown: str) -> Any:
+    """CLIP's rules over a vocabulary, as yet without tokens of its own for a text's start and end."""
+    backend = Backend(BPE(vocab=vocabulary, merges=merges, unk_token=unknown, end_of_word_suffix="</w>"))
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    return backend
+
+
+def _pair(merge: str | list[str]) -> tuple[str, str]:
+    first, second = merge.split(" ") if isinstance(merge, str) else merge
+    return first, second
+
+
+def _token(value: str | dict[str, Any]) -> AddedToken:
+    if isinstance(value, str):
+        return AddedToken(value, special=True)
+    return AddedToken(**{key: each for key, each in value.items() if key not in ("__type", "id")})

@@ -290,7 +290,7 @@ def _waits(pool: Pool) -> str:
 
 
 def _versions() -> dict[str, str]:
-    names = ("ray", "torch", "transformers", "pyarrow", "numba", "simplejpeg", "pillow")
+    names = ("ray", "torch", "tokenizers", "pyarrow", "numba", "simplejpeg", "pillow")
     # Ours by the code that runs: in a checkout that only lies on the path there is no installed package to ask.
     ours = {"python": platform.python_version(), "clipseg-ray": __version__}
     return {**ours, **{name: importlib.metadata.version(name) for name in names}}

@@ -201,9 +201,7 @@ def _compile(plan: Plan, loaded: Checkpoint, device: str) -> bool:
     images = plan.work.images_estimate
     masks = images * max(1, len(plan.queries))
     actors = plan.config.pool.max or 1
-    return worth_compiling(
-        loaded.model.config, loaded.preprocessing.size, device, images=images, masks=masks, actors=actors
-    )
+    return worth_compiling(loaded.config, loaded.preprocessing.size, device, images=images, masks=masks, actors=actors)
 
 
 def _claim(store: Store, asked: Sequence[sets.QueryLike], model: _Model) -> tuple[PromptSet | PhraseSet, ...]:

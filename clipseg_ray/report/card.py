@@ -166,7 +166,7 @@ def origin(found: Facts) -> str:
     ]
     if found.last_run:
         versions = found.last_run["versions"]
-        named = ", ".join(f"{name} {versions[name]}" for name in ("clipseg-ray", "torch", "transformers"))
+        named = ", ".join(f"{name} {versions[name]}" for name in ("clipseg-ray", "torch"))
         rows.append(("last run", f"{found.last_run['run_id']} ({found.last_run['state']}), {named}"))
     for key in ("limit", "sample"):
         if source[key] is not None:

@@ -19,7 +19,6 @@ import torch
 import torch.distributed as dist
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.model.saving import save
 from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.queries.templates import resolve_templates
 from clipseg_ray.storage import Store
@@ -33,6 +32,7 @@ from clipseg_ray.training.objective import Objective
 from clipseg_ray.training.optimisation import Optimiser, learning_rate
 from clipseg_ray.training.phrasecut import PhraseCut
 from clipseg_ray.training.sampling import Sampler
+from clipseg_ray.training.saving import save
 from clipseg_ray.training.starting import start
 from clipseg_ray.training.truth_shards import TruthShards
 from clipseg_ray.training.validation import Validation

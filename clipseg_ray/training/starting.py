@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from transformers import CLIPSegConfig
+import torch
+from transformers import AutoTokenizer, CLIPSegConfig, CLIPSegForImageSegmentation
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.model import checkpoint as checkpoints
-from clipseg_ray.model.saving import imagenet_preprocessing
-from clipseg_ray.model.tokenizer import make_tokenizer
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.training.config import TrainingModelConfig
 from clipseg_ray.training.initialisation import new_model
+from clipseg_ray.training.saving import imagenet_preprocessing, quiet
+from clipseg_ray.training.tokenizer import make_tokenizer
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def start(config: TrainingModelConfig, texts: Iterable[str], seed: int) -> Start
             new_model(architecture, seed), tokenizer, imagenet_preprocessing(config.image_size), frozen_clip=False
         )
     loaded = checkpoints.load(config.checkpoint)
-    given: Any = loaded.model
+    with quiet():
+        given: Any = CLIPSegForImageSegmentation.from_pretrained(loaded.folder, dtype=torch.float32)
     depth = given.config.vision_config.num_hidden_layers
     if max(config.extract_layers) >= depth:
         raise UserError(f"model.extract_layers: {config.checkpoint} has blocks 0…{depth - 1}")
@@ -63,7 +65,7 @@ def start(config: TrainingModelConfig, texts: Iterable[str], seed: int) -> Start
     frozen = config.train != "everything"
     model.clip.requires_grad_(not frozen)
     preprocessing = replace(loaded.preprocessing, size=config.image_size)
-    return Start(model, loaded.tokenizer, preprocessing, frozen_clip=frozen)
+    return Start(model, AutoTokenizer.from_pretrained(loaded.folder), preprocessing, frozen_clip=frozen)
 
 
 def _words(texts: Iterable[str]) -> set[str]:

@@ -194,6 +194,20 @@ def plan(
     )
 
 
+@app.command(epilog="Example: python jobs/benchmark.py start --rounds 3")
+def start(
+    rounds: Annotated[int, typer.Option(min=1, help="Processes of each kind.")] = 5,
+    checkpoint: Annotated[str, typer.Option(help="The checkpoint that the actors load.", metavar="NAME")] = (
+        "builtin:scenes"
+    ),
+    json_file: JsonFile = None,
+) -> None:
+    """An actor's start, from a new process to its second chunk, against one that also imports transformers' CLIPSeg."""
+    from benchmarks.start import benchmark
+
+    _leave(benchmark(rounds=rounds, checkpoint=checkpoint, json_file=json_file))
+
+
 @app.command(epilog="Example: python jobs/benchmark.py query --rows 100000 --rounds 3")
 def query(
     rows: Annotated[int, typer.Option(min=1, help="Masks to make.")] = 1_000_000,

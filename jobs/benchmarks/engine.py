@@ -188,7 +188,7 @@ class _Bench:
             rounds,
             self.device,
         )
-        config, size = self.loaded.model.config, self.loaded.preprocessing.size
+        config, size = self.loaded.config, self.loaded.preprocessing.size
         work = flops.encoder_flops(config, size) + count * flops.decoder_flops(config, size)
         done = rounds * len(self.jpegs)
         return found, {
@@ -209,7 +209,7 @@ class _Bench:
 
         On a GPU also a large square; the encoder's time there includes the pixels' way to the device.
         """
-        engine, config, size = self.ours.engine, self.loaded.model.config, self.loaded.preprocessing.size
+        engine, config, size = self.ours.engine, self.loaded.config, self.loaded.preprocessing.size
         batches = 2 if self.device == "cpu" else 16
         count = batches * engine.batch
         pixels_bhwc = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
@@ -252,7 +252,7 @@ def _joined(rows: Sequence[dict[str, Any]], name: str) -> list[float | None]:
 
 def _roofline(row: dict[str, Any], loaded: Checkpoint, peak: float) -> dict[str, float]:
     """Images per second if nothing but the matrix products took time, at the measured peak and at an H200's."""
-    config, size = loaded.model.config, loaded.preprocessing.size
+    config, size = loaded.config, loaded.preprocessing.size
     work = flops.encoder_flops(config, size) + row["prompts"] * flops.decoder_flops(config, size)
     return {
         "roofline_images_per_s": peak / work,

@@ -66,7 +66,7 @@ def _actor(checkpoint: str, device: str, precision: str, compile: bool, prompts:
 
     single_thread(device)
     loaded = load(checkpoint)
-    config: Any = loaded.model.config
+    config: Any = loaded.config
     width = config.projection_dim
     ours = Ours(loaded, device, precision, compile)
     del loaded

@@ -13,8 +13,8 @@ from torch import nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer
 
 from clipseg_ray.model.decoder import query_layers
-from clipseg_ray.model.saving import imagenet_preprocessing, save
-from clipseg_ray.model.tokenizer import make_tokenizer
+from clipseg_ray.training.saving import imagenet_preprocessing, save
+from clipseg_ray.training.tokenizer import make_tokenizer
 
 Architecture = Literal["demo", "rd64", "rd64-refined"]
 

@@ -27,6 +27,7 @@ from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.supports import make_support
+from tests import reference
 from tests.evaluation.world import box, entry, noise, rle, write
 
 SIZE = (70, 110)  # height, width: neither square nor the model's
@@ -78,9 +79,10 @@ TEXT = Asking(protocol="text", texts="first", templates=("{}",))
 def by_transformers(checkpoint: Checkpoint, picture: bytes, text: str) -> tuple[np.ndarray, float]:
     """transformers' probabilities at the image's size, float32 [h, w], and the greatest on the model's grid."""
     pixels = torch.from_numpy(decode(picture, checkpoint.preprocessing).pixels_hwc)[None]
-    tokens = checkpoint.tokenizer([text], return_tensors="pt")
+    model = reference.model_of(checkpoint)
+    tokens = reference.tokenizer_of(checkpoint)([text], return_tensors="pt")
     with torch.inference_mode():
-        logits = checkpoint.model(pixel_values=normalise(pixels, checkpoint.preprocessing), **tokens).logits
+        logits = model(pixel_values=normalise(pixels, checkpoint.preprocessing), **tokens).logits
         grid = logits.reshape(1, 1, *logits.shape[-2:]).sigmoid()
         resized = torch.nn.functional.interpolate(grid, SIZE, mode="bilinear", align_corners=False)
     return resized[0, 0].numpy(), float(grid.max())

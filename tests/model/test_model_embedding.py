@@ -1,5 +1,8 @@
 """Prompt vectors against transformers' own."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +12,15 @@ from transformers import CLIPSegProcessor
 from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.model.checkpoint import load
 from clipseg_ray.model.embedding import embed_images, embed_texts, normalise, token_counts
+from tests import reference
 
 TEXTS = ["a dog", "", "grass", "something to sit on", "zürich 日本", "a dog", "red circle " * 60, "one two three four"]
 
 
 def test_texts_equal_transformers_padded_batch(demo):
-    tokens = demo.tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
+    tokens = reference.tokenizer_of(demo)(TEXTS, padding=True, truncation=True, return_tensors="pt")
     with torch.inference_mode():
-        expected = demo.model.clip.get_text_features(**tokens).pooler_output.numpy()
+        expected = reference.model_of(demo).clip.get_text_features(**tokens).pooler_output.numpy()
     for batch in (1, 2, 64):
         conditionals = embed_texts(demo, TEXTS, batch=batch)
         assert conditionals.dtype == np.float32
@@ -25,11 +29,15 @@ def test_texts_equal_transformers_padded_batch(demo):
     assert embed_texts(demo, []).shape == (0, expected.shape[1])
 
 
-def test_the_hubs_wrong_end_token_gives_the_same_vectors(demo, demo_directory):
+def test_the_hubs_wrong_end_token_gives_the_same_vectors(demo, demo_directory, tmp_path):
     """The released text configuration says eos_token_id 2: transformers then pools at the largest token id."""
     expected = embed_texts(demo, TEXTS)
-    other = load(str(demo_directory))
-    other.model.clip.text_model.eos_token_id = 2
+    folder = shutil.copytree(demo_directory, tmp_path / "released")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    other = load(str(folder))
+    assert reference.model_of(other).clip.text_model.eos_token_id == 2
     np.testing.assert_allclose(embed_texts(other, TEXTS), expected, atol=1e-6)
 
 
@@ -45,9 +53,11 @@ def test_images_equal_transformers_visual_prompts(demo, demo_directory):
     processor = CLIPSegProcessor.from_pretrained(demo_directory)
     prompts = processor(visual_prompt=[Image.fromarray(picture) for picture in pixels], return_tensors="pt")
     with torch.inference_mode():
-        expected = demo.model.get_conditional_embeddings(
-            batch_size=3, conditional_pixel_values=prompts["conditional_pixel_values"]
-        ).numpy()
+        expected = (
+            reference.model_of(demo)
+            .get_conditional_embeddings(batch_size=3, conditional_pixel_values=prompts["conditional_pixel_values"])
+            .numpy()
+        )
     np.testing.assert_allclose(embed_images(demo, pixels, batch=2), expected, atol=1e-5)
     normalised = normalise(torch.from_numpy(pixels), demo.preprocessing)
     np.testing.assert_allclose(normalised.numpy(), prompts["conditional_pixel_values"].numpy(), atol=1e-5)

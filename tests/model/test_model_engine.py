@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import CLIPSegForImageSegmentation
 
 from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.masks.threshold import pack
@@ -18,6 +17,7 @@ from clipseg_ray.model.encoding import Encoding
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.program import Program
+from tests import reference
 
 
 def _pixels(n, side, seed=3):
@@ -35,11 +35,9 @@ def _conditionals(n, width, seed=4):
 def _reference(checkpoint, pixels_bhwc, conditionals_qc):
     """Logits [b, q, h, w] as transformers gives them, an image repeated for each query."""
     pixels_bchw = normalise(torch.from_numpy(pixels_bhwc), checkpoint.preprocessing)
-    conditionals = torch.from_numpy(conditionals_qc)
+    conditionals, model = torch.from_numpy(conditionals_qc), reference.model_of(checkpoint)
     rows = [
-        checkpoint.model(
-            pixel_values=image.expand(len(conditionals), -1, -1, -1), conditional_embeddings=conditionals
-        ).logits
+        model(pixel_values=image.expand(len(conditionals), -1, -1, -1), conditional_embeddings=conditionals).logits
         for image in pixels_bchw
     ]
     return torch.stack(rows)
@@ -87,7 +85,7 @@ def test_logits_equal_transformers_for_any_config(name, tmp_path):
     write_checkpoint(tmp_path, **({"image_size": 96} | CONFIGS[name]))
     checkpoint = load(str(tmp_path))
     pixels = _pixels(3, checkpoint.preprocessing.size)
-    conditionals = _conditionals(3, checkpoint.model.config.projection_dim)
+    conditionals = _conditionals(3, checkpoint.config.projection_dim)
     reference = _reference(checkpoint, pixels, conditionals)
     engine = _engine(checkpoint)
     logits = engine.decode(engine.encode(pixels), engine.embed(conditionals))
@@ -108,7 +106,7 @@ def test_logits_equal_transformers_for_the_released_architecture(refined, tmp_pa
 
 @pytest.fixture(scope="module")
 def inputs(demo):
-    return _pixels(5, 96), _conditionals(7, demo.model.config.projection_dim)
+    return _pixels(5, 96), _conditionals(7, demo.config.projection_dim)
 
 
 def _collect(blocks):
@@ -211,7 +209,7 @@ def test_presence_is_clips_cosine(demo, inputs):
     engine = _engine(demo, optional=["presence"])
     with torch.inference_mode():
         pixels_bchw = normalise(torch.from_numpy(pixels), demo.preprocessing)
-        images_bc = demo.model.clip.get_image_features(pixels_bchw).pooler_output
+        images_bc = reference.model_of(demo).clip.get_image_features(pixels_bchw).pooler_output
     expected = torch.cosine_similarity(images_bc[:, None], torch.from_numpy(conditionals)[None], dim=-1).numpy()
     seen = 0
     for block in engine.segment(pixels, engine.embed(conditionals), np.zeros(7)):
@@ -332,10 +330,8 @@ def test_memory_does_not_grow_with_the_number_of_queries(tmp_path):
 def test_weights_are_copied(demo_directory, inputs):
     pixels, conditionals = inputs
     checkpoint = load(str(demo_directory))
-    assert isinstance(checkpoint.model, CLIPSegForImageSegmentation)
     engine = _engine(checkpoint)
     before = engine.decode(engine.encode(pixels), engine.embed(conditionals))
-    with torch.no_grad():
-        for parameter in checkpoint.model.parameters():
-            parameter.zero_()
+    for tensor in checkpoint.weights.tensors.values():
+        tensor.zero_()
     torch.testing.assert_close(engine.decode(engine.encode(pixels), engine.embed(conditionals)), before)

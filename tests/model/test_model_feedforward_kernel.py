@@ -24,12 +24,24 @@ _EXACTNESS = """
 import numpy as np
 import torch
 from torch import nn
-from transformers import CLIPSegVisionConfig
-from transformers.models.clipseg.modeling_clipseg import CLIPSegDecoderLayer
 from triton import language as tl
 from triton.runtime import interpreter
+from clipseg_ray.model.architecture import BlocksConfig
 from clipseg_ray.model.feedforward_kernel import FusedFeedForward
 from clipseg_ray.model.layers import DecoderBlock
+from clipseg_ray.model.weights import Weights
+
+def drawn(width, hidden):
+    shapes = {f"self_attn.{name}_proj": (width, width) for name in ("q", "k", "v", "out")}
+    shapes |= {"mlp.fc1": (hidden, width), "mlp.fc2": (width, hidden), "layer_norm1": (width,), "layer_norm2": (width,)}
+    tensors = {f"{name}.weight": torch.empty(shape) for name, shape in shapes.items()}
+    tensors |= {f"{name}.bias": torch.empty(shape[0]) for name, shape in shapes.items()}
+    for tensor in tensors.values():
+        nn.init.normal_(tensor, std=0.5 if tensor.ndim == 1 else 2 * tensor.shape[1] ** -0.5)
+    config = BlocksConfig(
+        hidden_size=width, intermediate_size=hidden, num_attention_heads=4, hidden_act="relu", layer_norm_eps=1e-3
+    )
+    return Weights(tensors), config
 
 # The interpreter multiplies the bit patterns of bfloat16 as integers, and loses the carry where it rounds to it.
 def widened(handle):
@@ -53,19 +65,13 @@ interpreter._convert_float = convert
 
 torch.manual_seed(0)
 for width, hidden, rows in ((64, 2048, 300), (64, 128, 128), (16, 64, 1), (128, 192, 129)):
-    config = CLIPSegVisionConfig(
-        hidden_size=width, intermediate_size=hidden, num_attention_heads=4, hidden_act="relu", layer_norm_eps=1e-3
-    )
-    config._attn_implementation = "sdpa"
-    source = CLIPSegDecoderLayer(config)
-    for parameter in source.parameters():
-        nn.init.normal_(parameter, std=0.5 if parameter.ndim == 1 else 2 * parameter.shape[1] ** -0.5)
+    source = drawn(width, hidden)
     for dtype, tolerance in ((torch.float32, 2e-5), (torch.float16, 8e-3), (torch.bfloat16, 6e-2)):
-        block = DecoderBlock(source).to(dtype)
+        block = DecoderBlock(*source).to(dtype)
         assert FusedFeedForward.supports(block)
         x = torch.randn(3, rows, width).to(dtype)
         with torch.inference_mode():
-            exact = DecoderBlock(source).float()
+            exact = DecoderBlock(*source).float()
             exact.load_state_dict({name: tensor.float() for name, tensor in block.state_dict().items()})
             expected = exact.norm2(x.float() + exact.feedforward(x.float()))
             found = FusedFeedForward(block)(x)
@@ -73,9 +79,7 @@ for width, hidden, rows in ((64, 2048, 300), (64, 128, 128), (16, 64, 1), (128, 
         error = (found.float() - expected).abs().max().item()
         assert error <= tolerance, (width, hidden, rows, dtype, error)
         assert expected.std() > 0.1
-config = CLIPSegVisionConfig(hidden_size=24, intermediate_size=64, num_attention_heads=4, hidden_act="relu")
-config._attn_implementation = "sdpa"
-assert not FusedFeedForward.supports(DecoderBlock(CLIPSegDecoderLayer(config)))
+assert not FusedFeedForward.supports(DecoderBlock(*drawn(24, 64)))
 """
 
 _COMPILES = """

@@ -11,6 +11,7 @@ from clipseg_ray.queries.composition import compose
 from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.queries.prompt_set import SCHEMA, PromptSet, embed
 from clipseg_ray.queries.table import from_texts, load_queries
+from tests import reference
 
 
 def queries_of(folder, *rows, threshold=0.5):
@@ -21,9 +22,10 @@ def queries_of(folder, *rows, threshold=0.5):
 
 def text_features(checkpoint, texts):
     """transformers' documented use: padded to 77 tokens."""
-    tokens = checkpoint.tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
+    tokenizer = reference.tokenizer_of(checkpoint)
+    tokens = tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
     with torch.inference_mode():
-        return checkpoint.model.clip.get_text_features(**tokens).pooler_output.numpy()
+        return reference.model_of(checkpoint).clip.get_text_features(**tokens).pooler_output.numpy()
 
 
 def image_features(checkpoint, folder, mode, mask=True):
@@ -32,8 +34,9 @@ def image_features(checkpoint, folder, mode, mask=True):
     picture_hwc = np.asarray(Image.open(folder / "cup.png"))
     mask_hw = np.asarray(Image.open(folder / "cup-mask.png")) > 0
     pixels = compose(picture_hwc, mask_hw if mask else None, parse_mode(mode), checkpoint.preprocessing)
+    model = reference.model_of(checkpoint)
     with torch.inference_mode():
-        return checkpoint.model.clip.get_image_features(torch.from_numpy(pixels)[None]).pooler_output[0].numpy()
+        return model.clip.get_image_features(torch.from_numpy(pixels)[None]).pooler_output[0].numpy()
 
 
 def test_text_conditionals_are_those_of_transformers(tiny_checkpoint):
@@ -79,7 +82,7 @@ def test_hybrid_logits_are_those_of_conditional_embeddings(tiny_checkpoint, pict
     pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         found, expected = (
-            tiny_checkpoint.model(pixel_values=pixels, conditional_embeddings=given).logits
+            reference.model_of(tiny_checkpoint)(pixel_values=pixels, conditional_embeddings=given).logits
             for given in (conditional_1c, expected_1c)
         )
     torch.testing.assert_close(found, expected, atol=2e-5 * max(1, float(expected.std())), rtol=0)

@@ -122,7 +122,7 @@ def write(
         chunks = [ChunkRecord(size, None, f"{i * chunk_images:04d}", 0) for i, size in enumerate(sizes)]
         held = {"shard_id": shard.shard_id, "path": shard.path, "samples": len(pictures), "chunks": tuple(chunks)}
         shard_records.put(output, ShardRecord(**held))
-    versions = {"clipseg-ray": "0.1.0", "torch": "2", "transformers": "5"}
+    versions = {"clipseg-ray": "0.1.0", "torch": "2"}
     runs.write_record(
         output,
         "20260101T000000-abcdef",

@@ -5,13 +5,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clipseg_ray.model.saving import imagenet_preprocessing
 from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.training.batches import Batches
 from clipseg_ray.training.config import OptimiserConfig, SamplingConfig, TrainingModelConfig
 from clipseg_ray.training.objective import Objective
 from clipseg_ray.training.optimisation import Optimiser
 from clipseg_ray.training.sampling import Sampler
+from clipseg_ray.training.saving import imagenet_preprocessing
 from clipseg_ray.training.starting import start
 from clipseg_ray.training.truth_shards import TruthShards
 from tests.training import world

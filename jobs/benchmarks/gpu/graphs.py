@@ -70,9 +70,9 @@ class _Plain:
         loaded = models.checkpoint(setting)
         self.device, self.batch, self.chunk = torch.device(setting.device), batch, chunk
         dtype = DTYPES[precision]
-        self.encoder = Encoder(loaded.model, loaded.preprocessing, dtype).eval().to(self.device)
-        self.decoder = Decoder(loaded.model, self.encoder.grid).to(dtype).eval().to(self.device)
-        self.to_prompts = FilmLayers(loaded.model).eval().to(self.device)
+        self.encoder = Encoder(loaded, dtype).eval().to(self.device)
+        self.decoder = Decoder(loaded, self.encoder.grid).to(dtype).eval().to(self.device)
+        self.to_prompts = FilmLayers(loaded).eval().to(self.device)
         self.pack: Any = pack
         if setting.device == "cuda":
             feedforward_kernel.choose(self.decoder.blocks)

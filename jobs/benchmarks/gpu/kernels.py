@@ -51,10 +51,10 @@ def compare(setting: Setting) -> Finding:
 def _feedforward(setting: Setting) -> dict[str, float]:
     """A chunk's rows through one block's feed-forward: bf16, both against the block in fp32."""
     loaded = models.checkpoint(setting)
-    config: Any = loaded.model.config
+    config: Any = loaded.config
     grid = loaded.preprocessing.size // config.vision_config.patch_size
-    exact: Any = Decoder(loaded.model, grid).blocks[0].float().to(setting.device)
-    block: Any = Decoder(loaded.model, grid).blocks[0].to(torch.bfloat16).to(setting.device)
+    exact: Any = Decoder(loaded, grid).blocks[0].float().to(setting.device)
+    block: Any = Decoder(loaded, grid).blocks[0].to(torch.bfloat16).to(setting.device)
     fused = feedforward_kernel.FusedFeedForward(block)
     width = len(block.norm2.weight)
     x_ptd = torch.randn(_ROWS, grid**2 + 1, width, device=setting.device).to(torch.bfloat16)

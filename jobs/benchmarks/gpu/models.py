@@ -62,7 +62,7 @@ def pixels(setting: Setting, count: int) -> np.ndarray:
 
 def conditionals(setting: Setting, count: int) -> np.ndarray:
     """Seeded queries: float32 [q, c], of the size of a text's."""
-    config: Any = checkpoint(setting).model.config
+    config: Any = checkpoint(setting).config
     return np.random.default_rng(1).normal(0, 0.5, (count, config.projection_dim)).astype(np.float32)
 
 

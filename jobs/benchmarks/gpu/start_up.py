@@ -8,22 +8,24 @@ import subprocess
 import sys
 from collections import Counter
 
-from benchmarks.gpu import models, start_up_steps
+from benchmarks.gpu import models
 from benchmarks.gpu.part import Finding, Setting
 
+_ACTOR = (
+    "import sys; from benchmarks.gpu.worker import without_absent; without_absent(); "
+    "from benchmarks.start_up_steps import main; main(*sys.argv[1:])"
+)
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
 
 def measure(setting: Setting) -> Finding:
     """Seconds of each step, and of each package's own modules (``-X importtime``, itself a few per cent)."""
-    module = start_up_steps.__spec__
-    assert module is not None
-    command = [sys.executable, "-X", "importtime", "-m", module.name, str(models.folder(setting)), setting.device]
+    command = [sys.executable, "-X", "importtime", "-c", _ACTOR, str(models.folder(setting)), setting.device]
     ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
         last = [line for line in ended.stderr.splitlines() if not line.startswith("import time:")][-1:]
         raise RuntimeError(f"the actor's steps ended with exit code {ended.returncode}: {''.join(last)}")
-    steps = json.loads(ended.stdout.splitlines()[-1])
+    steps = {step: taken["wall"] for step, taken in json.loads(ended.stdout.splitlines()[-1]).items()}
     imports = _by_package(ended.stderr)
     total = sum(steps.values())
     summary = (

@@ -25,7 +25,7 @@ def measure(setting: Setting) -> Finding:
     engine = models.engine(setting, precision)
     loaded = models.checkpoint(setting)
     size = loaded.preprocessing.size
-    image, query = (count(loaded.model.config, size) for count in (flops.encoder_flops, flops.decoder_flops))
+    image, query = (count(loaded.config, size) for count in (flops.encoder_flops, flops.decoder_flops))
     measured = setting.value("rates", f"{precision}_flops")
     rows = []
     for prompts, images in (_SMALL_IMAGES if setting.small else _IMAGES).items():

@@ -1,10 +1,13 @@
 """A model as a directory that transformers' ``from_pretrained`` loads: weights, tokenizer, preprocessing."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clipseg_ray.model.checkpoint import quiet
+from transformers.utils import logging
+
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -34,3 +37,15 @@ def save(directory: Path, model: Any, tokenizer: Any, preprocessing: Preprocessi
         "image_std": list(preprocessing.std),
     }
     (directory / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars from transformers: they would fill a worker's log."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,36 +1,40 @@
-"""The steps of an actor's start, timed: ``python -m <this> CHECKPOINT DEVICE`` prints seconds by step as JSON."""
+"""The steps of an actor's start, timed: ``python -m <this> CHECKPOINT DEVICE [MODULE …]`` prints them as JSON.
+
+For each step the seconds by the clock (``wall``) and of this process's CPU (``cpu``). The modules named are imported
+first, each a step: what a process has loaded before it comes to our code.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from benchmarks.gpu.worker import without_absent
 
 
-def main(checkpoint: str, device: str) -> None:
+def main(checkpoint: str, device: str, *modules: str) -> None:
     """As ``pipeline.segmenter.Segmenter`` starts: its imports, checkpoint, engine; then two chunks of one batch."""
-    steps: dict[str, float] = {}
+    steps: dict[str, dict[str, float]] = {}
 
     @contextmanager
     def step(name: str) -> Iterator[None]:
-        started = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         yield
-        steps[name] = time.perf_counter() - started
+        steps[name] = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
-    without_absent()
+    for module in modules:
+        with step(f"import {module}"):
+            importlib.import_module(module)
     with step("import torch"):
         import torch
-    with step("import transformers"):
-        from transformers import CLIPSegForImageSegmentation  # noqa: F401
     with step("import the segmenter"):
         import numpy as np
 
         import clipseg_ray.pipeline.segmenter  # noqa: F401
+        from clipseg_ray.masks.columns import columns
+        from clipseg_ray.masks.rle import encode_bits
         from clipseg_ray.model.checkpoint import load
         from clipseg_ray.model.engine import Engine
         from clipseg_ray.model.factory import make_model
@@ -48,12 +52,12 @@ def main(checkpoint: str, device: str) -> None:
         engine = Engine(model)
     side = loaded.preprocessing.size
     pixels_bhwc = np.zeros((batch, side, side, 3), np.uint8)
-    config: Any = loaded.model.config
-    prompts = engine.embed(np.zeros((8, config.projection_dim), np.float32))
+    prompts = engine.embed(np.zeros((8, loaded.config.projection_dim), np.float32))
     for name in ("first chunk", "second chunk"):
         with step(name):
-            for _ in engine.segment(pixels_bhwc, prompts, np.zeros(8, np.float32)):
-                pass
+            for block in engine.segment(pixels_bhwc, prompts, np.zeros(8, np.float32)):
+                rles = encode_bits(block.bits_pn, *engine.grid, block.max_logit_p > 0)
+                columns(rles, *engine.grid, block.max_logit_p, block.probability_sum_p)
     print(json.dumps(steps))
 
 
