@@ -75,6 +75,11 @@ def columns(connection: duckdb.DuckDBPyConnection, view: str) -> list[str]:
     return [name for name, *_ in connection.execute(f"DESCRIBE {view}").fetchall()]
 
 
+def written_queries(connection: duckdb.DuckDBPyConnection) -> str:
+    """The queries that have masks, as SQL to select from: those computed for others alone are in the view too."""
+    return "(FROM queries WHERE keep IS NOT FALSE)" if "keep" in columns(connection, "queries") else "queries"
+
+
 def literal(text: str) -> str:
     """``text`` as a SQL string."""
     return "'" + text.replace("'", "''") + "'"

@@ -7,6 +7,9 @@ import pytest
 
 from clipseg_ray import open as open_dataset
 from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation.config import EvaluatedMasks
+from clipseg_ray.evaluation.given import truth_of
+from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.queries.expression import parse
 from clipseg_ray.queries.others import resolved
 from clipseg_ray.queries.query import Query
@@ -93,3 +96,8 @@ def test_sql_sees_the_columns_and_finds_only_what_is_written(made: str) -> None:
     _, columns, shown = summary.tables(made, 3)[1]
     texts = {row[0]: row[columns.index("texts")] for row in shown}
     assert texts == {"chair": "a chair", "seat": "chair AND NOT rest", "sofa": "a sofa", "car": "a car"}
+
+
+def test_only_what_is_written_has_a_truth(made: str) -> None:
+    vocabulary = {name: Thing(name, "object", (name,)) for name in ("chair", "rest", "car")}
+    assert truth_of(EvaluatedMasks(url=made), vocabulary).keys() == {"chair", "car"}
