@@ -159,10 +159,8 @@ class Decided:
         own = cosine_m.split([len(bout.rows) for bout in self._bouts])
         return torch.cat([bout.verdict.presence(part) for bout, part in zip(self._bouts, own, strict=True)])
 
-    def finish(
-        self, block: Block, extremes_m2: np.ndarray, fetch: Callable[[torch.Tensor, np.ndarray], np.ndarray]
-    ) -> None:
-        """Fill what a block of these answers has besides. fetch: (logits on the device, rows) → on the host.
+    def finish(self, block: Block, extremes_m2: np.ndarray, fetch: Callable[[torch.Tensor], np.ndarray]) -> None:
+        """Fill what a block of these answers has besides. fetch: logits on the device → on the host.
 
         Where a prompt's logits are not finite, no query of its contest has a maximum.
         """
@@ -177,7 +175,7 @@ class Decided:
                     block.unsound_prompt = int(bout.rows.prompt_index_p[np.argmin(finite_m)])
             logits_mwh = None
             if self._want_logits and bout.verdict.reaches(own_m2[:, 1], bout.answers.limit_p):
-                logits_mwh = fetch(self._logits[number], np.arange(len(bout.rows)))
+                logits_mwh = fetch(self._logits[number])
             met.append(Met(bout.contest, start, logits_mwh))
             start += len(bout.answers)
         block.met = tuple(met)

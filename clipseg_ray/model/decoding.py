@@ -77,7 +77,7 @@ class Decoding:
             optional=dict(zip(self._optional, further, strict=launched.decided is None)),
         )
         if launched.decided is not None:
-            launched.decided.finish(block, further[-1], self._fetch)
+            launched.decided.finish(block, further[-1], self._fetch_all)
         elif launched.logits_pwh is not None:
             block.logits_row_k = np.flatnonzero(max_logit_p > rows.limit_p)
             block.logits_kwh = self._fetch(launched.logits_pwh, block.logits_row_k)
@@ -132,6 +132,9 @@ class Decoding:
             piece = slice(start, start + _LOGITS_AT_ONCE)
             logits_kwh[piece] = self._fetch_few(logits_pwh, row_k[piece])
         return logits_kwh
+
+    def _fetch_all(self, logits_pwh: torch.Tensor) -> np.ndarray:
+        return self._fetch(logits_pwh, np.arange(len(logits_pwh))) if self._link.cuda else logits_pwh.numpy()
 
     def _fetch_few(self, logits_pwh: torch.Tensor, row_k: np.ndarray) -> np.ndarray:
         while True:
