@@ -58,7 +58,7 @@ def plan_text(plan: Plan) -> str:
             f"queries   {len(plan.written)} from {plan.config.queries.table}"
             + (f" where {plan.config.queries.where}" if plan.config.queries.where else "")
             + f": {fresh} new, {len(plan.written) - fresh} present"
-            + (f"; {unwritten} more are only computed for them" if unwritten else "")
+            + (f"; {unwritten} more only computed for them" if unwritten else "")
         )
     for query in plan.written[:SHOWN]:
         state = "new" if query.query_id in new else "present"

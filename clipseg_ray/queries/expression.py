@@ -1,7 +1,7 @@
 """Expressions over queries: ``sit-on AND NOT (chair OR sofa)``, read with exact positions of what is wrong.
 
-NOT binds before AND, AND before OR. The three words may be written in any case. An id with spaces, parentheses or quotes,
-or one that is such a word, stands in double quotes; a double quote in it is doubled.
+NOT binds before AND, AND before OR. The three words may be written in any case. An id with spaces, parentheses or
+quotes, or one that is such a word, stands in double quotes; a double quote in it is doubled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 DEEPEST = 32
-"""Parentheses and NOTs inside each other."""
+"""Parentheses and NOTs inside each other, at most."""
 
 _TOKEN = re.compile(r'\s*(?:(?P<mark>[()])|"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^\s()"]+))')
 _BARE = re.compile(r'[^\s()"]+')
@@ -65,7 +65,7 @@ def ids(term: Term) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Token:
-    """``kind``: a parenthesis, a word of the grammar, ``id``, or ``end``. ``column``: of its first character, from 1."""
+    """``kind``: a parenthesis, a word of the grammar, ``id`` or ``end``. ``column``: of its first character, from 1."""
 
     kind: str
     column: int

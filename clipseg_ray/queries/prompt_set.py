@@ -110,7 +110,7 @@ class PromptSet:
 
     @cached_property
     def alone(self) -> tuple[int, ...]:
-        """For each of ``queries`` the place among ``prompts`` of the one whose masks it has; -1 if a contest decides."""
+        """For each of ``queries`` its place among ``prompts`` if its masks are that prompt's, else -1: a contest's."""
         place = {query.query_id: index for index, query in enumerate(self.prompts)}
         return tuple(place[query.query_id] if query.is_alone else -1 for query in self.queries)
 

@@ -15,7 +15,6 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.results import layout, own_files
 from clipseg_ray.storage import Store, explain, get_many, plain_errors
 
-
 _AMONG_OTHERS = {"suppress", "group", "expression"}
 _OF_MASKS_ALONE = {"threshold", "keep", "suppress", "group"}
 
