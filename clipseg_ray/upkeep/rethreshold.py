@@ -84,7 +84,7 @@ def _refuse(
         raise UserError(
             f"{source.url}: made without masks.heat, so there is nothing to move thresholds with; run it again"
         )
-    definitions = {query: values for item in claimed for query, values in item.definitions.items()}
+    definitions = {query: item.definitions[query] for item in claimed for query in item.written}
     before = {query: values["threshold"] for query, values in definitions.items()}
     wanted = dict(thresholds) if isinstance(thresholds, Mapping) else dict.fromkeys(before, thresholds)
     if unknown := sorted(wanted.keys() - before.keys()):
@@ -112,7 +112,11 @@ def _refuse(
 def _moved(item: sets.SetRecord, thresholds: float | Mapping[str, float]) -> list[_Query]:
     found = []
     for query_id, definition in item.definitions.items():
-        own = thresholds.get(query_id, definition["threshold"]) if isinstance(thresholds, Mapping) else thresholds
+        own = definition["threshold"]
+        if isinstance(thresholds, Mapping):
+            own = thresholds.get(query_id, own)
+        elif query_id in item.written:
+            own = thresholds
         found.append(_Query(query_id, {**definition, "threshold": own}))
     return found
 

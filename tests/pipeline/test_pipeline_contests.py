@@ -42,7 +42,7 @@ def write_table(path, **columns):
     return table
 
 
-@pytest.fixture(scope="module", params=["grid", "image"])
+@pytest.fixture(scope="module", params=["model", "image"])
 def datasets(request, tmp_path_factory, checkpoint_dir):
     """(each query alone, competing) by the mask size, over the same images."""
     folder = tmp_path_factory.mktemp("contests")
