@@ -36,6 +36,7 @@ COLUMNS = (
 
 _DEFAULT_ALPHA = 0.5
 _AMONG_OTHERS = ("suppress", "group", "expression")
+_OWN_WORDS = ("model", "height")  # near mode and weight, but words that tables have for themselves
 _OF_PROMPTS = ("text", "template", "templates", "image", "mask", "mode", "alpha")
 _T = TypeVar("_T")
 
@@ -91,7 +92,7 @@ def column_faults(rows: TableRows) -> list[Fault]:
     faults = []
     for column in rows.columns:
         plain = column.strip().casefold()
-        if column in COLUMNS or plain == "model" or plain.startswith(tuple(f"{name}_" for name in COLUMNS)):
+        if column in COLUMNS or plain in _OWN_WORDS or plain.startswith(tuple(f"{name}_" for name in COLUMNS)):
             continue
         if near := nearest(plain, COLUMNS, cutoff=0.8):
             faults.append(Fault(0, f"column {column!r}", f"unknown; did you mean {near[0]!r}? (else rename it)"))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import datasets
 import pytest
 
 from clipseg_ray import open as open_dataset
@@ -9,7 +10,7 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.queries.expression import parse
 from clipseg_ray.queries.others import resolved
 from clipseg_ray.queries.query import Query
-from clipseg_ray.report import asked, facts
+from clipseg_ray.report import asked, card, facts
 from clipseg_ray.results import backlog, status, summary
 from clipseg_ray.results.canned_questions import find
 from clipseg_ray.storage import Store
@@ -65,6 +66,13 @@ def test_only_what_is_written_is_a_query_of_the_dataset(made: str) -> None:
         assert {query.query_id: found.of(query).images for query in found.queries} == dict.fromkeys(
             ("chair", "sofa", "seat", "car"), 1
         )
+
+
+def test_the_hub_s_loader_reads_the_queries_of_both_kinds_of_sets(made: str, tmp_path: Path) -> None:
+    card.write(Store(made))
+    queries = datasets.load_dataset(made, "queries", split="train", cache_dir=str(tmp_path / "cache"))
+    keep = dict(zip(queries["query_id"], queries["keep"], strict=True))
+    assert keep == {"chair": True, "rest": False, "seat": True, "sofa": True, "car": None}
 
 
 def test_sql_sees_the_columns_and_finds_only_what_is_written(made: str) -> None:
