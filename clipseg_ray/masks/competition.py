@@ -39,3 +39,33 @@ class Contest:
 
     prompts: tuple[int, ...]
     outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True)
+class Competition:
+    """How the written queries of a prompt set come of its prompts.
+
+    ``alone``: by query the prompt that it is alone, -1 where one of the ``contests`` decides it.
+    """
+
+    contests: tuple[Contest, ...]
+    alone: tuple[int, ...]
+
+
+NOBODY = Competition((), ())
+"""Without contests."""
+
+
+def affirmed(expression: Expression, negated: bool = False) -> Expression | None:
+    """The expression without what it denies, or None where it affirms nothing: of ``a AND NOT b`` it is ``a``."""
+    if isinstance(expression, int):
+        return None if negated else expression
+    operator, operands = expression
+    if operator == "not":
+        return affirmed(operands[0], not negated)
+    kept = tuple(part for each in operands if (part := affirmed(each, negated)) is not None)
+    if len(kept) < 2:
+        return kept[0] if kept else None
+    if negated:  # NOT (a AND b) is NOT a OR NOT b
+        operator = "or" if operator == "and" else "and"
+    return operator, kept
