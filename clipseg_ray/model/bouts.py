@@ -39,7 +39,8 @@ class Contests:
 
     def _answers(self, contest: Contest, image: int) -> Answers:
         query_k = np.array([output.query for output in contest.outputs], np.int64)
-        return Answers(np.full(len(query_k), image, np.int64), query_k, self._limit_q[query_k])
+        images_k = np.full(len(query_k), image, np.int64)
+        return Answers(image_index_p=images_k, query_index_p=query_k, limit_p=self._limit_q[query_k])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +133,9 @@ class Decided:
         """The rows of masks."""
         parts = [bout.answers for bout in self._bouts]
         return Answers(
-            np.concatenate([part.image_index_p for part in parts]),
-            np.concatenate([part.query_index_p for part in parts]),
-            np.concatenate([part.limit_p for part in parts]),
+            image_index_p=np.concatenate([part.image_index_p for part in parts]),
+            query_index_p=np.concatenate([part.query_index_p for part in parts]),
+            limit_p=np.concatenate([part.limit_p for part in parts]),
         )
 
     @property

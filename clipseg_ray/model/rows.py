@@ -10,7 +10,7 @@ import numpy as np
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answers:
     """(image, query) rows as they are answered; all arrays are [p].
 
@@ -26,7 +26,7 @@ class Answers:
         return len(self.query_index_p)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rows(Answers):
     """Answers that are one row of the decoder each.
 
@@ -40,8 +40,13 @@ class Rows(Answers):
     def as_given(cls, pairs: Pairs) -> Rows:
         """`pairs` of images and prompts in their own order, all features at hand; without thresholds."""
         image_index_p, prompt_index_p = (np.asarray(index, dtype=np.int64) for index in pairs)
-        limit_p = np.zeros(len(image_index_p), np.float32)
-        return cls(image_index_p, prompt_index_p, limit_p, image_index_p, prompt_index_p)
+        return cls(
+            image_index_p=image_index_p,
+            query_index_p=prompt_index_p,
+            limit_p=np.zeros(len(image_index_p), np.float32),
+            feature_index_p=image_index_p,
+            prompt_index_p=prompt_index_p,
+        )
 
     @classmethod
     def by_image(cls, pairs: Pairs, threshold_logits_q: np.ndarray) -> tuple[Rows, np.ndarray]:
@@ -53,18 +58,29 @@ class Rows(Answers):
         order = np.argsort(image_index_p, kind="stable")
         image_index_p, query_index_p = image_index_p[order], query_index_p[order]
         wanted, feature_index_p = np.unique(image_index_p, return_inverse=True)
-        limit_p = np.asarray(threshold_logits_q, dtype=np.float32)[query_index_p]
-        return cls(image_index_p, query_index_p, limit_p, feature_index_p.astype(np.int64), query_index_p), wanted
+        rows = cls(
+            image_index_p=image_index_p,
+            query_index_p=query_index_p,
+            limit_p=np.asarray(threshold_logits_q, dtype=np.float32)[query_index_p],
+            feature_index_p=feature_index_p.astype(np.int64),
+            prompt_index_p=query_index_p,
+        )
+        return rows, wanted
 
     @classmethod
     def alone(cls, images: int, prompt_of_query: Sequence[int], threshold_logits_q: np.ndarray) -> Rows:
         """Every image, their features in order, with every query that is a prompt alone; the others have -1."""
-        prompt_of_query = np.asarray(prompt_of_query, np.int64)
-        own = np.flatnonzero(prompt_of_query >= 0)
+        prompt_q = np.asarray(prompt_of_query, np.int64)
+        own = np.flatnonzero(prompt_q >= 0)
         image_index_p, place_p = product(images, len(own))
         query_index_p = own[place_p]
-        limit_p = np.asarray(threshold_logits_q, dtype=np.float32)[query_index_p]
-        return cls(image_index_p, query_index_p, limit_p, image_index_p, prompt_of_query[query_index_p])
+        return cls(
+            image_index_p=image_index_p,
+            query_index_p=query_index_p,
+            limit_p=np.asarray(threshold_logits_q, dtype=np.float32)[query_index_p],
+            feature_index_p=image_index_p,
+            prompt_index_p=prompt_q[query_index_p],
+        )
 
     def of_features(self, first: int, count: int) -> Rows:
         """The rows, which are image by image, of `count` features from the `first` on, as if there were no others."""
@@ -74,11 +90,11 @@ class Rows(Answers):
 
     def __getitem__(self, part: slice) -> Rows:
         return Rows(
-            self.image_index_p[part],
-            self.query_index_p[part],
-            self.limit_p[part],
-            self.feature_index_p[part],
-            self.prompt_index_p[part],
+            image_index_p=self.image_index_p[part],
+            query_index_p=self.query_index_p[part],
+            limit_p=self.limit_p[part],
+            feature_index_p=self.feature_index_p[part],
+            prompt_index_p=self.prompt_index_p[part],
         )
 
 

@@ -97,7 +97,7 @@ def _refuse(
     if competing:
         raise UserError(
             f"{source.url}: {', '.join(sorted(competing)[:10])}: competes with others for pixels, and the maps kept "
-            "are too coarse to say whose they are; name other queries alone, or ask again under another id and threshold"
+            "are too coarse to say whose they are; name other queries alone, or run these again under other ids"
         )
     for query, threshold in wanted.items():
         if not 0 < threshold < 1:

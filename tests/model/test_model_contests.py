@@ -1,6 +1,9 @@
 """Queries that compete, from the engine: what its own logits give by the definitions, bit for bit."""
 
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.masks.competition import Competition, Contest, Output
 from clipseg_ray.masks.heat import quantised
 from clipseg_ray.masks.log_sigmoid import log_sigmoid
@@ -219,3 +223,42 @@ def test_pairs_and_a_competition_do_not_go_together(demo, inputs):
                 competition=Competition((), tuple(range(9))),
             )
         )
+
+
+_MEMORY = """
+import resource, sys
+import numpy as np, torch
+from clipseg_ray.masks.competition import Competition, Contest, Output
+from clipseg_ray.model.checkpoint import load
+from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.factory import make_model
+torch.set_num_threads(1)
+engine = Engine(make_model(load(sys.argv[1]), batch=4, decode_chunk=8))
+queries, members = int(sys.argv[2]), tuple(range(60))
+prompts = engine.embed(np.random.default_rng(0).standard_normal((queries, 64)).astype(np.float32))
+outputs = [[Output(query=s + k, logits=k, group=members, weights=(1.0,) * 60) for k in members]
+           for s in range(0, queries, 60)]
+contests = tuple(Contest(prompts=tuple(output.query for output in own), outputs=tuple(own)) for own in outputs)
+competition = Competition(contests, (-1,) * queries)
+blocks = engine.segment(np.zeros((1, 352, 352, 3), np.uint8), prompts, np.zeros(queries), competition=competition)
+assert sum(len(block.bits_pn) for block in blocks) == queries
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_is_that_of_one_contest_however_many_there_are(tmp_path):
+    write_checkpoint(tmp_path)
+    peaks = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", _MEMORY, str(tmp_path), str(queries)],
+                check=True,
+                capture_output=True,
+                text=True,
+                cwd=Path(__file__).parents[2],
+            ).stdout
+        )
+        for queries in (120, 600)
+    ]
+    # The logits of 600 prompts would be 300 MB, and so would the maps.
+    assert peaks[1] <= peaks[0] + 60_000
