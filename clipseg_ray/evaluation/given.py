@@ -20,7 +20,7 @@ from clipseg_ray.evaluation.metrics import AskedQuery
 from clipseg_ray.evaluation.protocols import holds
 from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet
 from clipseg_ray.masks.rle import decode
-from clipseg_ray.results.reading import connect
+from clipseg_ray.results.reading import connect, written_queries
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.storage import Store
 
@@ -100,7 +100,8 @@ def truth_of(settings: EvaluatedMasks, vocabulary: Mapping[str, Thing]) -> dict[
     store = Store.of(settings.url)
     with connect(store) as connection:
         _require_views(connection, settings.url)
-        found = connection.execute("SELECT query_id, kind, texts, concept FROM queries ORDER BY query_id").fetchall()
+        written = written_queries(connection)
+        found = connection.execute(f"SELECT query_id, kind, texts, concept FROM {written} ORDER BY query_id").fetchall()
     asked = {query_id: (kind, tuple(texts), tuple(concept)) for query_id, kind, texts, concept in found}
     unknown = [query_id for query_id in settings.queries if query_id not in asked]
     unknown += [query_id for query_id in settings.queries.values() if query_id not in vocabulary]

@@ -126,8 +126,16 @@ def holds(row: RowConfig, query: Thing | AskedQuery) -> bool:
 
 @cache
 def table_queries(table: str) -> tuple[Query, ...]:
-    """The queries of a table that say by their ``concept`` what they should match. Raises UserError without any."""
-    found = tuple(query for query in load_queries(table, None, 0.5) if query.concept)
+    """The queries of a table that say by their ``concept`` what they should match.
+
+    Raises UserError without any, and where one of them competes: each is asked as if there were no other.
+    """
+    found = tuple(query for query in load_queries(table, None, 0.5) if query.concept and query.keep)
+    if among := [query.query_id for query in found if not query.is_alone]:
+        raise UserError(
+            f"{table}: query {among[0]!r} competes or combines with others, and here each is asked by itself; "
+            "evaluate the masks of a run with this table (masks.url), or take suppress, group and expression out"
+        )
     if not found:
         raise UserError(f"{table}: no query has a concept, so nothing says which pixels are right; fill the column")
     return found

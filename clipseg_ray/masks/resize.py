@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from clipseg_ray.masks import run_lengths
-from clipseg_ray.masks.arrow import string_array
-from clipseg_ray.masks.rle import Rles, check_size
+from clipseg_ray.masks import interpolation
+from clipseg_ray.masks.rle import Rles, check_size, encode_edges
 
 
 def encode_at_size(logits_pwh: np.ndarray, height: int, width: int, threshold_logit_p: np.ndarray) -> Rles:
@@ -26,14 +25,12 @@ def encode_at_size(logits_pwh: np.ndarray, height: int, width: int, threshold_lo
             f"logits of shape {logits_pwh.shape} ({logits_pwh.dtype}) with thresholds of shape "
             f"{threshold_logit_p.shape}: must be float32 [P, W, H] and [P]"
         )
-    offsets, area, bbox = np.empty(rows + 1, np.int64), np.empty(rows, np.int64), np.empty((rows, 4), np.int32)
-    characters = run_lengths.encode_resized(
+    edge_offsets = np.empty(rows + 1, np.int64)
+    edges = interpolation.edges_of_resized(
         np.ascontiguousarray(logits_pwh),
         height,
         width,
         np.ascontiguousarray(threshold_logit_p, np.float32),
-        offsets,
-        area,
-        bbox,
+        edge_offsets,
     )
-    return Rles(string_array(offsets, characters), area, bbox)
+    return encode_edges(edges, edge_offsets, height)

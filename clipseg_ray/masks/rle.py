@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.masks import edges as kernels
 from clipseg_ray.masks import parsing, run_lengths
 from clipseg_ray.masks.arrow import string_array
 
@@ -48,6 +49,16 @@ def encode_bits(bits_pn: np.ndarray, height: int, width: int, nonempty_p: np.nda
     return Rles(string_array(offsets, characters), area, bbox)
 
 
+def encode_edges(edges: np.ndarray, edge_offsets: np.ndarray, height: int) -> Rles:
+    """Encode P masks of one height given as `clipseg_ray.masks.edges` has them."""
+    rows = len(edge_offsets) - 1
+    offsets, area, bbox = np.empty(rows + 1, np.int64), np.empty(rows, np.int64), np.empty((rows, 4), np.int32)
+    characters = run_lengths.counts_of_edges(edges, edge_offsets, offsets)
+    run_lengths.measure_edges(edges, edge_offsets, np.full(rows, height), bbox)
+    kernels.area(edges, edge_offsets, area)
+    return Rles(string_array(offsets, characters), area, bbox)
+
+
 def decode(counts: pa.Array | pa.ChunkedArray | Sequence[str | bytes], height: int, width: int) -> np.ndarray:
     """The masks as bool [P, height, width], each column-major in memory; UserError for counts of another size."""
     check_size(height, width)
@@ -71,6 +82,13 @@ def decode(counts: pa.Array | pa.ChunkedArray | Sequence[str | bytes], height: i
 def area_of_bits(bits_pn: np.ndarray) -> np.ndarray:
     """int64 [P], pixels inside each mask of packed bits (bits past the last pixel must be 0)."""
     return np.bitwise_count(bits_pn).sum(1, dtype=np.int64)
+
+
+def empty(rows: int, height: int, width: int) -> Rles:
+    """So many masks without a pixel inside."""
+    bits_pn = np.zeros((1, (height * width + 7) // 8), np.uint8)
+    one = encode_bits(bits_pn, height, width, np.zeros(1, np.bool_))
+    return Rles(one.counts.take(pa.array(np.zeros(rows, np.int64))), one.area.repeat(rows), one.bbox.repeat(rows, 0))
 
 
 def concatenate(parts: Sequence[Rles]) -> Rles:

@@ -1,4 +1,4 @@
-"""(image, query) rows through the model, a chunk at a time, and what comes out on its way to the host."""
+"""(image, prompt) rows through the model, a chunk at a time, and what comes out on its way to the host."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import torch
 
 from clipseg_ray.model import stage
 from clipseg_ray.model.block import Block
+from clipseg_ray.model.bouts import Bouts, Decided
 from clipseg_ray.model.protocol import DeviceRows, Features, Prompts, SegmentationModel
-from clipseg_ray.model.rows import Rows
+from clipseg_ray.model.rows import Answers, Rows
 from clipseg_ray.model.transfer import Link, Pending
 
 _T = TypeVar("_T")
@@ -19,11 +20,15 @@ _LOGITS_AT_ONCE = 16
 
 @dataclass
 class Launched:
-    """A chunk of rows whose results are on their way; `logits_pwh` stay on the device until `finish`."""
+    """Rows whose results are on their way; `logits_pwh` stay on the device until `finish`.
 
-    rows: Rows
+    decided: the contests that the rows are of, or none.
+    """
+
+    rows: Answers
     pending: Pending
     logits_pwh: torch.Tensor | None
+    decided: Decided | None = None
 
 
 class Decoding:
@@ -35,79 +40,112 @@ class Decoding:
     def __init__(self, model: SegmentationModel, link: Link, optional: Mapping[str, Any]) -> None:
         self._model, self._link, self._headroom = model, link, model.headroom
         self._optional = optional
-        self._masks = model.staged(stage.packing(link.device))
+        self._pack = stage.packing(link.device)
+        self._masks = model.staged(self._pack)
 
     def logits(self, features: Features, prompts: Prompts, rows: Rows) -> Iterator[torch.Tensor]:
         """Float32 [≤ decode_chunk, w, h] at a time, in the order of the rows, valid until the next."""
-
-        def run(chunk: Rows) -> torch.Tensor:
-            (index_np,) = self._link.upload(_indices(chunk)).take()
-            return self._model.logits(features, DeviceRows(prompts, *index_np)).float()
-
-        return self._chunks(rows, run)
+        return self._chunks(rows, lambda _, chunk: self._logits(features, prompts, chunk))
 
     def masks(self, features: Features, prompts: Prompts, rows: Rows, want_logits: bool) -> Iterator[Launched]:
         """Chunks of at most `decode_chunk` rows, each set going when it is asked for."""
-        return self._chunks(rows, lambda chunk: self._launch(features, prompts, chunk, want_logits))
+        return self._chunks(rows, lambda _, chunk: self._launch(features, prompts, chunk, want_logits))
+
+    def contests(self, features: Features, prompts: Prompts, bouts: Bouts, want_logits: bool) -> Iterator[Launched]:
+        """The answers of every bout, together those that a chunk of at most `decode_chunk` rows completes."""
+
+        def run(start: int, chunk: Rows) -> Launched | None:
+            logits_pwh = self._logits(features, prompts, chunk)
+            decided = bouts.completed(start, logits_pwh, want_logits)
+            launched = self._launch_decided(features, prompts, decided) if len(decided) else None
+            # Last: a chunk that finds memory short is run again, and needs what earlier ones began.
+            bouts.begin(start, logits_pwh)
+            return launched
+
+        return (launched for launched in self._chunks(bouts.rows, run) if launched is not None)
 
     def finish(self, launched: Launched) -> Block:
-        """Wait for the results of a chunk, and fetch the logits of its masks that are not empty."""
+        """Wait for the results, and fetch the logits of masks that are not empty, or those of their contests."""
         rows = launched.rows
-        bits_pn, max_logit_p, probability_sum_p, *optional = launched.pending.wait()
+        bits_pn, max_logit_p, probability_sum_p, *further = launched.pending.wait()
         block = Block(
             image_index_p=rows.image_index_p,
             query_index_p=rows.query_index_p,
             bits_pn=bits_pn,
             max_logit_p=max_logit_p,
             probability_sum_p=probability_sum_p,
-            optional=dict(zip(self._optional, optional, strict=True)),
+            optional=dict(zip(self._optional, further, strict=launched.decided is None)),
         )
-        if launched.logits_pwh is not None:
-            row_k = np.flatnonzero(max_logit_p > rows.limit_p)
-            pieces = [row_k[start : start + _LOGITS_AT_ONCE] for start in range(0, len(row_k), _LOGITS_AT_ONCE)]
-            _, width, height = launched.logits_pwh.shape
-            logits_kwh = np.empty((len(row_k), width, height), np.float32)
-            for number, piece in enumerate(pieces):
-                start = number * _LOGITS_AT_ONCE
-                logits_kwh[start : start + len(piece)] = self._fetch(launched.logits_pwh, piece)
-            block.logits_row_k, block.logits_kwh = row_k, logits_kwh
+        if launched.decided is not None:
+            launched.decided.finish(block, further[-1], self._fetch_all)
+        elif launched.logits_pwh is not None:
+            block.logits_row_k = np.flatnonzero(max_logit_p > rows.limit_p)
+            block.logits_kwh = self._fetch(launched.logits_pwh, block.logits_row_k)
         return block
 
-    def _chunks(self, rows: Rows, run: Callable[[Rows], _T]) -> Iterator[_T]:
-        """`run` on chunk after chunk; one that finds memory short is run again in halves."""
+    def _chunks(self, rows: Rows, run: Callable[[int, Rows], _T]) -> Iterator[_T]:
+        """`run` on where a chunk begins and the chunk; one that finds memory short is run again in halves."""
         start = 0
         while start < len(rows):
             chunk = rows[start : start + self._headroom.decode_chunk]
             try:
                 with torch.no_grad():
-                    done = run(chunk)
+                    done = run(start, chunk)
             except RuntimeError as error:
                 self._headroom.fewer_rows(error)
                 continue
             yield done
             start += len(chunk)
 
+    def _logits(self, features: Features, prompts: Prompts, chunk: Rows) -> torch.Tensor:
+        (index_np,) = self._link.upload(_indices(chunk)).take()
+        return self._model.logits(features, DeviceRows(prompts, *index_np)).float()
+
     def _launch(self, features: Features, prompts: Prompts, rows: Rows, want_logits: bool) -> Launched:
         index_np, limit_p = self._link.upload(_indices(rows), torch.from_numpy(rows.limit_p)).take()
         on_device = DeviceRows(prompts, *index_np)
         logits_pwh, *results = self._masks(features, on_device, limit_p)
-        results += stage.fill(stage.Answered(self._model, features, on_device, logits_pwh), self._optional)
+        answered = stage.Answered(model=self._model, features=features, rows=on_device, logits_pwh=logits_pwh)
+        results += stage.fill(answered, self._optional)
         kept = None
         if want_logits:  # the next run writes over a GPU's
             kept = logits_pwh.clone() if self._link.cuda else logits_pwh
         return Launched(rows, self._link.download(*results), kept)
 
-    def _fetch(self, logits_pwh: torch.Tensor, rows_k: np.ndarray) -> np.ndarray:
+    def _launch_decided(self, features: Features, prompts: Prompts, decided: Decided) -> Launched:
+        answers = decided.answers
+        index_np, limit_p = self._link.upload(_indices(decided.rows), torch.from_numpy(answers.limit_p)).take()
+        answered = stage.Answered(
+            model=self._model,
+            features=features,
+            rows=DeviceRows(prompts, *index_np),
+            logits_pwh=decided.maps_pwh,
+            of_queries=decided.presence,
+        )
+        results = [*self._pack(answered.logits_pwh, limit_p), *stage.fill(answered, self._optional)]
+        return Launched(answers, self._link.download(*results, decided.extremes_m2), None, decided)
+
+    def _fetch(self, logits_pwh: torch.Tensor, row_k: np.ndarray) -> np.ndarray:
         """Float32 [k, w, h] on the host."""
+        logits_kwh = np.empty((len(row_k), *logits_pwh.shape[1:]), np.float32)
+        for start in range(0, len(row_k), _LOGITS_AT_ONCE):
+            piece = slice(start, start + _LOGITS_AT_ONCE)
+            logits_kwh[piece] = self._fetch_few(logits_pwh, row_k[piece])
+        return logits_kwh
+
+    def _fetch_all(self, logits_pwh: torch.Tensor) -> np.ndarray:
+        return self._fetch(logits_pwh, np.arange(len(logits_pwh))) if self._link.cuda else logits_pwh.numpy()
+
+    def _fetch_few(self, logits_pwh: torch.Tensor, row_k: np.ndarray) -> np.ndarray:
         while True:
             try:
                 with torch.no_grad():
-                    (index_k,) = self._link.upload(torch.from_numpy(rows_k)).take()
+                    (index_k,) = self._link.upload(torch.from_numpy(row_k)).take()
                     return logits_pwh[index_k].float().cpu().numpy()
             except RuntimeError as error:
                 self._headroom.fewer_rows(error)
 
 
 def _indices(rows: Rows) -> torch.Tensor:
-    """int64 [2, p]: the rows' features and queries."""
-    return torch.from_numpy(np.stack([rows.feature_index_p, rows.query_index_p]))
+    """int64 [2, p]: the rows' features and prompts."""
+    return torch.from_numpy(np.stack([rows.feature_index_p, rows.prompt_index_p]))

@@ -10,12 +10,15 @@ on ``batch`` and ``decode_chunk``, not on how many images and queries there are.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 
+from clipseg_ray.masks.competition import NOBODY, Competition
 from clipseg_ray.model.block import Block
+from clipseg_ray.model.bouts import Contests
 from clipseg_ray.model.decoding import Decoding, Launched
 from clipseg_ray.model.encoding import Encoding
 from clipseg_ray.model.heap import trim
@@ -84,23 +87,37 @@ class Engine:
         threshold_logits_q: np.ndarray,
         pairs: Pairs | None = None,
         *,
+        competition: Competition | None = None,
         want_logits: bool = False,
     ) -> Iterator[Block]:
         """Masks of every image with every query, or of the `pairs` (image_index_p, query_index_p) alone.
 
+        Without a `competition` each prompt is a query; `pairs` and a competition do not go together.
+
         images: uint8 pixels [b, S, S, 3], or what ``encode`` made of them, where several prompt sets meet them.
         threshold_logits_q: a pixel is inside a mask where its logit is above its query's.
 
-        Yields blocks of at most `decode_chunk` rows, image by image in the order given, each row once. Images that
-        no pair names are not encoded. On a GPU a block is yielded while the next is being computed.
+        Yields blocks of at most `decode_chunk` rows, image by image in the order given, each row once; of contests,
+        after the others of a batch, blocks of those that a chunk completes. Images that no pair names are not encoded.
+        On a GPU a block is yielded while the next is being computed.
         """
-        rows, wanted = Rows.by_image(pairs or product(len(images), len(prompts)), threshold_logits_q)
+        if competition is None:
+            rows, wanted = Rows.by_image(pairs or product(len(images), len(prompts)), threshold_logits_q)
+        elif pairs is not None:
+            raise ValueError("queries that compete are put to every image; leave out pairs")
+        else:
+            rows, wanted = Rows.alone(len(images), competition.alone, threshold_logits_q), np.arange(len(images))
+        contests = Contests(competition or NOBODY, threshold_logits_q, self.device)
         launched: Launched | None = None
         first = yielded = 0
         for features in self._encoding.features(_select(images, wanted, self.device)):
             of_these = rows.of_features(first, len(features))
+            bouts = contests.bouts(first, len(features))
             first += len(features)
-            for following in self._decoding.masks(features, prompts, of_these, want_logits):
+            for following in chain(
+                self._decoding.masks(features, prompts, of_these, want_logits),
+                self._decoding.contests(features, prompts, bouts, want_logits),
+            ):
                 if launched is not None:
                     yield self._decoding.finish(launched)
                     yielded += 1

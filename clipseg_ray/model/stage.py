@@ -1,5 +1,7 @@
 """What becomes of logits, whatever model they are from: bits and sums, and the columns a dataset may have besides.
 
+Queries that compete are decided by ``masks.verdict`` before: what comes here are their maps.
+
 It is done where the logits are, so that no map of floats need cross to the host.
 """
 
@@ -20,14 +22,18 @@ from clipseg_ray.masks.threshold import pack
 from clipseg_ray.model.protocol import DeviceRows, Features, SegmentationModel, Stage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answered:
-    """Rows with their logits [p, w, h], and what they were made from."""
+    """Maps of queries, logits [p, w, h], and the rows of the decoder they were made from.
+
+    of_queries: values of those rows → one for each query; where each row is a query, they are the same.
+    """
 
     model: SegmentationModel
     features: Features
     rows: DeviceRows
     logits_pwh: torch.Tensor
+    of_queries: Callable[[torch.Tensor], torch.Tensor] = lambda values_p: values_p
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Filler:
 
 
 FILLERS = {
-    "presence": Filler(lambda found, _: found.model.presence(found.features, found.rows), pa.array),
+    "presence": Filler(lambda found, _: found.of_queries(found.model.presence(found.features, found.rows)), pa.array),
     "heat": Filler(lambda found, side: quantised(found.logits_pwh, side), heat_column),
 }
 """Who fills each of ``results.optional_columns``."""

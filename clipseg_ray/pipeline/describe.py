@@ -12,7 +12,7 @@ SHOWN = 12
 
 def queries_text(plan: Plan) -> str:
     """How much is asked: ``75 queries and the phrases of each image (from caption)``."""
-    parts = [f"{len(plan.queries)} queries"] if plan.queries else []
+    parts = [f"{len(plan.written)} queries"] if plan.queries else []
     if plan.phrases is not None:
         parts.append(f"phrases of each image (from {plan.phrases.field})")
     return " and ".join(parts)
@@ -21,6 +21,7 @@ def queries_text(plan: Plan) -> str:
 def plan_json(plan: Plan) -> dict[str, Any]:
     """What ``plan_text`` says of input, output and work, as JSON values."""
     work = plan.work
+    unwritten = {query.query_id for query in plan.queries if not query.keep}
     return {
         "input": {"url": plan.config.input.url, "format": plan.listing.format, "bytes": work.bytes},
         "output": {"url": plan.store.url, "fingerprint": None if plan.present is None else plan.present.fingerprint},
@@ -31,8 +32,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "chunks_done": work.chunks_done,
         "chunks_are_estimated": work.shards_unread > 0,
         "images_known": work.images_known,
-        "queries": [query.query_id for query in plan.queries],
-        "queries_new": list(plan.assignment.new),
+        "queries": [query.query_id for query in plan.written],
+        "queries_new": sorted(set(plan.assignment.new) - unwritten),
         "phrases": None if plan.phrases is None else plan.phrases.field,
         "warnings": list(plan.warnings),
     }
@@ -51,17 +52,19 @@ def plan_text(plan: Plan) -> str:
     ]
     new = set(plan.assignment.new)
     if plan.queries:
-        fresh = sum(query.query_id in new for query in plan.queries)
+        fresh = sum(query.query_id in new for query in plan.written)
+        unwritten = len(plan.queries) - len(plan.written)
         lines.append(
-            f"queries   {len(plan.queries)} from {plan.config.queries.table}"
+            f"queries   {len(plan.written)} from {plan.config.queries.table}"
             + (f" where {plan.config.queries.where}" if plan.config.queries.where else "")
-            + f": {fresh} new, {len(plan.queries) - fresh} present"
+            + f": {fresh} new, {len(plan.written) - fresh} present"
+            + (f"; {unwritten} more only computed for them" if unwritten else "")
         )
-    for query in plan.queries[:SHOWN]:
+    for query in plan.written[:SHOWN]:
         state = "new" if query.query_id in new else "present"
-        lines.append(f"          {query.query_id}  [{query.kind}, {state}]  {' | '.join(query.prompts)}")
-    if len(plan.queries) > SHOWN:
-        lines.append(f"          … and {len(plan.queries) - SHOWN} more")
+        lines.append(f"          {query.query_id}  [{query.kind}, {state}]  {query.words}")
+    if len(plan.written) > SHOWN:
+        lines.append(f"          … and {len(plan.written) - SHOWN} more")
     if plan.phrases is not None:
         state = "new" if plan.phrases.query_id in new else "present"
         templates = " | ".join(plan.phrases.templates)

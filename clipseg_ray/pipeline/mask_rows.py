@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.columns import columns
-from clipseg_ray.masks.resize import encode_at_size
-from clipseg_ray.masks.rle import Rles, area_of_bits, concatenate, encode_bits
+from clipseg_ray.masks.competition import Competition
+from clipseg_ray.masks.rle import area_of_bits, encode_bits
 from clipseg_ray.model.block import Block
+from clipseg_ray.model.image_size import encode_at_image_size
 from clipseg_ray.model.stage import FILLERS
 from clipseg_ray.queries.phrase_set import PhraseSet, phrase_id
 from clipseg_ray.queries.prompt_set import PromptSet
@@ -26,29 +27,34 @@ from clipseg_ray.results.optional_columns import masks_schema
 class SetQuestions:
     """What one prompt set asks of the images of a chunk.
 
-    ``name``: the set's. ``prompts``: the model's own form of the conditionals. ``threshold_logits_q``: float32
-    [q]. ``query_texts``: the phrase where it came with the image, else null. ``pairs``: (image_index_p, query_index_p)
-    where not every query is put to every image, else None.
+    ``name``: the set's. ``prompts``: the model's own form of the conditionals. ``prompt_ids``: the query that each is
+    of. ``threshold_logits_q``: float32 [q], of the queries that have masks. ``query_texts``: the phrase where it came
+    with the image, else null. ``pairs``: (image_index_p, query_index_p) where not every query is put to every image,
+    else None. ``competition``: where queries are not their prompts alone.
     """
 
     name: str
     prompts: Any
+    prompt_ids: Sequence[str]
     threshold_logits_q: np.ndarray
     query_ids: pa.Array
     query_texts: pa.Array
     pairs: tuple[np.ndarray, np.ndarray] | None = None
+    competition: Competition | None = None
 
     @classmethod
     def of_queries(cls, prompt_set: PromptSet, to_prompts: Callable[[np.ndarray], Any]) -> SetQuestions:
         """Every query put to every image; ``to_prompts`` is ``Engine.embed``."""
         ids = [query.query_id for query in prompt_set.queries]
-        texts = pa.nulls(len(ids), pa.string())
+        own = Competition(prompt_set.contests, prompt_set.alone)
         return cls(
             name=prompt_set.name,
             prompts=to_prompts(prompt_set.conditionals_qc),
+            prompt_ids=[query.query_id for query in prompt_set.prompts],
             threshold_logits_q=prompt_set.threshold_logits_q,
             query_ids=pa.array(ids, pa.string()),
-            query_texts=texts,
+            query_texts=pa.nulls(len(ids), pa.string()),
+            competition=own if prompt_set.contests or len(prompt_set.prompts) != len(ids) else None,
         )
 
     @classmethod
@@ -62,11 +68,13 @@ class SetQuestions:
         """Each image's own ``phrases`` put to it alone; equal phrases share a conditional."""
         texts = list(dict.fromkeys(text for own in phrases for text in own))
         place = {text: index for index, text in enumerate(texts)}
+        ids = [phrase_id(text) for text in texts]
         return cls(
             name=phrase_set.name,
             prompts=to_prompts(embed(texts)),
+            prompt_ids=ids,
             threshold_logits_q=np.full(len(texts), phrase_set.threshold_logit, np.float32),
-            query_ids=pa.array([phrase_id(text) for text in texts], pa.string()),
+            query_ids=pa.array(ids, pa.string()),
             query_texts=pa.array(texts, pa.string()),
             pairs=(
                 np.repeat(np.arange(len(phrases)), [len(own) for own in phrases]),
@@ -106,14 +114,19 @@ class MaskRows:
         finite_p = np.isfinite(block.max_logit_p)
         if not finite_p.all():
             bad = int(np.flatnonzero(~finite_p)[0])
+            query = (
+                self._asked.query_ids[int(query_p[bad])].as_py()
+                if block.unsound_prompt is None
+                else self._asked.prompt_ids[block.unsound_prompt]
+            )
             raise UserError(
-                f"query {self._asked.query_ids[int(query_p[bad])].as_py()!r}: logits are not finite on image "
+                f"query {query!r}: logits are not finite on image "
                 f"{self._image_ids[int(image_p[bad])].as_py()!r}; try model.precision: fp32 in another output"
             )
         heights, widths = self._heights[image_p], self._widths[image_p]
         threshold_p = self._asked.threshold_logits_q[query_p]
         if self._at_image_size:
-            rles = _at_image_size(block, heights, widths, threshold_p)
+            rles = encode_at_image_size(block, heights, widths, threshold_p)
             size_p: tuple[np.ndarray, np.ndarray] = (heights, widths)
             grid_area_p = area_of_bits(block.bits_pn)
         else:
@@ -146,21 +159,3 @@ class MaskRows:
         """Every (image, query) row, or only those with an area."""
         joined = pa.concat_tables(self._tables) if self._tables else self._schema.empty_table()
         return joined if keep_empty else joined.filter(pc.greater(joined.column("area"), 0))
-
-
-def _at_image_size(block: Any, heights: np.ndarray, widths: np.ndarray, threshold_p: np.ndarray) -> Rles:
-    """The block's masks, each at its image's size; rows of one image stand together and share it."""
-    changes = np.flatnonzero(np.diff(block.image_index_p)) + 1
-    found = []
-    for rows in np.split(np.arange(len(threshold_p)), changes):
-        height, width = int(heights[rows[0]]), int(widths[rows[0]])
-        inside_k = (block.logits_row_k >= rows[0]) & (block.logits_row_k <= rows[-1])
-        row_k = block.logits_row_k[inside_k]
-        encoded = encode_at_size(block.logits_kwh[inside_k], height, width, threshold_p[row_k])
-        empty = encode_bits(np.zeros((1, (height * width + 7) // 8), np.uint8), height, width, np.zeros(1, np.bool_))
-        # Row 0 of the joined pair is the empty mask; rows without logits point at it.
-        pick = np.zeros(len(rows), np.int64)
-        pick[row_k - rows[0]] = 1 + np.arange(len(row_k))
-        joined = concatenate([empty, encoded])
-        found.append(Rles(joined.counts.take(pa.array(pick)), joined.area[pick], joined.bbox[pick]))
-    return concatenate(found)

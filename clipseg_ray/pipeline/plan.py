@@ -66,6 +66,11 @@ class Plan:
     redo: tuple[Redo, ...] = ()
 
     @property
+    def written(self) -> tuple[Query, ...]:
+        """The queries of the table but those that are computed for others alone."""
+        return tuple(query for query in self.queries if query.keep)
+
+    @property
     def nothing_left(self) -> bool:
         """Whether all is there, down to the tables of queries, and nothing need be loaded to know it."""
         return self.work.complete and self.unchanged_model and self.tables

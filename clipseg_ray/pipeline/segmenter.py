@@ -215,7 +215,12 @@ class Segmenter:
             yield (
                 MaskRows(self.engine.grid, images, asked, at_image_size=at_image_size, optional=self.spec.optional),
                 self.engine.segment(
-                    encoded, asked.prompts, asked.threshold_logits_q, asked.pairs, want_logits=at_image_size
+                    encoded,
+                    asked.prompts,
+                    asked.threshold_logits_q,
+                    asked.pairs,
+                    competition=asked.competition,
+                    want_logits=at_image_size,
                 ),
             )
 

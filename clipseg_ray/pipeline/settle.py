@@ -199,7 +199,7 @@ def _compile(plan: Plan, loaded: Checkpoint, device: str) -> bool:
     if device == "cpu" and packed.pays() and not has_amx():
         return False  # packed layers are as fast as compiled ones there, from the first image on
     images = plan.work.images_estimate
-    masks = images * max(1, len(plan.queries))
+    masks = images * max(1, sum(query.is_prompt for query in plan.queries))
     actors = plan.config.pool.max or 1
     return worth_compiling(loaded.config, loaded.preprocessing.size, device, images=images, masks=masks, actors=actors)
 
@@ -238,7 +238,8 @@ def _load(
     """A claimed set's prompts. The table is put right after the claim; where it is not there yet it is made."""
     path = layout.queries_file(owner.name)
     phrase_sets = [PhraseSet.from_definition(item) for item in owner.definitions.values() if "from" in item]
-    missing = sorted(owner.digests.keys() - by_id.keys())
+    same = {query_id for query_id, query in by_id.items() if query.digest() == owner.digests.get(query_id)}
+    missing = sorted(owner.digests.keys() - same)
     with plain_errors(store.url):
         if not store.exists(path) and phrase_sets:
             _put(store, owner.name, phrases.to_table(phrase_sets[0]))

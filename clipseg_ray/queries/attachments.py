@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipseg_ray.queries.selection import select
-from clipseg_ray.queries.table_checks import check_row
+from clipseg_ray.queries.table import chosen_rows
 from clipseg_ray.queries.table_file import read_rows
 
 
@@ -19,11 +18,12 @@ class Attachment:
 
 
 def attachments(table: str, where: str | None) -> list[Attachment]:
-    """The files named in the rows for which `where` holds, in order. Raises UserError as `load_queries` does."""
-    rows = read_rows(table)
+    """The files named in the rows for which `where` holds or that those need, in order.
+
+    Raises UserError as `load_queries` does.
+    """
     found: list[Attachment] = []
-    for index in select(rows, where):
-        draft, _ = check_row(index + 1, rows.rows[index], threshold=0.5)
-        found += [Attachment(index + 1, "image", image) for image in draft.images]
-        found += [Attachment(index + 1, "mask", mask) for mask in draft.masks if isinstance(mask, str)]
+    for draft in (each.draft for each in chosen_rows(read_rows(table), where, threshold=0.5, faults=[])):
+        found += [Attachment(draft.row, "image", image) for image in draft.images]
+        found += [Attachment(draft.row, "mask", mask) for mask in draft.masks if isinstance(mask, str)]
     return found

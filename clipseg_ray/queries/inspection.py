@@ -1,10 +1,10 @@
-"""A inspect at queries before a run: what each becomes, what is cut off, what is asked twice."""
+"""A look at queries before a run: what each becomes, who competes with whom, what is cut off, what is asked twice."""
 
 import hashlib
 import io
 import re
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,9 @@ from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.embedding import token_counts
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
 from clipseg_ray.queries.composition import compose_support
+from clipseg_ray.queries.expression import Term, ids, text_of
 from clipseg_ray.queries.naming import set_name
+from clipseg_ray.queries.others import groups_of
 from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
 from clipseg_ray.storage import Store, absolute, plain_errors
@@ -31,15 +33,17 @@ RELEASED = Preprocessing(
 """What the released checkpoints' ``preprocessor_config.json`` asks for, to render pictures without a checkpoint."""
 
 _NEAR_SHOWN = 3
+_MEMBERS_SHOWN = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
     """What a query becomes.
 
-    prompts: the final wordings. tokens: of each prompt, start and end included; empty without a model. pictures:
-    the supports' URLs. duplicates: ids of queries with equal digests. near_duplicates: ids and cosines of others
-    whose conditionals are almost parallel; empty without a model.
+    prompts: the final wordings; of an expression, a line for each query that it is made of. among: what else decides
+    its masks, and whether they are written, a line each. tokens: of each prompt, start and end included; empty without
+    a model. pictures: the supports' URLs. duplicates: ids of queries with equal digests. near_duplicates: ids and
+    cosines of others whose conditionals are almost parallel; empty without a model.
     """
 
     query_id: str
@@ -50,6 +54,7 @@ class Described:
     mode: str | None
     alpha: float | None
     threshold: float
+    among: tuple[str, ...]
     duplicates: tuple[str, ...]
     near_duplicates: tuple[tuple[str, float], ...]
 
@@ -82,6 +87,7 @@ def describe(
     for query, digest in zip(queries, digests, strict=True):
         by_digest[digest].append(query.query_id)
     near = _near(queries, conditionals_qc) if conditionals_qc is not None else {}
+    by_id = {query.query_id: query for query in queries}
     described = []
     for query, digest in zip(queries, digests, strict=True):
         equal = tuple(other for other in by_digest[digest] if other != query.query_id)
@@ -89,12 +95,13 @@ def describe(
             Described(
                 query_id=query.query_id,
                 kind=query.kind,
-                prompts=query.prompts,
+                prompts=query.prompts if query.expression is None else tuple(_operands(query.expression, by_id)),
                 tokens=tuple(token_counts[prompt] for prompt in query.prompts) if token_counts else (),
                 pictures=tuple(support.url for support in query.supports),
                 mode=None if query.mode is None else str(query.mode),
                 alpha=query.alpha,
                 threshold=query.threshold,
+                among=tuple(_among(query)),
                 duplicates=equal,
                 near_duplicates=tuple(
                     (other, cosine) for other, cosine in near.get(query.query_id, ()) if other not in equal
@@ -126,10 +133,13 @@ def inspect(
             _span(entry.tokens),
         ]
         rows.append([_printable(cell) for cell in cells[: len(columns)]])
-    findings = [*(warnings(queries, counts) if counts else ()), *_repeats(described)]
-    kinds = len({entry.kind for entry in described})
+    findings = [*_groups(queries), *(warnings(queries, counts) if counts else ()), *_repeats(described)]
+    written = [query for query in queries if query.keep]
+    kinds = len({query.kind for query in written})
+    unwritten = f", {len(rows) - len(written)} more not written" if len(written) < len(rows) else ""
     summary = (
-        f"{_plural(len(rows), 'query', 'queries')} of {_plural(kinds, 'kind', 'kinds')}; prompt set {set_name(queries)}"
+        f"{_plural(len(written), 'query', 'queries')} of {_plural(kinds, 'kind', 'kinds')}{unwritten}; "
+        f"prompt set {set_name(queries)}"
     )
     return columns, rows, [_printable(finding) for finding in findings], summary
 
@@ -166,7 +176,42 @@ def _becomes(entry: Described, folder: str) -> list[str]:
     lines += [f"[{url.removeprefix(folder)}] {entry.mode}" for url in entry.pictures]
     if entry.alpha is not None:
         lines.append(f"blend: {entry.alpha:g} picture, {1 - entry.alpha:g} text")
+    return [*lines, *entry.among]
+
+
+def _operands(term: Term, by_id: Mapping[str, Query]) -> list[str]:
+    """The expression, and each query in it with its own wordings or expression, at any depth, once."""
+    lines = [text_of(term)]
+    waiting, seen = deque(ids(term)), set()
+    while waiting:
+        name = waiting.popleft()
+        if name not in seen:
+            seen.add(name)
+            query = by_id[name]
+            pictures = [f"[{support.url.rpartition('/')[2]}]" for support in query.supports]
+            lines.append(f"  {text_of(name)}: {' | '.join(filter(None, [query.words, *pictures]))}")
+            waiting += () if query.expression is None else ids(query.expression)
     return lines
+
+
+def _among(query: Query) -> Iterator[str]:
+    if query.suppress:
+        yield f"only where above {', '.join(map(text_of, query.suppress))}"
+    if query.group is not None:
+        weight = "" if query.weight == 1 else f", weight {query.weight:g}"
+        yield f"only where the greatest of group {query.group}{weight}"
+    if not query.keep:
+        yield "not written"
+
+
+def _groups(queries: Sequence[Query]) -> Iterator[str]:
+    """One line a group: its members in the order by which ties are decided."""
+    for group, members in groups_of(queries).items():
+        shown = [
+            f"{member.query_id}{'' if member.weight == 1 else f' (weight {member.weight:g})'}" for member in members
+        ]
+        more = [f"and {len(shown) - _MEMBERS_SHOWN} more"] if len(shown) > _MEMBERS_SHOWN else []
+        yield f"group {group!r}: each pixel goes to one of {', '.join([*shown[:_MEMBERS_SHOWN], *more])}"
 
 
 def _repeats(described: Sequence[Described]) -> list[str]:
@@ -206,6 +251,7 @@ def _printable(text: str) -> str:
 
 
 def _near(queries: Sequence[Query], conditionals_qc: np.ndarray) -> dict[str, list[tuple[str, float]]]:
+    queries = [query for query in queries if query.is_prompt]
     vectors_qc = conditionals_qc / np.linalg.norm(conditionals_qc, axis=1, keepdims=True)
     near: dict[str, list[tuple[str, float]]] = {}
     for index, query in enumerate(queries):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.logit import logit_of
@@ -26,6 +26,8 @@ class PhraseSet:
     field: str
     templates: tuple[str, ...]
     threshold: float
+    keep: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
 
     @property
     def query_id(self) -> str:

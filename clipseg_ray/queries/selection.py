@@ -10,7 +10,20 @@ import pyarrow as pa
 from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.queries.table_file import TableRows
 
-_STRINGS = ("query_id", "kind", "text", "template", "templates", "image", "mask", "mode", "concept")
+_STRINGS = (
+    "query_id",
+    "kind",
+    "text",
+    "template",
+    "templates",
+    "image",
+    "mask",
+    "mode",
+    "concept",
+    "suppress",
+    "group",
+    "expression",
+)
 _SANDBOX: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "python_enable_replacements": False,

@@ -5,18 +5,21 @@ for query in load_queries("builtin:affordances", "kind = 'affordance'", threshol
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
 
 from clipseg_ray.boundary import is_local
 from clipseg_ray.errors import UserError
 from clipseg_ray.http_client import hosts_of
 from clipseg_ray.queries.naming import PHRASE
+from clipseg_ray.queries.others import resolved
 from clipseg_ray.queries.query import Query, definition_digest
 from clipseg_ray.queries.selection import select
 from clipseg_ray.queries.supports import Support, make_support
 from clipseg_ray.queries.table_checks import Draft, Fault, check_row, column_faults
 from clipseg_ray.queries.table_file import TableRows, read_rows
+from clipseg_ray.queries.table_relations import Chosen, Relations
 from clipseg_ray.storage import explain, get_many, protocol_of
 
 __all__ = ["Query", "from_texts", "load_queries"]
@@ -39,25 +42,39 @@ def from_texts(texts: Sequence[str], threshold: float) -> list[Query]:
     return _resolve(TableRows("queries", "", ("text",), rows), None, threshold)
 
 
-def _resolve(rows: TableRows, where: str | None, threshold: float) -> list[Query]:
-    faults = column_faults(rows)
+def chosen_rows(rows: TableRows, where: str | None, threshold: float, faults: list[Fault]) -> list[Chosen]:
+    """The rows for which `where` holds and those that they need, in order; what is wrong is added to `faults`."""
+    faults += column_faults(rows)
     drafts: list[Draft] = []
     for number, values in enumerate(rows.rows, 1):
         draft, found = check_row(number, values, threshold)
         drafts.append(draft)
         faults += found
+    broken = {fault.row for fault in faults}
+    relations = Relations(drafts, {draft.row: _ids(draft, broken) for draft in drafts})
+    faults += relations.faults()
     try:
-        selected = select(rows, where)
+        chosen, cut = relations.chosen(select(rows, where))
     except UserError as error:
         if not faults:
             raise
-        selected = []
-        faults.append(Fault(0, "", str(error)))
-    chosen = [drafts[index] for index in selected]
-    supports = _supports(chosen, rows.folder, faults)
+        chosen, cut = [], [Fault(0, "", str(error))]
+    faults += cut
+    return chosen
+
+
+def _resolve(rows: TableRows, where: str | None, threshold: float) -> list[Query]:
+    faults: list[Fault] = []
+    chosen = chosen_rows(rows, where, threshold, faults)
+    supports = _supports([each.draft for each in chosen], rows.folder, faults)
     broken = {fault.row for fault in faults}
-    named = [draft for draft in chosen if draft.row not in broken or (draft.query_id and not draft.sweep)]
-    numbered = [(draft.row, query) for draft in named for query in _queries(draft, supports[draft.row])]
+    numbered = [
+        (each.draft.row, query)
+        for each in chosen
+        if _has_names(each.draft, broken)
+        for query in _queries(each.draft, supports[each.draft.row])
+        if each.only is None or query.query_id in each.only
+    ]
     faults += _duplicates(numbered)
     if faults:
         faults.sort(key=lambda fault: fault.row)
@@ -72,7 +89,31 @@ def _resolve(rows: TableRows, where: str | None, threshold: float) -> list[Query
             if where
             else f"{rows.source}: no queries; give at least one"
         )
-    return [query for _, query in numbered]
+    return resolved(_placed(query for _, query in numbered))
+
+
+def _has_names(draft: Draft, broken: Container[int]) -> bool:
+    """Whether the ids of a row's queries are known, although something is wrong with it."""
+    return draft.row not in broken or bool(draft.query_id and not draft.sweep)
+
+
+def _ids(draft: Draft, broken: Container[int]) -> tuple[str, ...]:
+    """The ids of a row's queries, as far as they are known before its pictures are fetched."""
+    if not _has_names(draft, broken) or (draft.images and not draft.query_id):
+        return ()
+    return tuple(query.query_id for query in _queries(draft, ()))
+
+
+def _placed(queries: Iterable[Query]) -> list[Query]:
+    """The queries with their places in their groups, which is the order in which they come."""
+    counts: Counter[str] = Counter()
+    placed = []
+    for query in queries:
+        if query.group is not None:
+            counts[query.group] += 1
+            query = replace(query, place=counts[query.group] - 1)
+        placed.append(query)
+    return placed
 
 
 def _supports(drafts: Sequence[Draft], folder: str, faults: list[Fault]) -> dict[int, tuple[Support, ...]]:
@@ -144,10 +185,15 @@ def _queries(draft: Draft, supports: tuple[Support, ...]) -> list[Query]:
             alpha=alpha,
             concept=draft.concept,
             columns=draft.columns,
+            suppress=draft.suppress,
+            group=draft.group,
+            weight=draft.weight,
+            expression=draft.expression,
+            keep=draft.keep,
         )
         name = draft.query_id or _name(query, with_alpha=not draft.sweep)
         suffix = f"@{alpha:g}" if draft.sweep and alpha is not None else ""
-        queries.append(Query(**{**query.__dict__, "query_id": name + suffix}))
+        queries.append(replace(query, query_id=name + suffix))
     return queries
 
 
@@ -156,9 +202,13 @@ def _name(query: Query, with_alpha: bool) -> str:
 
     The threshold does not enter: the same question at another threshold is a changed query, not a new one.
     """
-    left_out = {"threshold"} if with_alpha else {"threshold", "alpha"}
-    asked = {key: value for key, value in query.definition().items() if key not in left_out}
-    slug = re.sub(r"[\W_]+", "-", (query.texts or ("picture",))[0].casefold()).strip("-")[:40].rstrip("-")
+    if query.expression is not None:
+        asked, words = {"expression": query.words}, query.words
+    else:
+        asked, words = query.prompt_definition(), (query.texts or ("picture",))[0]
+        if not with_alpha:
+            del asked["alpha"]
+    slug = re.sub(r"[\W_]+", "-", words.casefold()).strip("-")[:40].rstrip("-")
     name = f"{slug or 'query'}-{definition_digest(asked)[:8]}"
     return f"query-{name}" if name.startswith(PHRASE) else name
 

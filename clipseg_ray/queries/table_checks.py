@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from clipseg_ray.errors import nearest
+from clipseg_ray.queries.expression import Term, ids, parse
 from clipseg_ray.queries.modes import DEFAULT_MODE, Mode, parse_mode
 from clipseg_ray.queries.naming import FROM, PHRASE
 from clipseg_ray.queries.supports import MaskCell, parse_mask_cells
@@ -25,10 +26,18 @@ COLUMNS = (
     "alpha",
     "threshold",
     "concept",
+    "suppress",
+    "group",
+    "weight",
+    "expression",
+    "keep",
 )
 """The columns that mean something here; all others are kept as they are."""
 
 _DEFAULT_ALPHA = 0.5
+_AMONG_OTHERS = ("suppress", "group", "expression")
+_OWN_WORDS = ("model", "height")  # near mode and weight, but words that tables have for themselves
+_OF_PROMPTS = ("text", "template", "templates", "image", "mask", "mode", "alpha")
 _T = TypeVar("_T")
 
 
@@ -49,7 +58,8 @@ class Fault:
 class Draft:
     """One row, checked and resolved but for its pictures.
 
-    alphas: None where nothing is blended; more than one value, or `sweep`, makes one query each.
+    alphas: None where nothing is blended; more than one value, or `sweep`, makes one query each. suppress, group,
+    weight, expression, keep: as `Query` has them, nobody having looked yet whether the ids are there.
     """
 
     row: int
@@ -65,6 +75,16 @@ class Draft:
     threshold: float
     concept: tuple[str, ...]
     columns: dict[str, Any]
+    suppress: tuple[str, ...]
+    group: str | None
+    weight: float
+    expression: Term | None
+    keep: bool
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The ids that the row names, each once."""
+        return tuple(dict.fromkeys((*self.suppress, *(ids(self.expression) if self.expression else ()))))
 
 
 def column_faults(rows: TableRows) -> list[Fault]:
@@ -72,7 +92,7 @@ def column_faults(rows: TableRows) -> list[Fault]:
     faults = []
     for column in rows.columns:
         plain = column.strip().casefold()
-        if column in COLUMNS or plain == "model" or plain.startswith(tuple(f"{name}_" for name in COLUMNS)):
+        if column in COLUMNS or plain in _OWN_WORDS or plain.startswith(tuple(f"{name}_" for name in COLUMNS)):
             continue
         if near := nearest(plain, COLUMNS, cutoff=0.8):
             faults.append(Fault(0, f"column {column!r}", f"unknown; did you mean {near[0]!r}? (else rename it)"))
@@ -112,6 +132,11 @@ def check_row(row: int, values: dict[str, Any], threshold: float) -> tuple[Draft
         threshold=cell("threshold", _threshold, threshold),
         concept=tuple(cell("concept", _strings, [])),
         columns={column: value for column, value in values.items() if column not in COLUMNS},
+        suppress=tuple(cell("suppress", _identifiers, [])),
+        group=cell("group", _label, None),
+        weight=cell("weight", _weight, 1.0),
+        expression=cell("expression", lambda value: parse(_label(value)), None),
+        keep=cell("keep", _truth, True),
     )
     broken = {fault.column for fault in faults}
     faults += [Fault(row, column, message) for column, message in _contradictions(draft, values, broken)]
@@ -120,7 +145,16 @@ def check_row(row: int, values: dict[str, Any], threshold: float) -> tuple[Draft
 
 def _contradictions(draft: Draft, values: dict[str, Any], broken: set[str]) -> Iterable[tuple[str, str]]:
     """Faults between columns; silent about columns that are already known to be wrong."""
-    if "text" not in values and "image" not in values:
+    given = [column for column in _AMONG_OTHERS if column in values]
+    if len(given) > 1:
+        yield given[1], f"a row has one of {', '.join(_AMONG_OTHERS)}, this one also {given[0]}; make two rows of it"
+    if "weight" in values and "group" not in values:
+        yield "weight", "only members of a group have a weight; remove it or add the group"
+    if "expression" in values:
+        for column in _OF_PROMPTS:
+            if column in values:
+                yield column, "an expression is made of other queries; give this a row of its own and name that one"
+    elif "text" not in values and "image" not in values:
         yield "text", "neither text nor image is given; a query needs one of them"
     if draft.masks and "image" not in values:
         yield "mask", "a mask is given without an image"
@@ -168,12 +202,23 @@ def _strings(value: Any) -> list[str]:
 
 
 def _identifier(value: Any) -> str:
-    name = str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(value)
+    name = _label(value)
     if name.startswith((FROM, PHRASE)):
         raise ValueError(
             f"{name!r} begins as the ids of phrases do that come with images ({FROM}, {PHRASE}); choose another"
         )
     return name
+
+
+def _label(value: Any) -> str:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(value)
+
+
+def _identifiers(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ValueError("is an empty list")
+    return [_label(item) for item in values]
 
 
 def _number(value: Any) -> float:
@@ -187,6 +232,19 @@ def _threshold(value: Any) -> float:
     if not 0 < number < 1:
         raise ValueError(f"{number:g} is not between 0 and 1, both excluded")
     return number
+
+
+def _weight(value: Any) -> float:
+    number = _number(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{number:g} is not above 0; a background usually has 3, the others 1")
+    return number
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_kind(value)}")
+    return value
 
 
 def _alphas(value: Any) -> list[float]:

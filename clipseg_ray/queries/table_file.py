@@ -18,11 +18,12 @@ from clipseg_ray.tables import read_parquet
 SHIPPED = Path(__file__).parent / "tables"
 """The folder of the tables that ``builtin:<name>`` names."""
 
-LISTED = ("text", "template", "templates", "image", "mask", "concept", "alpha")
+LISTED = ("text", "template", "templates", "image", "mask", "concept", "alpha", "suppress")
 """Columns that may hold several values; in CSV those are separated by ``|``."""
 
-_NUMBERS = ("alpha", "threshold")
-_TEXTS = ("query_id", "kind", "mode")
+_NUMBERS = ("alpha", "threshold", "weight")
+_TEXTS = ("query_id", "kind", "mode", "group", "expression")
+_TRUTHS: dict[str, bool] = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def _csv_values(column: str, cells: list[str]) -> list[Any]:
         return [_number(cell) if cell else None for cell in cells]
     if column in _TEXTS:
         return [cell or None for cell in cells]
+    if column == "keep":
+        return [_TRUTHS.get(cell.strip().casefold(), cell) if cell else None for cell in cells]
     for kind in (int, float):  # further columns are numbers if every cell is one and none loses digits
         try:
             numbers = [kind(cell) if cell else None for cell in cells]

@@ -23,7 +23,8 @@ class DescribedQuery:
     number: from 1, in the order the prompt sets came to be and by ``query_id`` within a set, so that a query keeps
     its number when a later run adds others; phrases take none, each gets its own. from_images: whether this stands
     for phrases that came with the images; ``query_id`` is then ``from:<field>``, which no mask has. supports: rows
-    of the query's pictures (url, height, width, counts). columns: the query table's further columns.
+    of the query's pictures (url, height, width, counts). columns: the query table's further columns. among: those of
+    ``suppress``, ``group``, ``weight``, ``expression`` that it has.
     """
 
     number: int
@@ -38,19 +39,21 @@ class DescribedQuery:
     alpha: float | None
     concept: tuple[str, ...]
     columns: dict[str, Any]
+    among: dict[str, Any]
     from_images: bool
 
     @property
     def words(self) -> str:
-        """What is asked, in a line: the texts, the pictures' names."""
+        """What is asked, in a line: the texts, the pictures' names, the expression."""
         if self.from_images:
             return f"each image's own phrases ({self.query_id.removeprefix(FROM)})"
         pictures = [f"[{support['url'].rpartition('/')[2]}]" for support in self.supports]
-        return " | ".join([*self.texts, *pictures])
+        expression = [self.among["expression"]] if "expression" in self.among else []
+        return " | ".join([*self.texts, *pictures, *expression])
 
 
 def described_queries(store: Store) -> list[DescribedQuery]:
-    """Every query of the dataset, in the order of their numbers."""
+    """Every query whose masks are written, in the order of their numbers."""
     found: list[DescribedQuery] = []
     number = 0
     for record in sets.read(store):
@@ -60,7 +63,8 @@ def described_queries(store: Store) -> list[DescribedQuery]:
                 continue  # claimed by a run that has not embedded it yet: there are no masks either
             table = parquet_table(store.get(path), store.url_of(path))
         phrases = {query_id for query_id, definition in record.definitions.items() if "from" in definition}
-        for row in sorted(table.drop_columns(["conditional"]).to_pylist(), key=lambda row: row["query_id"]):
+        rows = [row for row in table.drop_columns(["conditional"]).to_pylist() if row.get("keep", True)]
+        for row in sorted(rows, key=lambda row: row["query_id"]):
             from_images = row["query_id"] in phrases
             number += not from_images
             found.append(
@@ -77,10 +81,19 @@ def described_queries(store: Store) -> list[DescribedQuery]:
                     alpha=row["alpha"],
                     concept=tuple(row["concept"]),
                     columns=json.loads(row["columns"]),
+                    among=_among(row),
                     from_images=from_images,
                 )
             )
     return found
+
+
+def _among(row: dict[str, Any]) -> dict[str, Any]:
+    """What of a row of the queries table says that it competes or combines with others."""
+    values = {key: row.get(key) for key in ("suppress", "group", "expression")}
+    if values["group"] is not None:
+        values["weight"] = row["weight"]
+    return {key: value for key, value in values.items() if value}
 
 
 def chosen(asked: Sequence[DescribedQuery], where: str | None) -> list[DescribedQuery]:
@@ -91,6 +104,7 @@ def chosen(asked: Sequence[DescribedQuery], where: str | None) -> list[Described
     rows = tuple(
         {
             **query.columns,
+            **query.among,
             "query_id": query.query_id,
             "kind": query.kind,
             "text": list(query.texts),

@@ -49,7 +49,6 @@ pycocotools.mask.decode({"size": [row["height"], row["width"]], "counts": row["c
 _CONFIGS = (
     {"config_name": "masks", "data_files": "masks/*/*.parquet", "default": True},
     {"config_name": "images", "data_files": "images/*.parquet"},
-    {"config_name": "queries", "data_files": "queries/*.parquet"},
 )
 
 
@@ -82,7 +81,7 @@ def write_or_warn(store: Store) -> None:
 def text(found: Facts) -> str:
     """The card in Markdown."""
     sections = [
-        front_matter(found.name, found.masks, _CONFIGS),
+        front_matter(found.name, found.masks, [*_CONFIGS, _queries_config(found)]),
         OURS,
         f"# {plain(found.name)}",
         _opening(found),
@@ -199,6 +198,15 @@ def queries(found: Facts, shown: Sequence[DescribedQuery]) -> str:
         "5 %, **50 %** and 95 % quantiles."
     )
     return f"{intro}\n\n{table(header, [_query_row(found, query) for query in shown])}"
+
+
+def _queries_config(found: Facts) -> dict[str, Any]:
+    """Where the Hub's loader finds the queries. It takes the columns from the first file, and files of sets whose
+    queries compete have more than others: those come first."""
+    competing = {layout.queries_file(query.prompt_set) for query in found.queries if query.among}
+    others = {layout.queries_file(query.prompt_set) for query in found.queries} - competing
+    both = [*sorted(competing), *sorted(others)]
+    return {"config_name": "queries", "data_files": both if competing and others else "queries/*.parquet"}
 
 
 def _query_row(found: Facts, query: DescribedQuery) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def read(output: str) -> Backlog:
         claimed = sets.read(store)
         folders = [layout.masks_folder(item.name) for item in claimed]
         index = PartIndex.listed(store, [layout.IMAGES, *folders])
-        return of(store, index, {item.name: len(item.digests) for item in claimed})
+        return of(store, index, {item.name: len(item.written) for item in claimed})
 
 
 def of(store: Store, index: PartIndex, queries: Mapping[str, int]) -> Backlog:

@@ -9,7 +9,7 @@ import duckdb
 from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.queries.naming import FROM, PHRASE
 from clipseg_ray.queries.phrase_set import phrase_id
-from clipseg_ray.results.reading import literal
+from clipseg_ray.results.reading import literal, written_queries
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ def find(connection: duckdb.DuckDBPyConnection, url: str, name: str) -> FoundQue
 
     Raises UserError with the nearest names where there is none, and where a wording is that of several.
     """
-    known = connection.execute("SELECT query_id, texts, threshold FROM queries ORDER BY query_id").fetchall()
+    asked = written_queries(connection)
+    known = connection.execute(f"SELECT query_id, texts, threshold FROM {asked} ORDER BY query_id").fetchall()
     for query_id, _, threshold in known:
         if name == query_id:
             return FoundQuery(query_id, threshold)

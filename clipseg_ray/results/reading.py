@@ -35,9 +35,11 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
             if not entries:
                 continue
             named = ", ".join(literal(_as_duckdb_names(store, entry.path)) for entry in entries)
-            # Folders above the dataset may be called area=7: nothing is taken from a path.
+            # Folders above the dataset may be called area=7: nothing is taken from a path. Some sets have further
+            # columns in their file of queries.
+            merged = ", union_by_name = true" if name == layout.QUERIES else ""
             connection.execute(
-                f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{named}], hive_partitioning = false)"
+                f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{named}], hive_partitioning = false{merged})"
             )
         register(connection)
     except BaseException:
@@ -66,6 +68,16 @@ def _as_duckdb_names(store: Store, path: str) -> str:
     if store.protocol != "file":
         return SharedFiles.name_of(path)
     return re.sub(r"[*?[]", r"[\g<0>]", store.url_of(path))
+
+
+def columns(connection: duckdb.DuckDBPyConnection, view: str) -> list[str]:
+    """The names of a view's columns; those of ``queries`` depend on what is asked in the dataset."""
+    return [name for name, *_ in connection.execute(f"DESCRIBE {view}").fetchall()]
+
+
+def written_queries(connection: duckdb.DuckDBPyConnection) -> str:
+    """The queries that have masks, as SQL to select from: those computed for others alone are in the view too."""
+    return "(FROM queries WHERE keep IS NOT FALSE)" if "keep" in columns(connection, "queries") else "queries"
 
 
 def literal(text: str) -> str:

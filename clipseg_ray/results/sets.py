@@ -15,9 +15,12 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.results import layout, own_files
 from clipseg_ray.storage import Store, explain, get_many, plain_errors
 
+_AMONG_OTHERS = {"suppress", "group", "expression"}
+_OF_MASKS_ALONE = {"threshold", "keep", "suppress", "group"}
 
-class QueryLike(Protocol):
-    """What a claim needs to know of a query."""
+
+class Defined(Protocol):
+    """What a claim says of a query."""
 
     @property
     def query_id(self) -> str: ...
@@ -27,6 +30,18 @@ class QueryLike(Protocol):
 
     def definition(self) -> dict[str, Any]:
         """The same things as JSON values, for a person."""
+
+
+class QueryLike(Defined, Protocol):
+    """What it takes besides to find a query's set."""
+
+    @property
+    def keep(self) -> bool:
+        """Whether its masks are written."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Ids of the queries that decide its masks with it, which its set must hold."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +61,31 @@ class SetRecord:
             )
 
     @property
+    def written(self) -> tuple[str, ...]:
+        """The ids of its queries but those that are computed for others alone (``keep: false``)."""
+        return tuple(query_id for query_id, definition in self.definitions.items() if definition.get("keep", True))
+
+    @property
     def query_ids(self) -> Collection[str] | None:
         """The ids that its masks have; None where these are phrases that came with the images."""
         if any("from" in definition for definition in self.definitions.values()):
             return None
-        return self.digests.keys()
+        return self.written
+
+    @property
+    def competing(self) -> tuple[str, ...]:
+        """Those of ``written`` whose masks other queries decide too."""
+        return tuple(query_id for query_id in self.written if _AMONG_OTHERS & self.definitions[query_id].keys())
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The ``written`` members of each group, in its order: no two of them share a pixel."""
+        found: dict[str, dict[int, str]] = {}
+        for query_id in self.written:
+            if group := self.definitions[query_id].get("group"):
+                # Groups of the same prompts have the same masks at the same place.
+                found.setdefault(group["prompts"], {}).setdefault(group["place"], query_id)
+        return tuple(tuple(members[place] for place in sorted(members)) for members in found.values())
 
 
 @dataclass(frozen=True)
@@ -87,29 +122,69 @@ def read(store: Store) -> list[SetRecord]:
 
 
 def assign(sets: Sequence[SetRecord], queries: Sequence[QueryLike]) -> Assignment:
-    """Find each query's set. Raises UserError with the differences when a known id now means something else."""
+    """Find each query's set. Raises UserError with the differences when a known id now means something else, and
+    where a new query needs one that has masks already.
+
+    A query that is not written is only there for others: where all of those are present, nothing is asked of it.
+    """
     owner = {query_id: record for record in sets for query_id in record.digests}
+    new = {query.query_id: query for query in queries if query.query_id not in owner}
+    known = [query for query in queries if query.query_id in owner]
+    is_present = {query.query_id for query in known if owner[query.query_id].digests[query.query_id] == query.digest()}
+    settled = [query for query in queries if query.query_id in is_present]
     changed = []
-    present: dict[int, SetRecord] = {}
-    new = []
-    for query in queries:
-        record = owner.get(query.query_id)
-        if record is None:
-            new.append(query.query_id)
-        elif record.digests[query.query_id] == query.digest():
-            present[record.number] = record
-        else:
-            changed += _changes(query.query_id, record.definitions[query.query_id], query.definition())
+    for query in known:
+        record = owner[query.query_id]
+        before = record.definitions[query.query_id]
+        if query.query_id not in is_present and (query.keep or _prompt(before) != _prompt(query.definition())):
+            changed += _changes(query.query_id, before, query.definition())
     if changed:
         raise UserError(
             "these queries have masks in the dataset already, made from another definition:\n"
             + "\n".join(f"  {line}" for line in changed)
             + "\n  Give the changed queries new ids, or choose another output.url."
         )
-    return Assignment(tuple(present[number] for number in sorted(present)), tuple(sorted(new)))
+    claimed = _with_needs(new)
+    _refuse_divided(claimed, owner)
+    present = {owner[query.query_id].number: owner[query.query_id] for query in settled}
+    return Assignment(tuple(present[number] for number in sorted(present)), tuple(sorted(claimed)))
+
+
+def _prompt(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a definition concerns those who need the query."""
+    return {key: value for key, value in definition.items() if key not in _OF_MASKS_ALONE}
+
+
+def _with_needs(new: Mapping[str, QueryLike]) -> dict[str, QueryLike]:
+    """Those of the new queries that are written, and those that they need."""
+    claimed: dict[str, QueryLike] = {}
+    waiting = [query_id for query_id, query in new.items() if query.keep]
+    while waiting:
+        query_id = waiting.pop()
+        if query_id not in claimed:
+            claimed[query_id] = new[query_id]
+            waiting += [other for other in new[query_id].needs if other in new]
+    return claimed
+
+
+def _refuse_divided(claimed: Mapping[str, QueryLike], owner: Mapping[str, SetRecord]) -> None:
+    faults = [
+        f"{query_id} needs {other}, which is in {owner[other].name}"
+        for query_id, query in sorted(claimed.items())
+        for other in query.needs
+        if other in owner
+    ]
+    if faults:
+        raise UserError(
+            "queries compete and combine within the prompt set that a run adds, so that no mask changes that is there "
+            "already; these new ones need queries that the dataset has:\n"
+            + "\n".join(f"  {fault}" for fault in faults)
+            + "\n  Repeat the rows that they need under new ids with keep: false, and name those instead."
+        )
 
 
 def _changes(query_id: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    before, now = _leaves(before), _leaves(now)
     return [
         f"{query_id}: {key}: the dataset has {before.get(key)!r}, this table {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
@@ -117,7 +192,14 @@ def _changes(query_id: str, before: Mapping[str, Any], now: Mapping[str, Any]) -
     ]
 
 
-def claim(store: Store, number: int, name: str, queries: Sequence[QueryLike]) -> SetRecord:
+def _leaves(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The values by key, those of a group by ``group.key``; ``keep`` where it is left out too."""
+    values = {"keep": True, **definition}
+    group = values.pop("group", {})
+    return values | {f"group.{key}": value for key, value in group.items()}
+
+
+def claim(store: Store, number: int, name: str, queries: Sequence[Defined]) -> SetRecord:
     """Claim ``queries`` as set ``number``. Raises FileExistsError when another run has taken that number."""
     ordered = sorted(queries, key=lambda query: query.query_id)
     body = {

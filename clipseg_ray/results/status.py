@@ -99,7 +99,7 @@ def read(output: str) -> Status:
     return Status(
         url=store.url,
         fingerprint=made.fingerprint,
-        prompt_sets=tuple((item.name, len(item.digests)) for item in claimed),
+        prompt_sets=tuple((item.name, len(item.written)) for item in claimed),
         runs=tuple(counted),
         earlier=older + len(found) - len(counted),
     )

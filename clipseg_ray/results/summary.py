@@ -10,7 +10,7 @@ from clipseg_ray.storage import Store
 
 _QUERIES = """
 SELECT m.query_id,
-       any_value(coalesce(array_to_string(q.texts, ' | '), m.query_text)) AS texts,
+       any_value(coalesce({expression}array_to_string(q.texts, ' | '), m.query_text)) AS texts,
        count(*) AS images,
        count(*) FILTER (area > 0) AS found_in,
        round(avg(coverage), 4) AS mean_coverage,
@@ -36,10 +36,11 @@ def tables(output: str, rows: int) -> list[tuple[str, list[str], list[tuple[Any,
         }
         if not {"images", "masks"} <= present:
             raise UserError(f"{output}: nothing has been written yet; see clipseg-ray status {output}")
+        expression = "q.expression, " if "expression" in reading.columns(connection, "queries") else ""
         found = []
         for title, query, arguments in (
             ("images", _STATUSES, []),
-            ("queries", _QUERIES, []),
+            ("queries", _QUERIES.format(expression=expression), []),
             (f"the {rows} best masks", _ROWS, [rows]),
         ):
             cursor = connection.execute(query, arguments)

@@ -85,7 +85,7 @@ def prepare(output: str, destination: str) -> Compaction:
         if not listed[layout.IMAGES]:
             raise UserError(f"{source.url}: nothing has been written yet; see clipseg-ray status {source.url}")
         places = ((folder, *part.place) for folder, found in listed.items() for part in found.values())
-        lacks = backlog.of(source, PartIndex.of(places), {item.name: len(item.digests) for item in claimed}).lacks
+        lacks = backlog.of(source, PartIndex.of(places), {item.name: len(item.written) for item in claimed}).lacks
         made = compacted_record(present)
         with plain_errors(target.url):
             _settle(source, target, made)

@@ -23,6 +23,9 @@ from clipseg_ray.storage import Store, plain_errors
 from clipseg_ray.tables import parquet_bytes, parquet_table
 from clipseg_ray.upkeep.copying import copy_folder
 
+_COMPETING = {"suppress", "group"}
+"""What the definition of a query that competes for pixels has."""
+
 
 @dataclass(frozen=True)
 class _Query:
@@ -43,7 +46,7 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
 
     thresholds: one for every query, or by query id; queries that are not named keep their masks. Run again, it goes on
     where it was stopped. Raises UserError where the maps to do it with were not kept (``masks.heat``), for an unknown
-    query, and where ``destination`` holds another dataset.
+    query, for one that competes for pixels (``suppress``, ``group``), and where ``destination`` holds another dataset.
     """
     source, target = Store.of(output), Store.of(destination)
     with plain_errors(source.url):
@@ -81,10 +84,21 @@ def _refuse(
         raise UserError(
             f"{source.url}: made without masks.heat, so there is nothing to move thresholds with; run it again"
         )
-    before = {query: values["threshold"] for item in claimed for query, values in item.definitions.items()}
+    definitions = {query: item.definitions[query] for item in claimed for query in item.written}
+    before = {query: values["threshold"] for query, values in definitions.items()}
     wanted = dict(thresholds) if isinstance(thresholds, Mapping) else dict.fromkeys(before, thresholds)
     if unknown := sorted(wanted.keys() - before.keys()):
         raise UserError(f"{source.url}: no query {', '.join(unknown)}; it has {', '.join(sorted(before)[:10])}")
+    competing = [
+        query
+        for query, threshold in wanted.items()
+        if _COMPETING & definitions[query].keys() and threshold != before[query]
+    ]
+    if competing:
+        raise UserError(
+            f"{source.url}: {', '.join(sorted(competing)[:10])}: competes with others for pixels, and the maps kept "
+            "are too coarse to say whose they are; name other queries alone, or run these again under other ids"
+        )
     for query, threshold in wanted.items():
         if not 0 < threshold < 1:
             raise UserError(f"threshold {threshold:g}: must lie strictly between 0 and 1")
@@ -98,7 +112,11 @@ def _refuse(
 def _moved(item: sets.SetRecord, thresholds: float | Mapping[str, float]) -> list[_Query]:
     found = []
     for query_id, definition in item.definitions.items():
-        own = thresholds.get(query_id, definition["threshold"]) if isinstance(thresholds, Mapping) else thresholds
+        own = definition["threshold"]
+        if isinstance(thresholds, Mapping):
+            own = thresholds.get(query_id, own)
+        elif query_id in item.written:
+            own = thresholds
         found.append(_Query(query_id, {**definition, "threshold": own}))
     return found
 

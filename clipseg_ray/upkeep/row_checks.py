@@ -109,6 +109,7 @@ def read_masks(
     for what, bad in _row_checks(table, expected):
         faults += _rows_where(table, bad, what)
     faults += _order_faults(table)
+    faults += _overlap_faults(table, owner.groups)
     other = pc.not_equal(table.column("prompt_set"), owner.name)
     faults += _rows_where(table, other, f"prompt_set is not {owner.name}")
     if images is not None:
@@ -215,6 +216,26 @@ def _order_faults(table: pa.Table) -> list[str]:
         faults.append("has more than one mask of an image and a query")
     if not keys.equals(keys.sort_by([("query_id", "ascending"), ("image_id", "ascending")])):
         faults.append("its rows are not sorted by query and image")
+    return faults
+
+
+def _overlap_faults(table: pa.Table, groups: Sequence[Sequence[str]]) -> list[str]:
+    """Masks of one group that share pixels: each image's union is to have all their areas."""
+    faults = []
+    for group in groups:
+        own = table.filter(pc.is_in(table.column("query_id"), pa.array(group, pa.string())))
+        # Sorted, so that the lists are built in order whatever threads do.
+        images = own.sort_by("image_id").group_by("image_id", use_threads=False)
+        each = images.aggregate([("counts", "list"), ("area", "sum")])
+        try:
+            united = algebra.area(algebra.union_all(each.column("counts_list")))
+        except UserError:
+            continue  # counts that are none are named row by row
+        bad = np.flatnonzero(np.asarray(pc.not_equal(united, each.column("area_sum").combine_chunks())))
+        if len(bad):
+            image = each.column("image_id")[int(bad[0])].as_py()
+            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            faults.append(f"image {image!r}{more}: masks of the group of {', '.join(group[:3])} share pixels")
     return faults
 
 

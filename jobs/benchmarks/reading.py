@@ -12,7 +12,7 @@ import json
 import os
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -97,7 +97,13 @@ def benchmark(
 
 
 def _race(
-    title: str, ways: dict[str, Callable[[Any], _Read]], work: Sequence[Entry], *, count: int, images: int, rounds: int
+    title: str,
+    ways: Mapping[str, Callable[[Any], _Read]],
+    work: Sequence[Entry],
+    *,
+    count: int,
+    images: int,
+    rounds: int,
 ) -> tuple[Race, dict[str, float]]:
     """The ways in turns, each with ``count`` processes; and CPU milliseconds an image, the least of the rounds."""
     cpu_s: dict[str, list[float]] = {name: [] for name in ways}

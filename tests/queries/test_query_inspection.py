@@ -1,9 +1,10 @@
 import json
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from clipseg_ray.queries.inspection import count_tokens, describe, render, warnings
+from clipseg_ray.queries.inspection import count_tokens, describe, inspect, render, warnings
 from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.table import from_texts, load_queries
 
@@ -75,3 +76,37 @@ def test_no_picture_is_written_over_another(tiny_checkpoint, picture_folder):
     assert len({name.casefold() for name in names}) == 5
     assert names[3:] == ["a-1-1.png", "a-1.png"]
     assert sorted(path.name for path in (picture_folder / "seen").iterdir()) == sorted(names)
+
+
+def test_who_competes_with_whom_and_what_an_expression_is_made_of(tiny_checkpoint, picture_folder):
+    rows = [
+        {"query_id": "dog", "text": "dog", "group": "pets"},
+        {"query_id": "cat", "text": "cat", "group": "pets"},
+        {"query_id": "rest", "text": "background", "group": "pets", "weight": 3, "keep": False},
+        {"query_id": "cup", "image": "cup.png", "mask": "cup-mask.png", "suppress": ["dog", "a cat"]},
+        {"query_id": "a cat", "expression": "cat OR NOT cup", "keep": False},
+        {"query_id": "odd", "expression": 'NOT "a cat"'},
+    ]
+    queries = queries_of(picture_folder, *rows)
+    table = str(picture_folder / "t.jsonl")
+    for checkpoint in (None, tiny_checkpoint):
+        _, found, findings, summary = inspect(queries, table, checkpoint)
+        shown = {row[0]: row[2].splitlines() for row in found}
+        assert shown["dog"] == ["dog", "only where the greatest of group pets"]
+        assert shown["rest"] == ["background", "only where the greatest of group pets, weight 3", "not written"]
+        assert shown["cup"][1] == 'only where above dog, "a cat"'
+        assert shown["odd"] == [
+            'NOT "a cat"',
+            '  "a cat": cat OR NOT cup',
+            "  cat: cat",
+            "  cup: [cup.png]",
+        ]
+        assert findings[0] == "group 'pets': each pixel goes to one of dog, cat, rest (weight 3)"
+        assert summary.startswith("4 queries of 1 kind, 2 more not written; prompt set ps-")
+
+
+def test_the_documented_table_is_read():
+    example = Path(__file__).parents[2] / "docs" / "queries" / "competing.yaml"
+    queries = {query.query_id: query for query in load_queries(str(example), None, 0.5)}
+    assert [query_id for query_id, query in queries.items() if not query.keep] == ["background", "animal"]
+    assert not any(queries[query_id].is_alone for query_id in ("chair", "red-chair", "other-seats"))

@@ -98,9 +98,9 @@ def write(
         source.put(name, data)
         listed.append((Shard.of_object(Member(name, len(data), source.entry(name).etag)), pictures, data))
     inputs.append(output, lambda frozen: [shard for shard, _, _ in listed])
-    prompt_set = PromptSet.of(list(queries), np.zeros((len(queries), 4), np.float32))
-    _claim(output, prompt_set.name, prompt_set.queries, prompt_set.to_table())
-    names = {query.query_id for query in queries}
+    prompt_set = PromptSet.of(list(queries), np.zeros((sum(query.is_prompt for query in queries), 4), np.float32))
+    _claim(output, prompt_set.name, prompt_set.members, prompt_set.to_table())
+    names = {query.query_id for query in prompt_set.queries}
     if phrases:
         _claim(output, phrases.name, [phrases], to_table(phrases))
     for shard, pictures, data in listed:
@@ -134,9 +134,9 @@ def write(
 def add_queries(url: str, queries: Sequence[Query], shards: Sequence[Sequence[Picture]], chunk_images: int) -> None:
     """What a later run with more queries adds to a dataset of ``write``."""
     output = Store(url)
-    prompt_set = PromptSet.of(list(queries), np.zeros((len(queries), 4), np.float32))
-    _claim(output, prompt_set.name, prompt_set.queries, prompt_set.to_table())
-    names = {query.query_id for query in queries}
+    prompt_set = PromptSet.of(list(queries), np.zeros((sum(query.is_prompt for query in queries), 4), np.float32))
+    _claim(output, prompt_set.name, prompt_set.members, prompt_set.to_table())
+    names = {query.query_id for query in prompt_set.queries}
     for shard, pictures in zip(inputs.read(output)[0], shards, strict=True):
         for chunk in range(-(-len(pictures) // chunk_images)):
             rows = mask_rows(pictures[chunk * chunk_images : (chunk + 1) * chunk_images])
