@@ -262,9 +262,9 @@ def test_a_fix_follows_no_link(made, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../../elsewhere", "a/b", "ps-1234", "/etc", "ps-0123456789abcdef/..", 7])
-def test_a_set_has_a_name_that_a_run_writes(made, name):
-    (claim,) = sorted(Path(made, "_sets").glob("*.json"))[:1]
+def test_a_set_has_a_name_that_a_run_writes(output, name):
+    (claim,) = sorted(Path(output, "_sets").glob("*.json"))[:1]
     values = json.loads(claim.read_text())
     claim.write_text(json.dumps(values | {"name": name}))
     with pytest.raises(UserError, match=r"_sets/000000\.json: .* is no name of a prompt set"):
-        verify(made)
+        verify(output)
