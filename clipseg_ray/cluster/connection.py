@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clipseg_ray.errors import UserError, last_line
+
+_C = ctypes.PyDLL(None)
+_C.PyOS_getsig.restype = _C.PyOS_setsig.restype = ctypes.c_void_p
 
 _LEAVING_S = 15.0
 """How long a start that nobody wants any more may go on before it is left behind."""
@@ -105,7 +110,7 @@ def _connect() -> None:
         address = None if "RAY_ADDRESS" in os.environ else "local"
         # A dashboard nobody looks at took 4 % of a two-core machine.
         dashboard = None if address is None else False
-        with _sifted():
+        with _sifted(), _our_sigterm():
             ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # a node that does not start in Ray's 30 s is a bare Exception
         where = f"reached at {os.environ['RAY_ADDRESS']}" if "RAY_ADDRESS" in os.environ else "started on this machine"
@@ -125,6 +130,19 @@ def _expect_cut_off_threads() -> None:
             before(args)
 
     threading.excepthook = hook
+
+
+@contextmanager
+def _our_sigterm() -> Iterator[None]:
+    """Ray's core takes SIGTERM for itself, whichever thread it is started on; give it back.
+
+    ``signal.signal`` may be called from the main thread alone; this is what it calls.
+    """
+    ours = _C.PyOS_getsig(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        _C.PyOS_setsig(signal.SIGTERM, ctypes.c_void_p(ours))
 
 
 _SIFT = """import sys

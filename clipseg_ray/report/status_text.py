@@ -18,11 +18,13 @@ _STEPS = ("read", "decode", "model", "rle", "write")
 def line(values: Mapping[str, Any]) -> str:
     """One heartbeat on one line: chunks, rates over the last minutes and the whole run, actors, failures, time left.
 
-    Before the first chunk only what the run waits for. ``values``: those of a status file.
+    Before the first chunk it is what the run waits for, or the actors. ``values``: those of a status file.
     """
     parts = [f"chunks {values['chunks_done']}/{_total(values)}"]
-    if values["chunks"] or values["failed_chunks"] or not values["waits_for"]:
+    if values["chunks"] or values["failed_chunks"]:
         parts += _pace(values)
+    elif not values["waits_for"]:
+        parts.append(f"actors {_number(values['actors'])}")
     return " · ".join([*parts, values["waits_for"]] if values["waits_for"] else parts)
 
 

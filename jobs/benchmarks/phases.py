@@ -45,8 +45,8 @@ def main(config: str, file: str) -> int:
 
         marked(ray, "init", lambda *_: mark("Ray"))
 
-    def imported(name: str, *rest: Any) -> Any:
-        found = load(name, *rest)
+    def imported(name: str, *rest: Any, **named: Any) -> Any:
+        found = load(name, *rest, **named)
         if name == "clipseg_ray.pipeline.execute" and "imports of the job" not in over:
             mark("imports of the job")
             execute = sys.modules[name]
