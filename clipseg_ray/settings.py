@@ -121,6 +121,11 @@ class Settings(Section):
         """The whole configuration as plain values, defaults filled in."""
         return self.model_dump(mode="json", by_alias=True)
 
+    def changed(self) -> dict[str, Any]:
+        """What differs from the defaults, as plain values by section."""
+        values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return {key: value for key, value in values.items() if value != {}}
+
     @classmethod
     def load(cls, path: str, overrides: Sequence[str] = ()) -> Self:
         """Read a YAML file at any URL and apply ``a.b=value`` overrides (values are YAML).

@@ -39,6 +39,13 @@ def test_a_file_with_overrides(tmp_path: Path) -> None:
     assert found.pool.max is None
     assert found.input.url == ["s3://b/a.tar", "s3://b/b.tar"]
     assert config.parse(found.resolved()) == found
+    assert found.changed() == {
+        "input": {"url": ["s3://b/a.tar", "s3://b/b.tar"], "part": "2/4"},
+        "output": {"url": "s3://b/out"},
+        "queries": {"table": "builtin:affordances", "where": "kind = 'affordance'"},
+        "masks": {"threshold": 0.4},
+        "pool": {"memory": 8 * 2**30},
+    }
 
 
 def test_every_fault_is_reported_at_once_with_its_path() -> None:

@@ -40,6 +40,9 @@ def run(
     loaded = configuration.load(config, set_ or ())
     outcome = driver.run(loaded, retry_failed=retry_failed, invocation=repeated("run", config, set_))
     say(outcome.message, error=outcome.code != 0)
+    if outcome.code == 0:
+        show, gallery = (repeated(verb, loaded.output.url, None) for verb in ("show", "gallery"))
+        say(f"Look at it: {show}, or as a page: {gallery} -o gallery.html")
     raise typer.Exit(outcome.code)
 
 

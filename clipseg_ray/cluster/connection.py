@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import logging
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clipseg_ray.errors import UserError, last_line
+
+_C = ctypes.PyDLL(None)
+_C.PyOS_getsig.restype = _C.PyOS_setsig.restype = ctypes.c_void_p
+
+_LEAVING_S = 15.0
+"""How long a start that nobody wants any more may go on before it is left behind."""
 
 
 def guard_a_local_cluster() -> None:
@@ -43,18 +55,119 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Ray's core would report its inner workings (core_worker.cc) to the terminal, whosever the cluster is.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        address = None if "RAY_ADDRESS" in os.environ else "local"
-        # A dashboard nobody looks at took 4 % of a two-core machine.
-        dashboard = None if address is None else False
-        ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # a node that does not start in Ray's 30 s is a bare Exception
-        where = f"reached at {os.environ['RAY_ADDRESS']}" if "RAY_ADDRESS" in os.environ else "started on this machine"
-        raise UserError(f"Ray cannot be {where}: {last_line(error)}") from error
+    _connect()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def connecting() -> Iterator[Callable[[], None]]:
+    """``connected``, beside what its caller does meanwhile: the function given waits until Ray is there.
+
+    It raises UserError where Ray cannot be reached or started.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield lambda: None
+        return
+    there, over = threading.Event(), threading.Event()
+    failed: list[UserError] = []
+
+    def connect() -> None:
+        try:
+            _connect()
+        except UserError as error:
+            failed.append(error)
+        finally:
+            there.set()
+        over.wait()  # Linux kills the processes of Ray's that this thread has started when it ends
+
+    def wait() -> None:
+        there.wait()
+        if failed:
+            raise failed[0]
+
+    threading.Thread(target=connect, daemon=True, name="connecting").start()
+    try:
+        yield wait
+    finally:
+        if there.wait(_LEAVING_S):
+            ray.shutdown()
+            over.set()
+
+
+def _connect() -> None:
+    import ray
+
+    # Ray's core would report its inner workings (core_worker.cc) to the terminal, whosever the cluster is.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    _expect_cut_off_threads()
+    try:
+        address = None if "RAY_ADDRESS" in os.environ else "local"
+        # A dashboard nobody looks at took 4 % of a two-core machine.
+        dashboard = None if address is None else False
+        with _sifted(), _our_sigterm():
+            ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # a node that does not start in Ray's 30 s is a bare Exception
+        where = f"reached at {os.environ['RAY_ADDRESS']}" if "RAY_ADDRESS" in os.environ else "started on this machine"
+        raise UserError(f"Ray cannot be {where}: {last_line(error)}") from error
+
+
+@functools.cache
+def _expect_cut_off_threads() -> None:
+    """Let threads of Ray's whose call was cut off by its end go without a traceback on the terminal.
+
+    Python interrupts the main thread alone: KeyboardInterrupt in another one is what Ray makes of such a call.
+    """
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, KeyboardInterrupt):
+            before(args)
+
+    threading.excepthook = hook
+
+
+@contextmanager
+def _our_sigterm() -> Iterator[None]:
+    """Ray's core takes SIGTERM for itself, whichever thread it is started on; give it back.
+
+    ``signal.signal`` may be called from the main thread alone; this is what it calls.
+    """
+    ours = _C.PyOS_getsig(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        _C.PyOS_setsig(signal.SIGTERM, ctypes.c_void_p(ours))
+
+
+_SIFT = """import sys
+for line in sys.stdin.buffer:
+    if b"Set ray log level" not in line:
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+"""
+
+
+@contextmanager
+def _sifted() -> Iterator[None]:
+    """Standard error without a line that Ray's core writes before it heeds the level it was given: which level.
+
+    A process of its own sifts: where Ray's core ends this one, what it said last is heard.
+    """
+    sifting = subprocess.Popen([sys.executable, "-ISc", _SIFT], stdin=subprocess.PIPE, start_new_session=True)
+    assert sifting.stdin is not None
+    before = os.dup(2)
+    os.dup2(sifting.stdin.fileno(), 2)
+    sifting.stdin.close()
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        with suppress(subprocess.TimeoutExpired):
+            sifting.wait(1.0)

@@ -143,6 +143,17 @@ def _last_failed(status: Any) -> tuple[str, str]:
 
 
 @_none_if_renamed
+def starting_actors() -> int:
+    """How many of this job's actors have their place on a node, with all they asked for, and are not ready yet."""
+    import ray
+    from ray._private.state import state
+
+    actors = state.actor_table(None, ray.JobID.from_hex(ray.get_runtime_context().get_job_id()))
+    waiting = [actor for actor in actors.values() if actor["State"] in ("PENDING_CREATION", "RESTARTING")]
+    return sum(bool(actor["Address"]["NodeID"].strip("f")) for actor in waiting)  # of none, the id is empty or all f
+
+
+@_none_if_renamed
 def workers_killed_for_memory() -> int:
     """How many worker processes Ray's memory monitor has killed on the connected cluster."""
     from ray._private.state import state

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
-from clipseg_ray.cluster.connection import expect_lost_nodes, guard_a_local_cluster
+from clipseg_ray.cluster.connection import connecting, expect_lost_nodes, guard_a_local_cluster
 from clipseg_ray.cluster.interrupt import terminate_as_interrupt
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
@@ -41,9 +42,11 @@ def _run(config: RunConfig, *, retry_failed: bool, invocation: str) -> Outcome:
         return nothing_to_do(plan, plan.work)
     guard_a_local_cluster()
     expect_lost_nodes()
-    from clipseg_ray.pipeline.execute import execute
+    print("starting Ray, loading the model", file=sys.stderr, flush=True)
+    with connecting() as connect:
+        from clipseg_ray.pipeline.execute import execute
 
-    outcome = execute(plan, invocation)
+        outcome = execute(plan, invocation, connect)
     if outcome.code != INTERRUPTED:
         if plan.redo and outcome.code == COMPLETE:
             outcome = replace(outcome, message=f"{outcome.message}\n{_found_again(plan)}")

@@ -7,7 +7,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,7 @@ import yaml
 
 from clipseg_ray import __version__
 from clipseg_ray.cluster.capacity import Capacity, capacity, device_of
-from clipseg_ray.cluster.connection import connected
-from clipseg_ray.cluster.interrupt import raise_if_asked, terminate_as_interrupt
+from clipseg_ray.cluster.interrupt import raise_if_asked
 from clipseg_ray.cluster.ray_internals import PoolState
 from clipseg_ray.errors import UserError, last_line
 from clipseg_ray.pipeline import graph, retry
@@ -29,7 +28,7 @@ from clipseg_ray.pipeline.plan import Plan, look
 from clipseg_ray.pipeline.pool import Pool, chunks_at_most, pool_of
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.reader import WHOLE_SHARD
-from clipseg_ray.pipeline.settle import Outpaced, Settled, settle
+from clipseg_ray.pipeline.settle import Outpaced, Settled, prepare, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results import retrying, runs
 from clipseg_ray.results.completeness import check_ids, named
@@ -37,16 +36,13 @@ from clipseg_ray.results.foundation import OutputLost
 from clipseg_ray.storage import plain_errors
 
 
-def execute(plan: Plan, invocation: str) -> Outcome:
-    """Do what the plan lacks, on the Ray cluster at ``RAY_ADDRESS`` or on this machine. See ``driver.run``."""
-    with connected(), terminate_as_interrupt():
-        return _execute(plan, invocation)
-
-
-def _execute(plan: Plan, invocation: str) -> Outcome:
+def execute(plan: Plan, invocation: str, connect: Callable[[], None]) -> Outcome:
+    """Do what the plan lacks on the Ray cluster that ``connect`` waits for. See ``driver.run``."""
+    model = prepare(plan)
+    connect()
     cluster = capacity()
     try:
-        settled = settle(plan, device_for(plan, cluster), reader_threads=1)
+        settled = settle(plan, device_for(plan, cluster), reader_threads=1, model=model)
     except Outpaced:  # another first run was faster: what it settled is this run's dataset too
         plan = look(plan.config, retry_failed=plan.retry_failed)
         settled = settle(plan, device_for(plan, cluster), reader_threads=1)
@@ -81,7 +77,7 @@ def _execute(plan: Plan, invocation: str) -> Outcome:
                 code, message = done.code, done.message
             else:
                 pool = pool_of(config.pool, device, cluster, chunks_at_most(work))
-                reporter.say(yaml.safe_dump(config.resolved(), sort_keys=False, allow_unicode=True).rstrip())
+                reporter.say(yaml.safe_dump(config.changed(), sort_keys=False, allow_unicode=True).rstrip())
                 reporter.say(_opening(settled, work, pool))
                 code, message = _passes(settled, work, pool, reporter)
             state = "complete" if code == COMPLETE else "incomplete"

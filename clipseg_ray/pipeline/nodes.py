@@ -15,8 +15,9 @@ from clipseg_ray.errors import last_line
 from clipseg_ray.pipeline.progress import Reporter
 
 _EVERY_S = 3.0
-_PATIENCE_S = 10.0
-"""How long actors may not be ready before that is reported: they load their model."""
+_PATIENCE_S = 20.0
+"""How long actors may be without a process of their own before that is reported."""
+_STARTING = "the actors load the model"
 _SHOWN = 4
 """Nodes named one by one; of more at once only the number is reported."""
 
@@ -67,15 +68,19 @@ class NodeWatch:
             self._stopped.wait(_EVERY_S)
 
     def _note(self) -> str:
-        now = time.monotonic()
         if self._waiting is None:
             return ""
-        if now - self._some_since > _PATIENCE_S:
-            who = f"no actor ready for {now - self._some_since:.0f} s"
-        elif now - self._all_since > _PATIENCE_S:
-            who = f"{self._waiting} actor(s) not ready"
-        else:
+        now = time.monotonic()
+        without, short = now - self._some_since, now - self._all_since
+        patient = short <= _PATIENCE_S or bool(ray_internals.starting_actors())
+        if without > _EVERY_S:
+            if patient:
+                return _STARTING
+            who = f"no actor ready for {without:.0f} s"
+        elif patient:
             return ""
+        else:
+            who = f"{self._waiting} actor(s) not ready"
         return "; ".join(filter(None, (f"{who}: each needs {self._needs}", self.there, launching())))
 
     def _memory(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.errors import UserError
@@ -66,12 +67,13 @@ class Outpaced(Exception):
     """Another run made the dataset since this one was planned: plan again."""
 
 
-class _Model:
+class Model:
     """The checkpoint, loaded on the driver only if something needs it."""
 
-    def __init__(self, name: str, revision: str | None) -> None:
+    def __init__(self, name: str, revision: str | None, loaded: Checkpoint | None = None) -> None:
         self.name, self.revision = name, revision
-        self._loaded: Checkpoint | None = None
+        self._loaded = loaded
+        self._embedded: tuple[Sequence[Query], np.ndarray] | None = None
 
     @property
     def is_loaded(self) -> bool:
@@ -86,18 +88,39 @@ class _Model:
             self._loaded = checkpoint.load(self.name, self.revision)
         return self._loaded
 
+    def embed(self, queries: Sequence[Query]) -> np.ndarray:
+        """``prompt_set.embed``; the last answer is kept."""
+        if self._embedded is None or self._embedded[0] != queries:
+            self._embedded = queries, embed(queries, self.loaded)
+        return self._embedded[1]
 
-def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
-    """Write what the plan decides. Raises UserError when the dataset refuses it, also if another run was faster."""
+
+def prepare(plan: Plan) -> Model:
+    """What of settling needs no cluster and takes long: the model loaded and new queries embedded, where needed."""
     from clipseg_ray.model import checkpoint
 
+    name = plan.config.model.checkpoint
+    if plan.unchanged_model and plan.present is not None:
+        model = Model(name, plan.present.model["revision"])
+    else:
+        revision = checkpoint.resolve_revision(name, plan.config.model.revision)
+        model = Model(name, revision, checkpoint.load(name, revision))
+    new = set(plan.assignment.new)
+    if queries := sorted((query for query in plan.queries if query.query_id in new), key=lambda query: query.query_id):
+        model.embed(queries)
+    return model
+
+
+def settle(plan: Plan, device: str, reader_threads: int, model: Model | None = None) -> Settled:
+    """Write what the plan decides. Raises UserError when the dataset refuses it, also if another run was faster.
+
+    ``model``: what ``prepare`` gave for this plan.
+    """
     config, store = plan.config, plan.store
+    model = model or prepare(plan)
     if plan.unchanged_model and plan.present is not None:
         settled_record = plan.present
-        model = _Model(config.model.checkpoint, plan.present.model["revision"])
     else:
-        revision = checkpoint.resolve_revision(config.model.checkpoint, config.model.revision)
-        model = _Model(config.model.checkpoint, revision)
         settled_record = _record(plan, model, device)
         if plan.present is not None:
             record.refuse_if_different(store, plan.present, settled_record)
@@ -151,7 +174,7 @@ def settle(plan: Plan, device: str, reader_threads: int) -> Settled:
     )
 
 
-def _record(plan: Plan, model: _Model, device: str) -> DatasetRecord:
+def _record(plan: Plan, model: Model, device: str) -> DatasetRecord:
     from clipseg_ray.model.precision import default_batching, resolve_precision
 
     config = plan.config
@@ -204,7 +227,7 @@ def _compile(plan: Plan, loaded: Checkpoint, device: str) -> bool:
     return worth_compiling(loaded.config, loaded.preprocessing.size, device, images=images, masks=masks, actors=actors)
 
 
-def _claim(store: Store, asked: Sequence[sets.QueryLike], model: _Model) -> tuple[PromptSet | PhraseSet, ...]:
+def _claim(store: Store, asked: Sequence[sets.QueryLike], model: Model) -> tuple[PromptSet | PhraseSet, ...]:
     """The prompt sets that own what is asked; queries nobody owns become a new set, decided by exclusive create.
 
     The images' own phrases are a set by themselves.
@@ -225,16 +248,14 @@ def _claim(store: Store, asked: Sequence[sets.QueryLike], model: _Model) -> tupl
             continue
 
 
-def _others(store: Store, claimed: Sequence[PromptSet | PhraseSet], model: _Model) -> tuple[PromptSet | PhraseSet, ...]:
+def _others(store: Store, claimed: Sequence[PromptSet | PhraseSet], model: Model) -> tuple[PromptSet | PhraseSet, ...]:
     """The dataset's prompt sets besides these, as their tables have them."""
     names = {prompt_set.name for prompt_set in claimed}
     others = [owner for owner in sets.read(store) if owner.name not in names]
     return tuple(_load(store, owner, {}, model) for owner in others if store.exists(layout.queries_file(owner.name)))
 
 
-def _load(
-    store: Store, owner: sets.SetRecord, by_id: dict[str, sets.QueryLike], model: _Model
-) -> PromptSet | PhraseSet:
+def _load(store: Store, owner: sets.SetRecord, by_id: dict[str, sets.QueryLike], model: Model) -> PromptSet | PhraseSet:
     """A claimed set's prompts. The table is put right after the claim; where it is not there yet it is made."""
     path = layout.queries_file(owner.name)
     phrase_sets = [PhraseSet.from_definition(item) for item in owner.definitions.values() if "from" in item]
@@ -245,7 +266,7 @@ def _load(
             _put(store, owner.name, phrases.to_table(phrase_sets[0]))
         elif not store.exists(path) and not missing:
             queries = [query for query_id in sorted(owner.digests) if isinstance(query := by_id[query_id], Query)]
-            _put(store, owner.name, PromptSet.of(queries, embed(queries, model.loaded)).to_table())
+            _put(store, owner.name, PromptSet.of(queries, model.embed(queries)).to_table())
         if phrase_sets:
             return phrase_sets[0]
         deadline = time.monotonic() + _OTHER_DRIVER_S

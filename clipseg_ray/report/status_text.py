@@ -18,17 +18,24 @@ _STEPS = ("read", "decode", "model", "rle", "write")
 def line(values: Mapping[str, Any]) -> str:
     """One heartbeat on one line: chunks, rates over the last minutes and the whole run, actors, failures, time left.
 
-    ``values``: those of a status file.
+    Before the first chunk it is what the run waits for, or the actors. ``values``: those of a status file.
     """
-    parts = [
-        f"chunks {values['chunks_done']}/{_total(values)}",
+    parts = [f"chunks {values['chunks_done']}/{_total(values)}"]
+    if values["chunks"] or values["failed_chunks"]:
+        parts += _pace(values)
+    elif not values["waits_for"]:
+        parts.append(f"actors {_number(values['actors'])}")
+    return " · ".join([*parts, values["waits_for"]] if values["waits_for"] else parts)
+
+
+def _pace(values: Mapping[str, Any]) -> list[str]:
+    return [
         f"images/s {values['images_per_s']:.1f} (whole run {values['images_per_s_lifetime']:.1f})",
         f"masks/s {values['masks_per_s']:.0f}",
         f"actors {_number(values['actors'])}",
         f"failed {values['failed_chunks']}",
         f"ETA {duration(values['eta_s'])}",
     ]
-    return " · ".join([*parts, values["waits_for"]] if values["waits_for"] else parts)
 
 
 def duration(seconds: float | None) -> str:

@@ -208,6 +208,23 @@ def start(
     _leave(benchmark(rounds=rounds, checkpoint=checkpoint, json_file=json_file))
 
 
+@app.command(epilog="Example: python jobs/benchmark.py demo --against ../before --rounds 3")
+def demo(
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each.")] = 3,
+    against: Annotated[
+        str | None, typer.Option(help="Another checkout of this repository, which takes turns.", metavar="DIR")
+    ] = None,
+    scenes: Annotated[
+        str | None, typer.Option(help="The demo's shards, where they are drawn already.", metavar="DIR")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """The demo's job: when each phase is over, from the process's start to its end, and whose CPU time it takes."""
+    from benchmarks.demo_job import benchmark
+
+    _leave(benchmark(rounds=rounds, against=against, scenes=scenes, json_file=json_file))
+
+
 @app.command(epilog="Example: python jobs/benchmark.py query --rows 100000 --rounds 3")
 def query(
     rows: Annotated[int, typer.Option(min=1, help="Masks to make.")] = 1_000_000,

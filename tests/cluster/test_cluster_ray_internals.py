@@ -128,6 +128,7 @@ def test_modules_and_functions_that_have_gone(monkeypatch: pytest.MonkeyPatch) -
     for name in ("ray._private.state", "ray.autoscaler.v2.sdk", "ray.data._internal.execution.execution_callback"):
         monkeypatch.setitem(sys.modules, name, None)
     assert ray_internals.launches() == Launches(None, None)
+    assert ray_internals.starting_actors() is None
     assert (ray_internals.execution_callback(), ray_internals.most_resources()) == (None, None)
     assert capacity().now == there
 
@@ -146,6 +147,7 @@ def test_the_lock_has_the_oldest_ray_that_the_pins_allow() -> None:
 def test_this_ray_has_them_all() -> None:
     assert ray_internals.execution_callback() is not None
     assert ray_internals.workers_killed_for_memory() is not None
+    assert ray_internals.starting_actors() == 0
     assert callable(GlobalState.get_max_resources_from_cluster_config)
     assert ray_internals.launches() == Launches({}, None)  # and not None for those under way
     names = {field.name for field in dataclasses.fields(schema.ClusterStatus)}

@@ -222,6 +222,7 @@ def test_an_interrupt_is_heard_while_ray_hangs(tmp_path: Path, checkpoint_dir: P
     code, text = finish(process, 90)
     assert code == 130, text
     assert "run it again to go on: clipseg-ray run" in text.splitlines()[-1]
+    assert "Traceback" not in text
 
 
 POISONED = """

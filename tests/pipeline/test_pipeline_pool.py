@@ -123,6 +123,7 @@ def test_what_actors_wait_for_is_said_where_ray_reports_it(
     monkeypatch.setattr(nodes.ray, "nodes", list)
     monkeypatch.setattr(nodes, "there_and_free", lambda: "")
     monkeypatch.setattr(nodes, "launching", lambda: "")
+    monkeypatch.setattr(nodes.ray_internals, "starting_actors", lambda: 0)
     clock = [0.0]
     monkeypatch.setattr(nodes, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     watch = nodes.NodeWatch(Reporter("run", world.work(), io.StringIO()), "1 GPU")
@@ -132,6 +133,34 @@ def test_what_actors_wait_for_is_said_where_ray_reports_it(
     found = watch._note()
     watch.stop()
     assert found == (note and f"{note} ready{' for 60 s' if reported[0] == 0 else ''}: each needs 1 GPU")
+
+
+@pytest.mark.parametrize(
+    ("after_s", "ready", "starting", "note"),
+    [
+        (5, 0, None, "the actors load the model"),
+        (15, 0, 0, "the actors load the model"),
+        (60, 0, 2, "the actors load the model"),
+        (60, 0, None, "no actor ready for 60 s: each needs 1 GPU"),
+        (60, 1, 1, ""),
+        (15, 1, 0, ""),
+    ],
+)
+def test_actors_that_have_their_place_load_the_model(
+    after_s: float, ready: int, starting: int | None, note: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes.ray, "nodes", list)
+    monkeypatch.setattr(nodes, "there_and_free", lambda: "")
+    monkeypatch.setattr(nodes, "launching", lambda: "")
+    monkeypatch.setattr(nodes.ray_internals, "starting_actors", lambda: starting)
+    clock = [0.0]
+    monkeypatch.setattr(nodes, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    watch = nodes.NodeWatch(Reporter("run", world.work(), io.StringIO()), "1 GPU")
+    clock[0] = after_s
+    watch.actors(ready, 2)
+    found = watch._note()
+    watch.stop()
+    assert found == note
 
 
 def test_nodes_that_come_and_go_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:

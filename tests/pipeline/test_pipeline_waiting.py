@@ -27,6 +27,7 @@ def watching(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(nodes.ray, "nodes", list)
     monkeypatch.setattr(nodes, "there_and_free", lambda: "the cluster has 2 CPU, free are 0 CPU")
     monkeypatch.setattr(nodes, "launching", lambda: "")
+    monkeypatch.setattr(nodes.ray_internals, "starting_actors", lambda: 0)
     looked = threading.Event()
 
     def killed() -> int:

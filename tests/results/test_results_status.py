@@ -111,6 +111,13 @@ def test_numbers_ray_does_not_report_are_unknown(store: Store) -> None:
     assert "· actors ? · failed 3 ·" in words.line(values(actors=None))
 
 
+def test_before_the_first_chunk_a_line_says_what_is_waited_for_and_no_rates() -> None:
+    begun = values(chunks=0, images=0, failed_chunks=0, waits_for="the actors load the model")
+    assert words.line(begun) == "chunks 30/~120 · the actors load the model"
+    assert "images/s" in words.line({**begun, "failed_chunks": 1})
+    assert words.line({**begun, "waits_for": ""}) == "chunks 30/~120 · actors 4"
+
+
 @pytest.mark.parametrize(("age", "state"), [(0.1, "running"), (2, "running"), (4, "stale"), (-2, "running")])
 def test_three_missed_heartbeats_make_it_stale(store: Store, age: float, state: str) -> None:
     put(store, heartbeat_s=1.0, time=time.time() - age)
