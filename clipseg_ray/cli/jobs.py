@@ -20,10 +20,11 @@ def demo(set_: Overrides = None) -> None:
 
     It draws into demo-output/, and writes the configuration it runs there: demo-output/demo.yaml.
     """
+    from clipseg_ray.cluster import connection
     from clipseg_ray.demo import tour
 
     again = repeated("run", str(tour.CONFIG), set_)
-    raise typer.Exit(tour.run(set_ or (), program=command_line.as_started(), invocation=again))
+    connection.leave(tour.run(set_ or (), program=command_line.as_started(), invocation=again))
 
 
 @app.command(epilog="Example: clipseg-ray run demo-output/demo.yaml -s masks.threshold=0.4")
@@ -35,6 +36,7 @@ def run(
     ] = False,
 ) -> None:
     """Segment every image that has no masks yet."""
+    from clipseg_ray.cluster import connection
     from clipseg_ray.pipeline import driver
 
     loaded = configuration.load(config, set_ or ())
@@ -43,7 +45,7 @@ def run(
     if outcome.code == 0:
         show, gallery = (repeated(verb, loaded.output.url, None) for verb in ("show", "gallery"))
         say(f"Look at it: {show}, or as a page: {gallery} -o gallery.html")
-    raise typer.Exit(outcome.code)
+    connection.leave(outcome.code)
 
 
 @app.command(epilog="Example: clipseg-ray submit configs/s3.yaml --address http://head:8265 --follow")

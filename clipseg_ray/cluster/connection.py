@@ -11,14 +11,20 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
+from clipseg_ray.cluster import ray_internals
 from clipseg_ray.errors import UserError, last_line
 
 _C = ctypes.PyDLL(None)
 _C.PyOS_getsig.restype = _C.PyOS_setsig.restype = ctypes.c_void_p
+
+_PATIENCE_S = 3.0
+"""How long a thread of Ray Data's may take to end once it was told to."""
 
 _LEAVING_S = 15.0
 """How long a start that nobody wants any more may go on before it is left behind."""
@@ -94,9 +100,31 @@ def connecting() -> Iterator[Callable[[], None]]:
     try:
         yield wait
     finally:
-        if there.wait(_LEAVING_S):
+        if there.wait(_LEAVING_S) and _nobody_calls():
             ray.shutdown()
             over.set()
+
+
+def _nobody_calls() -> bool:
+    """Whether no thread of Ray Data's is left that calls Ray, after some patience.
+
+    A call after ``ray.shutdown`` ends this process at once, whatever it was to end with (Ray's core_worker_process.cc).
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while ray_internals.scheduling():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with ``code``, at once where Ray was left behind: it dies with us, and says nothing more."""
+    if ray_internals.scheduling():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _connect() -> None:

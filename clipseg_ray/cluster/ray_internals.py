@@ -7,6 +7,7 @@ number nobody knows is left out of what is said. None ends a run. Ray itself is 
 from __future__ import annotations
 
 import functools
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -151,6 +152,14 @@ def starting_actors() -> int:
     actors = state.actor_table(None, ray.JobID.from_hex(ray.get_runtime_context().get_job_id()))
     waiting = [actor for actor in actors.values() if actor["State"] in ("PENDING_CREATION", "RESTARTING")]
     return sum(bool(actor["Address"]["NodeID"].strip("f")) for actor in waiting)  # of none, the id is empty or all f
+
+
+@_none_if_renamed
+def scheduling() -> bool:
+    """Whether a thread of Ray Data's still schedules: until it ends, it calls Ray."""
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+    return any(isinstance(thread, StreamingExecutor) for thread in threading.enumerate())
 
 
 @_none_if_renamed
