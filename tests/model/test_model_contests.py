@@ -16,6 +16,7 @@ from clipseg_ray.masks.competition import Competition, Contest, Output
 from clipseg_ray.masks.heat import quantised
 from clipseg_ray.masks.log_sigmoid import log_sigmoid
 from clipseg_ray.masks.threshold import pack
+from clipseg_ray.model.embedding import normalise
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.program import Program
@@ -223,6 +224,32 @@ def test_pairs_and_a_competition_do_not_go_together(demo, inputs):
                 competition=Competition((), tuple(range(9))),
             )
         )
+
+
+@torch.inference_mode()
+def test_a_group_is_that_of_transformers_but_where_its_logits_all_but_tie(demo, inputs):
+    pixels, conditionals = inputs
+    pixels_bchw = normalise(torch.from_numpy(pixels), demo.preprocessing)
+    theirs = torch.stack(
+        [
+            demo.model(
+                pixel_values=image.expand(9, -1, -1, -1), conditional_embeddings=torch.from_numpy(conditionals)
+            ).logits
+            for image in pixels_bchw
+        ]
+    )
+    tolerance = 2 * 2e-5 * max(1.0, theirs.std().item())  # what fp32 is held to, for either of two logits
+    engine = engine_of(demo)
+    competition = Competition((group_of(range(9)),), (-1,) * 9)
+    rows = rows_of(engine.segment(pixels, engine.embed(conditionals), np.zeros(9), competition=competition))
+    least, greatest = theirs.topk(2, dim=1).values.flip(1).unbind(1)
+    clear = ((greatest - least > tolerance) & (greatest.abs() > tolerance)).mT.flatten(1)
+    assert clear.float().mean() > 0.99
+    winner = theirs.argmax(1)
+    for (image, query), (bits, *_) in rows.items():
+        expected = ((winner[image] == query) & (greatest[image] > 0)).mT.flatten()
+        ours = torch.from_numpy(np.unpackbits(bits, bitorder="little")).bool()
+        assert torch.equal(ours[clear[image]], expected[clear[image]])
 
 
 _MEMORY = """
