@@ -89,8 +89,10 @@ def _round(root: Path, config: Path) -> dict[str, Any]:
 
 
 def _rows(output: Path) -> list[Any]:
-    """Every part's rows, in the order of the parts' names."""
-    parts = sorted(path.relative_to(output) for path in output.glob("*/**/*.parquet"))
+    """Every part's rows, in the order of the parts' names; tables of queries name each checkout's own pictures."""
+    parts = sorted(
+        path.relative_to(output) for room in ("images", "masks") for path in (output / room).rglob("*.parquet")
+    )
     return [(str(path), pq.read_table(output / path, partitioning=None)) for path in parts]
 
 

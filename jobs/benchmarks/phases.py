@@ -22,7 +22,7 @@ def main(config: str, file: str) -> int:
         if again or phase not in over:
             over[phase] = time.time()
 
-    def marked(owner: Any, name: str, then: Callable[..., None]) -> None:
+    def marked(owner: Any, name: str, then: Callable[..., object]) -> None:
         original = getattr(owner, name)
 
         def call(*arguments: Any, **named: Any) -> Any:
@@ -52,7 +52,8 @@ def main(config: str, file: str) -> int:
             execute = sys.modules[name]
             marked(execute, "settle", lambda *_: mark("settled"))
             marked(execute._Watch, "step", lambda _, state: mark("first actor") if state.running else None)
-            marked(execute.Reporter, "add", lambda *_: (mark("first result"), mark("last result", again=True)))
+            marked(execute.Reporter, "add", lambda *_: mark("first result"))
+            marked(execute.Reporter, "add", lambda *_: mark("last result", again=True))
             marked(execute.Heartbeat, "end", lambda *_: mark("checked"))
         return found
 
