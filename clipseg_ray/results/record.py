@@ -70,10 +70,14 @@ class DatasetRecord:
         """One line per value that changes a mask and differs: ``name: here, there``."""
         mine, theirs = self.values(), other.values()
         return [
-            f"{key}: the dataset has {mine.get(key)!r}, this run {theirs.get(key)!r}"
+            f"{key}: the dataset has {_shown(mine, key)}, this run {_shown(theirs, key)}"
             for key in sorted(mine.keys() | theirs.keys())
             if key not in _NOT_IN_FINGERPRINT and mine.get(key) != theirs.get(key)
         ]
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "off"
 
 
 def read(store: Store) -> DatasetRecord | None:

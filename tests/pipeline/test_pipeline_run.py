@@ -347,5 +347,5 @@ def test_presence_is_clips_own_similarity(tmp_path: Path, checkpoint_dir: Path, 
             query = model.clip.get_text_features(**text).pooler_output
         expected = torch.nn.functional.cosine_similarity(towards, query).item()
         assert row["presence"] == pytest.approx(expected, abs=1e-4)
-    with pytest.raises(UserError, match=r"masks\.presence: the dataset has True, this run False"):
+    with pytest.raises(UserError, match=r"masks\.presence: the dataset has True, this run off"):
         world.run({**values, "model": {"checkpoint": str(checkpoint_dir)}})
