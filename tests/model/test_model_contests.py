@@ -21,6 +21,7 @@ from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.program import Program
 from tests.masks.contests import contests, decided
+from tests.reference import model_of
 
 CHUNK = 4
 
@@ -29,7 +30,7 @@ CHUNK = 4
 def inputs(demo):
     rng = np.random.default_rng(3)
     pixels = rng.integers(0, 256, (3, 96, 96, 3), np.uint8)
-    return pixels, rng.standard_normal((9, demo.model.config.projection_dim)).astype(np.float32)
+    return pixels, rng.standard_normal((9, demo.config.projection_dim)).astype(np.float32)
 
 
 def engine_of(demo, optional=None, chunk=CHUNK):
@@ -232,7 +233,7 @@ def test_a_group_is_that_of_transformers_but_where_its_logits_all_but_tie(demo, 
     pixels_bchw = normalise(torch.from_numpy(pixels), demo.preprocessing)
     theirs = torch.stack(
         [
-            demo.model(
+            model_of(demo)(
                 pixel_values=image.expand(9, -1, -1, -1), conditional_embeddings=torch.from_numpy(conditionals)
             ).logits
             for image in pixels_bchw

@@ -186,7 +186,7 @@ def test_heat_is_part_of_what_may_not_change(made, checkpoint_dir):
     with pytest.raises(UserError, match=r"masks\.heat: the dataset has 24, this run 32"):
         look(config.parse(settings))
     del settings["masks"]
-    with pytest.raises(UserError, match=r"masks\.heat: the dataset has 24, this run None"):
+    with pytest.raises(UserError, match=r"masks\.heat: the dataset has 24, this run off"):
         look(config.parse(settings))
     settings["masks"], settings["output"] = {"heat": 97}, {"url": f"{folder}/another"}
     with pytest.raises(UserError, match="97 is more than the model's grid of 96"):
