@@ -73,7 +73,7 @@ def benchmark(
     counted_tsqf = np.array(tallies, np.int64).swapaxes(0, 1)
     measured = {name: _measured(counted_sqf, resamples) for name, counted_sqf in zip(tables, counted_tsqf, strict=True)}
     agrees = all(
-        np.allclose([own["mIoU"][0], own["IoU_FG"][0]], [scores.miou, scores.iou_fg])
+        np.allclose([own["mIoU"][0], own["IoU_FG"][0]], np.array([scores.miou, scores.iou_fg], np.float64))
         for own, total, threshold in zip(measured.values(), totals["test"], thresholds, strict=True)
         for scores in [total.scores(thresholds=threshold)]
     )
@@ -140,7 +140,7 @@ def _measured(counted_sqf: np.ndarray, resamples: int) -> Mapping[str, tuple[flo
     resampled = _measures(np.tensordot(drawn_rs, counted_sqf, 1))
     bounds = {name: np.quantile(values_r, (0.025, 0.975)) for name, values_r in resampled.items()}
     points = _measures(counted_sqf.sum(0, keepdims=True))
-    return {name: (float(point[0]), *map(float, bounds[name])) for name, point in points.items()}
+    return {name: (float(point[0]), float(bounds[name][0]), float(bounds[name][1])) for name, point in points.items()}
 
 
 def _measures(counted_rqf: np.ndarray) -> dict[str, np.ndarray]:
