@@ -18,6 +18,7 @@ from clipseg_ray.demo.contact_sheet import write_contact_sheet
 from clipseg_ray.demo.shards import write_shards
 from clipseg_ray.evaluation import job as evaluation
 from clipseg_ray.evaluation.config import EvaluateConfig
+from clipseg_ray.evaluation.report import ReportRow
 from clipseg_ray.pipeline import driver
 from clipseg_ray.results import reading
 from clipseg_ray.storage import Store
@@ -31,16 +32,9 @@ QUESTION = """
 SELECT image_id, round(coverage, 3) AS coverage, round(score, 2) AS score
 FROM masks WHERE query_id = 'sit-on' AND area > 0 ORDER BY coverage DESC LIMIT 5
 """
-_SHOWN = ("sit-on", "paper-has-wheels", "living-creature", "red", "wheels", "like-this-duck", "chair-like-this")
-_TRUTH_OF = {
-    "like-this-bicycle": "bicycle",
-    "like-this-duck": "duck",
-    "like-this-house": "house",
-    "chair-like-this": "chair",
-    "duck-like-this": "duck",
-}
-"""The truth of queries whose ids are not the vocabulary's."""
-
+_SHOWN = (
+    "sit-on", "living-creature", "only-living", "ride", "machine-to-ride", "wheels", "like-this-duck", "chair-like-this"
+)  # fmt: skip
 _ROWS = {
     "names": ["chair", "car", "duck", "teapot", "person", "umbrella"],
     "affordances": [
@@ -50,7 +44,21 @@ _ROWS = {
     "parts": ["wheels", "handle", "furniture-legs"],
     "picture prompts": ["like-this-bicycle", "like-this-duck", "like-this-house"],
     "blends": ["chair-like-this", "duck-like-this"],
+    "names, as one group": ["only-chair", "only-car", "only-duck", "only-teapot", "only-person", "only-umbrella"],
+    "living creature": ["living-creature"],
+    "living creature, suppressed": ["only-living"],
+    "machine to ride, in words": ["machine-in-words"],
+    "machine to ride, an expression": ["machine-to-ride"],
 }  # fmt: skip
+
+_BESIDE = {
+    "names | each pixel to the best of a group": ("names", "names, as one group"),
+    "a living creature | where above chair, car, hat, …": ("living creature", "living creature, suppressed"),
+    "'… to ride on that is no animal' | ride AND NOT living-creature": (
+        "machine to ride, in words", "machine to ride, an expression"
+    ),
+}  # fmt: skip
+"""Rows to compare: asked alone, and competing or combined."""
 
 
 def run(settings: Sequence[str], *, program: str, invocation: str) -> int:
@@ -72,7 +80,7 @@ def run(settings: Sequence[str], *, program: str, invocation: str) -> int:
         return outcome.code
     done = time.perf_counter()
     report = evaluation.evaluate(_evaluation(config, scenes))
-    print(f"\n{report.markdown()}")
+    print(f"\n{report.markdown()}\n{beside(report.rows)}\n")
     print(outcome.message)
     print(f"Drawing 512 scenes took {drawn - started:.0f} s, the job {done - drawn:.0f} s, Ray's start included.")
     store = Store.of(config.output.url)
@@ -92,11 +100,22 @@ def configuration(settings: Sequence[str]) -> RunConfig:
     return RunConfig.load(str(CONFIG), settings)
 
 
+def beside(rows: Sequence[ReportRow]) -> str:
+    """What competing and combining buy: the scores of the same things asked alone beside them."""
+    scores = {row.name: row.scores for row in rows}
+    lines = ["Alone | with others, in the same pass: IoU_FG and absent, silent (docs/competing.md)"]
+    for said, (alone, others) in _BESIDE.items():
+        cells = [(scores[name].iou_fg, scores[name].absent_silent) for name in (alone, others)]
+        (iou, silent), (iou_with, silent_with) = cells
+        lines.append(f"  {said:64}  {iou:.3f} | {iou_with:.3f}   {silent:.3f} | {silent_with:.3f}")
+    return "\n".join(lines)
+
+
 def _evaluation(config: RunConfig, scenes: Path) -> EvaluateConfig:
     return EvaluateConfig.parse(
         {
             "truth": {"scenes": str(scenes)},
-            "masks": {"url": config.output.url, "queries": _TRUTH_OF},
+            "masks": {"url": config.output.url, "match": "concept"},
             "rows": [{"name": name, "truth": "scenes", "queries": queries} for name, queries in _ROWS.items()],
             "output": {"url": str(FOLDER / "evaluation")},
         }

@@ -4,7 +4,8 @@
 - picture: in one or a few support pictures with their masks (one-shot, few-shot), drawn anew for each question.
 - hybrid: both, ``alpha · picture + (1 − alpha) · text``.
 - table: the queries of a query table that have a ``concept``; the truth is the union over its categories. CLIPSeg's
-  generalised queries are such rows of the shipped tables.
+  generalised queries are such rows of the shipped tables. Those that compete or combine do so as in a run, with all
+  that they name and all of their group, whether these have a concept or not.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Asking:
         return [
             Thing(query.query_id, query.kind, query.texts, query.concept)
             for query in table_queries(self.table)
-            if known & set(query.concept)
+            if _has_truth(query) and known & set(query.concept)
         ]
 
 
@@ -126,19 +127,15 @@ def holds(row: RowConfig, query: Thing | AskedQuery) -> bool:
 
 @cache
 def table_queries(table: str) -> tuple[Query, ...]:
-    """The queries of a table that say by their ``concept`` what they should match.
-
-    Raises UserError without any, and where one of them competes: each is asked as if there were no other.
-    """
-    found = tuple(query for query in load_queries(table, None, 0.5) if query.concept and query.keep)
-    if among := [query.query_id for query in found if not query.is_alone]:
-        raise UserError(
-            f"{table}: query {among[0]!r} competes or combines with others, and here each is asked by itself; "
-            "evaluate the masks of a run with this table (masks.url), or take suppress, group and expression out"
-        )
-    if not found:
+    """All queries of a table. Raises UserError where none that is written says by its ``concept`` what is right."""
+    found = tuple(load_queries(table, None, 0.5))
+    if not any(_has_truth(query) for query in found):
         raise UserError(f"{table}: no query has a concept, so nothing says which pixels are right; fill the column")
     return found
+
+
+def _has_truth(query: Query) -> bool:
+    return query.keep and bool(query.concept)
 
 
 @cache

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipseg_ray.evaluation.protocols import Task, table_queries
+from clipseg_ray.evaluation.protocols import Asking, Task, table_queries
 from clipseg_ray.evaluation.support_draws import Candidates
 from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.model.checkpoint import Checkpoint
-from clipseg_ray.queries.prompt_set import embed
+from clipseg_ray.queries.others import only
+from clipseg_ray.queries.prompt_set import PromptSet, embed
 from clipseg_ray.queries.query import Query
 
 
@@ -21,6 +22,8 @@ class Questions:
 
     texts_wc: for each thing its wordings' embeddings, float32 [w, c], w ≥ 1; None where words are no part of it.
     pictures: for each thing its supports; None where these are no part of it. alpha: the supports' share.
+    prompt_set: of a query table, and then all there is: its written queries are the things, and it holds what they
+    need besides.
     """
 
     job: Task
@@ -30,6 +33,7 @@ class Questions:
     alpha: float
     shots: int = 1
     seed: int = 0
+    prompt_set: PromptSet | None = None
 
     def conditionals(self, index: int, image: str) -> np.ndarray:
         """The conditionals to be asked for thing ``index`` of the image with this SHA-256: float32 [w, c].
@@ -57,7 +61,8 @@ def prepare(
     return Questions(
         job=job,
         things=things,
-        texts_wc=_texts(job, things, checkpoint),
+        prompt_set=None if asking.table is None else _of_table(asking.table, things, checkpoint),
+        texts_wc=_texts(asking, things, checkpoint) if asking.by_text else None,
         pictures=tuple(pictures[thing.query_id] for thing in things) if asking.by_picture else None,
         alpha=1.0 if asking.alpha is None else asking.alpha,
         shots=shots,
@@ -65,13 +70,12 @@ def prepare(
     )
 
 
-def _texts(job: Task, things: tuple[Thing, ...], checkpoint: Checkpoint) -> tuple[np.ndarray, ...] | None:
-    asking = job.asking
-    if asking.table is not None:
-        queries = {query.query_id: query for query in table_queries(asking.table)}
-        return tuple(embed([queries[thing.query_id] for thing in things], checkpoint)[:, None])
-    if not asking.by_text:
-        return None
+def _of_table(table: str, things: tuple[Thing, ...], checkpoint: Checkpoint) -> PromptSet:
+    queries = only(table_queries(table), {thing.query_id for thing in things})
+    return PromptSet.of(queries, embed(queries, checkpoint))
+
+
+def _texts(asking: Asking, things: tuple[Thing, ...], checkpoint: Checkpoint) -> tuple[np.ndarray, ...]:
     wordings = [asking.wordings(thing) for thing in things]
     rows_rc = embed(
         [

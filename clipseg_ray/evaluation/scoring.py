@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, starmap
+from typing import TypeAlias
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.metrics import Metrics
 from clipseg_ray.evaluation.questions import Questions
+from clipseg_ray.evaluation.resizing import at_truth_size
+from clipseg_ray.evaluation.table_answers import not_finite, table_answers
 from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.protocol import Features
 from clipseg_ray.pixels.decode import ImageError, decode
 from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.sources.base import Shard
 
 
@@ -28,6 +30,10 @@ class _Pair:
     scene: int
     thing: Thing
     label_wh: np.ndarray | None
+
+
+_Answer: TypeAlias = tuple[_Pair, np.ndarray, float]
+"""A pair with its probability, float32 [width, height], and its score."""
 
 
 class Scorer:
@@ -41,8 +47,8 @@ class Scorer:
         """The metrics of each of ``questions`` over one shard.
 
         The prediction is the probability on the model's grid, resized bilinearly to the truth's size; the score is its
-        maximum on the grid, as in a masks dataset. Raises UserError for images and truths that cannot be read, and
-        for a model that gives no finite numbers.
+        maximum on the grid, as in a masks dataset. Of queries that compete: see ``table_answers``. Raises UserError for
+        images and truths that cannot be read, and for a model that gives no finite numbers.
         """
         metrics = [Metrics() for _ in questions]
         for scenes in truth.scenes(shard):
@@ -62,6 +68,28 @@ class Scorer:
         features: Features,
         metrics: Metrics,
     ) -> None:
+        if questions.prompt_set is None:
+            answers = self._of_pairs(questions, scenes, planes, features)
+        else:
+            answers = self._of_table(questions, questions.prompt_set, scenes, planes=planes, features=features)
+        for pair, probability_wh, score in answers:
+            metrics.update(
+                pair.thing.query_id,
+                probability_wh,
+                pair.label_wh,
+                ignored[pair.scene],
+                kind=pair.thing.kind,
+                score=score,
+            )
+
+    def _of_pairs(
+        self,
+        questions: Questions,
+        scenes: Sequence[Scene],
+        planes: Sequence[dict[str, np.ndarray]],
+        features: Features,
+    ) -> Iterator[_Answer]:
+        """Every thing asked by conditionals of its own."""
         pairs: list[_Pair] = []
         conditionals: list[np.ndarray] = []
         for index, scene in enumerate(scenes):
@@ -73,24 +101,45 @@ class Scorer:
                 rows_wc = questions.conditionals(place, image)
                 conditionals.append(rows_wc)
                 pairs += [_Pair(index, thing, label_wh)] * len(rows_wc)
-        if not pairs:
+        return self._answers(pairs, np.concatenate(conditionals), scenes, features) if pairs else iter(())
+
+    def _of_table(
+        self,
+        questions: Questions,
+        prompt_set: PromptSet,
+        scenes: Sequence[Scene],
+        *,
+        planes: Sequence[dict[str, np.ndarray]],
+        features: Features,
+    ) -> Iterator[_Answer]:
+        """The written queries of a table, which are the things; where some compete, all are put to every scene."""
+        things = {thing.query_id: thing for thing in questions.things}
+        asked = [things[query.query_id] for query in prompt_set.queries]
+        wanted = {
+            (image, query): label_wh
+            for image, scene in enumerate(scenes)
+            for query, thing in enumerate(asked)
+            if (label_wh := thing.label(scene, planes[image])) is not None or questions.job.everywhere
+        }
+        if not wanted:
             return
-        for pair, probability_wh, score in self._answers(pairs, np.concatenate(conditionals), scenes, features):
-            metrics.update(
-                pair.thing.query_id,
-                probability_wh,
-                pair.label_wh,
-                ignored[pair.scene],
-                kind=pair.thing.kind,
-                score=score,
-            )
+        pairs = None
+        if prompt_set.competition is None:
+            image_p, query_p = np.array(list(wanted)).T
+            pairs = (image_p, query_p)
+        for answer in table_answers(self.engine, features, prompt_set, scenes, pairs):
+            place = (answer.image, answer.query)
+            if place in wanted:
+                pair = _Pair(answer.image, asked[answer.query], wanted[place])
+                yield pair, answer.probability_wh, answer.score
 
     def _answers(
         self, pairs: Sequence[_Pair], conditionals_pc: np.ndarray, scenes: Sequence[Scene], features: Features
-    ) -> Iterator[tuple[_Pair, np.ndarray, float]]:
-        """Each pair with its probability, float32 [width, height], and its score, in order."""
+    ) -> Iterator[_Answer]:
+        """Of each pair, in order."""
         images_p = np.array([pair.scene for pair in pairs])
         prompts = self.engine.embed(conditionals_pc)
+        sizes = [(scene.width, scene.height) for scene in scenes]
         start = 0
         for logits_pwh in self.engine.decode_pairs(features, images_p, prompts, np.arange(len(pairs))):
             chunk = pairs[start : start + len(logits_pwh)]
@@ -99,16 +148,9 @@ class Scorer:
             score_p = probability_pwh.amax((1, 2)).cpu().numpy()
             if not np.isfinite(score_p).all():
                 wrong = chunk[int(np.flatnonzero(~np.isfinite(score_p))[0])]
-                raise UserError(
-                    f"{scenes[wrong.scene].image_id}: the model's answer to {wrong.thing.query_id!r} is not finite; "
-                    "check its weights, or set model.precision: fp32"
-                )
-            for rows in _runs(images_p[start - len(chunk) : start]):
-                scene = scenes[chunk[rows.start].scene]
-                resized_pwh = _resized(probability_pwh[rows], (scene.width, scene.height)).cpu().numpy()
-                for offset, probability_wh in enumerate(resized_pwh):
-                    row = rows.start + offset
-                    yield chunk[row], probability_wh, float(score_p[row])
+                raise not_finite(scenes[wrong.scene], wrong.thing.query_id)
+            resized = at_truth_size(probability_pwh, images_p[start - len(chunk) : start], sizes)
+            yield from zip(chunk, resized, score_p.tolist(), strict=True)
 
     def _pixels(self, scene: Scene) -> np.ndarray:
         try:
@@ -121,17 +163,3 @@ class Scorer:
                 f"{scene.width}×{scene.height}; they must be of one size"
             )
         return decoded.pixels_hwc
-
-
-def _resized(probability_pwh: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """float32 [p, width, height] at the truth's size, contiguous."""
-    if probability_pwh.shape[1:] == size:
-        return probability_pwh.contiguous()
-    resized = F.interpolate(probability_pwh[:, None], size, mode="bilinear", align_corners=False)
-    return resized[:, 0].clamp_(0, 1)  # rounding may leave the last bit above 1
-
-
-def _runs(values_p: np.ndarray) -> Iterator[slice]:
-    """Slices of equal neighbours."""
-    bounds = [0, *(np.flatnonzero(np.diff(values_p)) + 1).tolist(), len(values_p)]
-    return starmap(slice, pairwise(bounds))

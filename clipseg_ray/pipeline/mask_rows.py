@@ -46,7 +46,6 @@ class SetQuestions:
     def of_queries(cls, prompt_set: PromptSet, to_prompts: Callable[[np.ndarray], Any]) -> SetQuestions:
         """Every query put to every image; ``to_prompts`` is ``Engine.embed``."""
         ids = [query.query_id for query in prompt_set.queries]
-        own = Competition(prompt_set.contests, prompt_set.alone)
         return cls(
             name=prompt_set.name,
             prompts=to_prompts(prompt_set.conditionals_qc),
@@ -54,7 +53,7 @@ class SetQuestions:
             threshold_logits_q=prompt_set.threshold_logits_q,
             query_ids=pa.array(ids, pa.string()),
             query_texts=pa.nulls(len(ids), pa.string()),
-            competition=own if prompt_set.contests or len(prompt_set.prompts) != len(ids) else None,
+            competition=prompt_set.competition,
         )
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,23 @@ def resolved(queries: Sequence[Query]) -> list[Query]:
         query_id: others for members in groups_of(queries).values() for query_id, others in _fellows(members).items()
     }
     return [replace(query, others=in_groups.get(query.query_id) or _named(query, by_id)) for query in queries]
+
+
+def only(queries: Sequence[Query], wanted: Collection[str]) -> list[Query]:
+    """Of resolved `queries` those whose id is `wanted`, and those without which they cannot be had, not to be written.
+
+    In the same order. Raises KeyError for an id that is none.
+    """
+    by_id = {query.query_id: query for query in queries}
+    needed: set[str] = set()
+    open_ids = list(wanted)
+    while open_ids:
+        query_id = open_ids.pop()
+        if query_id not in needed:
+            needed.add(query_id)
+            open_ids += by_id[query_id].needs
+    found = [query for query in queries if query.query_id in needed]
+    return [replace(query, keep=query.query_id in wanted) for query in found]
 
 
 def groups_of(queries: Sequence[Query]) -> dict[str, list[Query]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clipseg_ray.masks.competition import Contest
+from clipseg_ray.masks.competition import Competition, Contest
 from clipseg_ray.masks.logit import logit_of
 from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.embedding import embed_images, embed_texts, one_thread
@@ -118,6 +118,12 @@ class PromptSet:
     def contests(self) -> tuple[Contest, ...]:
         """What decides the queries that are not alone. Raises ValueError where one that they name is no member."""
         return contests_of(self.members)
+
+    @cached_property
+    def competition(self) -> Competition | None:
+        """What the engine is told of all this; None where every prompt is a query."""
+        plain = not self.contests and len(self.prompts) == len(self.queries)
+        return None if plain else Competition(self.contests, self.alone)
 
     @property
     def threshold_logits_q(self) -> np.ndarray:

@@ -268,6 +268,18 @@ def gpu(
     _leave(benchmark(device=device.value, small=small, out=out))
 
 
+@app.command(epilog="Example: python jobs/benchmark.py competing --scenes 100 --tune 50")
+def competing(
+    scenes: Annotated[int, typer.Option(min=10, help="Scenes to measure on, a multiple of 5.")] = 500,
+    tune: Annotated[int, typer.Option(min=10, help="Other scenes, to choose thresholds on.")] = 200,
+    json_file: JsonFile = None,
+) -> None:
+    """Names alone and as one group: IoU and silence on scenes training never saw, with bootstrap intervals."""
+    from benchmarks.competing import benchmark
+
+    _leave(benchmark(scenes=scenes, tune=tune, json_file=json_file))
+
+
 def main() -> None:
     """Run the command line; errors for a person become one line and exit code 2."""
     command_line.run(app)

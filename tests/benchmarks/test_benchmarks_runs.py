@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import command, decode, engine, inputs, pipeline, query, reading, rle, scale
+from benchmarks import command, competing, decode, engine, inputs, pipeline, query, reading, rle, scale
 from clipseg_ray.errors import UserError
 
 EVERYWHERE = {"benchmark", "agrees", "hardware", "versions", "commit", "settings", "races"}
@@ -169,3 +169,13 @@ def test_query(capsys, tmp_path):
     assert read["score and coverage"].keys() & {"score", "coverage", "area", "counts"} == {"score", "coverage", "area"}
     assert "counts" not in read["--coverage"]
     assert "Slowest" in text
+
+
+def test_competing(capsys):
+    competing.benchmark(scenes=10, tune=10, resamples=50)
+    found, text = last_line(capsys)
+    assert found["agrees"] is True
+    assert found["measures"].keys() == {"alone", "one group"}
+    intervals = [interval for own in found["measures"].values() for interval in own.values()]
+    assert all(0 <= low <= high <= 1 and 0 <= point <= 1 for point, low, high in intervals)
+    assert "10 scenes, " in text

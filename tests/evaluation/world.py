@@ -61,10 +61,10 @@ def write(url: str, samples: Sequence[tuple[str, bytes, dict[str, Any]]], name: 
     return url
 
 
-def write_scenes(url: str, *, shards: int, images: int, seed: int) -> str:
-    """Shards of the demo's scenes, 96 pixels on the side."""
+def write_scenes(url: str, *, shards: int, images: int, seed: int, side: int = SIDE) -> str:
+    """Shards of the demo's scenes, of so many pixels on the side."""
     for shard in range(shards):
-        found = [scene(seed + shard * images + i, SIDE) for i in range(images)]
+        found = [scene(seed + shard * images + i, side) for i in range(images)]
         write(url, [(f"{i:03d}", one.jpeg, sidecar(one)) for i, one in enumerate(found)], f"s-{shard:03d}.tar")
     return url
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipseg_ray.queries import contests
@@ -136,6 +136,7 @@ def test_contests_decide_what_the_columns_say(most, queries, seed):
         np.testing.assert_array_equal(own, meant(name, logits_of, by_id))
 
 
+@settings(deadline=None)
 @given(tables())
 def test_a_set_comes_back_from_its_table(queries):
     prompt_set = set_of(queries)

@@ -250,15 +250,15 @@ def test_a_query_is_taken_for_phrases_by_its_definition_not_by_its_id(tmp_path):
     assert "has no such query in its set" in verify(output).text()
 
 
-def test_a_fix_follows_no_link(made, tmp_path):
+def test_a_fix_follows_no_link(output, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     kept = tmp_path / "elsewhere" / "0000000000000000-000000.parquet"
     kept.write_bytes(b"somebody's")
-    next(Path(made, "masks").iterdir()).joinpath("deep").symlink_to(tmp_path / "elsewhere")
-    Path(made, "images", "deep").symlink_to(tmp_path / "elsewhere")
-    cli.app(["verify", made, "--fix"], standalone_mode=False)
+    next(Path(output, "masks").iterdir()).joinpath("deep").symlink_to(tmp_path / "elsewhere")
+    Path(output, "images", "deep").symlink_to(tmp_path / "elsewhere")
+    cli.app(["verify", output, "--fix"], standalone_mode=False)
     assert kept.read_bytes() == b"somebody's"
-    assert verify(made).sound
+    assert verify(output).sound
 
 
 @pytest.mark.parametrize("name", ["../../elsewhere", "a/b", "ps-1234", "/etc", "ps-0123456789abcdef/..", 7])
