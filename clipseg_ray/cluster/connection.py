@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,8 @@ from typing import NoReturn
 from clipseg_ray.cluster import ray_internals
 from clipseg_ray.errors import UserError, last_line
 
-_C = ctypes.PyDLL(None)
-_C.PyOS_getsig.restype = _C.PyOS_setsig.restype = ctypes.c_void_p
+_GETSIG = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_int)(("PyOS_getsig", ctypes.pythonapi))
+_SETSIG = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(("PyOS_setsig", ctypes.pythonapi))
 
 _PATIENCE_S = 3.0
 """How long a thread of Ray Data's may take to end once it was told to."""
@@ -166,28 +167,25 @@ def _our_sigterm() -> Iterator[None]:
 
     ``signal.signal`` may be called from the main thread alone; this is what it calls.
     """
-    ours = _C.PyOS_getsig(signal.SIGTERM)
+    ours = _GETSIG(signal.SIGTERM)
     try:
         yield
     finally:
-        _C.PyOS_setsig(signal.SIGTERM, ctypes.c_void_p(ours))
-
-
-_SIFT = """import sys
-for line in sys.stdin.buffer:
-    if b"Set ray log level" not in line:
-        sys.stderr.buffer.write(line)
-        sys.stderr.buffer.flush()
-"""
+        _SETSIG(signal.SIGTERM, ours)
 
 
 @contextmanager
 def _sifted() -> Iterator[None]:
     """Standard error without a line that Ray's core writes before it heeds the level it was given: which level.
 
-    A process of its own sifts: where Ray's core ends this one, what it said last is heard.
+    A process of its own sifts, where there is grep: if Ray's core ends this one, what it said last is heard.
     """
-    sifting = subprocess.Popen([sys.executable, "-ISc", _SIFT], stdin=subprocess.PIPE, start_new_session=True)
+    grep = shutil.which("grep")
+    if grep is None:
+        yield
+        return
+    sift = [grep, "--line-buffered", "-a", "-v", "Set ray log level"]
+    sifting = subprocess.Popen(sift, stdin=subprocess.PIPE, stdout=2, start_new_session=True)
     assert sifting.stdin is not None
     before = os.dup(2)
     os.dup2(sifting.stdin.fileno(), 2)
