@@ -151,7 +151,8 @@ def starting_actors() -> int:
 
     actors = state.actor_table(None, ray.JobID.from_hex(ray.get_runtime_context().get_job_id()))
     waiting = [actor for actor in actors.values() if actor["State"] in ("PENDING_CREATION", "RESTARTING")]
-    return sum(bool(actor["Address"]["NodeID"].strip("f")) for actor in waiting)  # of none, the id is empty or all f
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return sum(actor["Address"]["NodeID"] in alive for actor in waiting)  # one to be restarted has that of a lost node
 
 
 @_none_if_renamed
