@@ -145,14 +145,14 @@ def _last_failed(status: Any) -> tuple[str, str]:
 
 @_none_if_renamed
 def starting_actors() -> int:
-    """How many of this job's actors have their place on a node, with all they asked for, and are not ready yet."""
+    """How many of this job's actors have a process on a node, with all they asked for, and are not ready yet."""
     import ray
     from ray._private.state import state
 
     actors = state.actor_table(None, ray.JobID.from_hex(ray.get_runtime_context().get_job_id()))
     waiting = [actor for actor in actors.values() if actor["State"] in ("PENDING_CREATION", "RESTARTING")]
-    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    return sum(actor["Address"]["NodeID"] in alive for actor in waiting)  # one to be restarted has that of a lost node
+    # A node is named as soon as it is asked for a place; the address of a process is there once it gave one.
+    return sum(bool(actor["Address"]["IPAddress"]) for actor in waiting)
 
 
 @_none_if_renamed
