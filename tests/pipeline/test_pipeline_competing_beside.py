@@ -29,6 +29,7 @@ def source(tmp_path: Path) -> str:
             files[f"{number}.jpg"] = world.jpeg(10 * shard + number)
             files[f"{number}.json"] = json.dumps({"phrases": ["the red circle"] if number else []}).encode()
         Store.of(str(tmp_path / "in")).put(f"s-{shard}.tar", tar_of(files))
+    world.divide(tmp_path / "in")
     return str(tmp_path / "in")
 
 
