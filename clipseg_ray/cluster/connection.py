@@ -66,7 +66,7 @@ def connected() -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        _shut_down()
 
 
 @contextmanager
@@ -101,21 +101,23 @@ def connecting() -> Iterator[Callable[[], None]]:
     try:
         yield wait
     finally:
-        if there.wait(_LEAVING_S) and _nobody_calls():
-            ray.shutdown()
+        if there.wait(_LEAVING_S) and _shut_down():
             over.set()
 
 
-def _nobody_calls() -> bool:
-    """Whether no thread of Ray Data's is left that calls Ray, after some patience.
+def _shut_down() -> bool:
+    """Shut Ray down, and say whether: not under a thread of Ray Data's that still calls it after some patience.
 
     A call after ``ray.shutdown`` ends this process at once, whatever it was to end with (Ray's core_worker_process.cc).
     """
+    import ray
+
     deadline = time.monotonic() + _PATIENCE_S
     while ray_internals.scheduling():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
+    ray.shutdown()
     return True
 
 

@@ -8,22 +8,11 @@ import duckdb
 import pyarrow as pa
 
 from clipseg_ray.errors import UserError, nearest
+from clipseg_ray.queries.table_checks import COLUMNS
 from clipseg_ray.queries.table_file import TableRows
 
-_STRINGS = (
-    "query_id",
-    "kind",
-    "text",
-    "template",
-    "templates",
-    "image",
-    "mask",
-    "mode",
-    "concept",
-    "suppress",
-    "group",
-    "expression",
-)
+_NO_STRINGS = ("alpha", "threshold", "weight", "keep")
+_STRINGS = tuple(column for column in COLUMNS if column not in _NO_STRINGS)
 _SANDBOX: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "python_enable_replacements": False,

@@ -1,9 +1,6 @@
 """Queries that compete, from the engine: what its own logits give by the definitions, bit for bit."""
 
 import logging
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +18,7 @@ from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.program import Program
 from tests.masks.contests import contests, decided
+from tests.model.peak_memory import peak_kib
 from tests.reference import model_of
 
 CHUNK = 4
@@ -276,17 +274,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def test_memory_is_that_of_one_contest_however_many_there_are(tmp_path):
     write_checkpoint(tmp_path)
-    peaks = [
-        int(
-            subprocess.run(
-                [sys.executable, "-c", _MEMORY, str(tmp_path), str(queries)],
-                check=True,
-                capture_output=True,
-                text=True,
-                cwd=Path(__file__).parents[2],
-            ).stdout
-        )
-        for queries in (120, 600)
-    ]
+    peaks = [peak_kib(_MEMORY, tmp_path, queries) for queries in (120, 600)]
     # The logits of 600 prompts would be 300 MB, and so would the maps.
     assert peaks[1] <= peaks[0] + 60_000

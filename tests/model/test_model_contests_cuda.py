@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from benchmarks.random_checkpoint import write_checkpoint
-from clipseg_ray.masks import packing_kernel
 from clipseg_ray.masks.competition import Competition, Contest, Output
-from clipseg_ray.model import feedforward_kernel
-from clipseg_ray.model.checkpoint import load
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from tests.model.simulated_cuda import SimulatedCuda
+
+pytestmark = pytest.mark.usefixtures("without_triton")
 
 GROUP = (3, 0, 1, 2, 4)
 COMPETITION = Competition(
@@ -32,20 +30,6 @@ COMPETITION = Competition(
     ),
     alone=(4, *(-1,) * 7),
 )
-
-
-@pytest.fixture(autouse=True)
-def _without_triton(monkeypatch):
-    """Its kernels cannot run on what is simulated."""
-    for kernel in (feedforward_kernel, packing_kernel):
-        monkeypatch.setattr(kernel, "triton", None)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("checkpoints")
-    write_checkpoint(directory, image_size=48, vision_config={"num_hidden_layers": 2}, extract_layers=[0, 1])
-    return load(str(directory))
 
 
 def engine_of(small, device, chunk=4):

@@ -6,33 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.errors import UserError
-from clipseg_ray.masks import packing_kernel
-from clipseg_ray.model import feedforward_kernel
-from clipseg_ray.model.checkpoint import load
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.headroom import is_short_of_memory
 from tests.model.simulated_cuda import SimulatedCuda
 
+pytestmark = pytest.mark.usefixtures("without_triton")
+
 IMAGES, QUERIES, SIDE = 5, 7, 48
-
-
-@pytest.fixture(autouse=True)
-def _without_triton(monkeypatch):
-    """Its kernels, which have tests of their own, cannot run on what is simulated."""
-    for kernel in (feedforward_kernel, packing_kernel):
-        monkeypatch.setattr(kernel, "triton", None)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """As little as has every part, since each operation takes its time: two blocks, two taps, 48 pixels."""
-    directory = tmp_path_factory.mktemp("checkpoints")
-    vision = {"num_hidden_layers": 2}
-    write_checkpoint(directory, image_size=SIDE, vision_config=vision, extract_layers=[0, 1])
-    return load(str(directory))
 
 
 @pytest.fixture(scope="module")

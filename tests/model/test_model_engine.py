@@ -1,9 +1,6 @@
 """The engine against transformers: the same logits, for any checkpoint, in bounded memory."""
 
 import logging
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +15,7 @@ from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.program import Program
 from tests import reference
+from tests.model.peak_memory import peak_kib
 
 
 def _pixels(n, side, seed=3):
@@ -311,18 +309,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def test_memory_does_not_grow_with_the_number_of_queries(tmp_path):
     write_checkpoint(tmp_path)
-    peaks = [
-        int(
-            subprocess.run(
-                [sys.executable, "-c", _MEMORY, str(tmp_path), str(queries)],
-                check=True,
-                capture_output=True,
-                text=True,
-                cwd=Path(__file__).parents[2],
-            ).stdout
-        )
-        for queries in (1, 1000)
-    ]
+    peaks = [peak_kib(_MEMORY, tmp_path, queries) for queries in (1, 1000)]
     # The logits of a thousand queries would be 500 MB.
     assert peaks[1] <= peaks[0] + 100_000
 
