@@ -11,27 +11,33 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from clipseg_ray.errors import UserError, brief, meant
-from clipseg_ray.model import hub, weights
-from clipseg_ray.storage import Store, plain_errors
+from clipseg_ray.errors import UserError, brief, meant, nearest
+from clipseg_ray.model import hub, weight_file, weights
+from clipseg_ray.storage import Entry, Store, plain_errors
 
 _SHIPPED = Path(__file__).parent / "shipped"
 """The folder of the checkpoints that ``builtin:<name>`` names."""
 
 
 def is_hub_name(checkpoint: str) -> bool:
-    """Whether it is to be looked for on the hub: neither a URL nor shipped nor a directory that is there.
+    """Whether it is to be looked for on the hub: neither a URL nor shipped nor anything that is there.
 
     Raises UserError for what is none of these and cannot be a hub name.
     """
-    if checkpoint.startswith("builtin:") or "://" in checkpoint or Path(checkpoint).expanduser().is_dir():
+    path = Path(checkpoint).expanduser()
+    if checkpoint.startswith("builtin:") or "://" in checkpoint or path.exists():
         return False
-    hub.require_name(checkpoint)
+    if not hub.is_name(checkpoint) or weight_file.is_one(checkpoint):
+        raise UserError(
+            f"model.checkpoint: {checkpoint}: no such directory{_nearest(path)}, and not a hub name like "
+            f"{hub.PUBLISHED[0]}; check the path"
+        )
     return True
 
 
@@ -44,13 +50,41 @@ def folder_of(checkpoint: str, revision: str | None) -> Path:
         folder = hub.download(checkpoint, revision)
     elif checkpoint.startswith("builtin:"):
         folder = _shipped(checkpoint.removeprefix("builtin:"))
-    elif "://" in checkpoint and not checkpoint.startswith("file://"):
+    elif _is_remote(checkpoint):
         folder = _fetch(checkpoint)
     else:
         folder = Path(checkpoint.removeprefix("file://")).expanduser()
+        if folder.is_file():
+            raise UserError(f"model.checkpoint: {checkpoint}: {weight_file.what_is(folder)}")
         if not folder.is_dir():
-            raise UserError(f"model.checkpoint: {checkpoint}: no such directory")
-    _check_files(checkpoint, folder)
+            raise UserError(f"model.checkpoint: {checkpoint}: no such directory{_nearest(folder)}")
+    _check_files(checkpoint, {path.name for path in folder.iterdir()})
+    return folder
+
+
+def check(checkpoint: str) -> None:
+    """Raise UserError where no checkpoint can be; of a URL its listing is read, of a hub name only what it looks like.
+
+    Nothing is fetched.
+    """
+    if is_hub_name(checkpoint):
+        return
+    if _is_remote(checkpoint):
+        _check_files(checkpoint, {entry.path for entry in _listed(checkpoint)})
+    else:
+        folder_of(checkpoint, None)
+
+
+def here(checkpoint: str, revision: str | None) -> Path | None:
+    """The folder of a checkpoint whose files are on this machine; None where they would have to be fetched.
+
+    Of a hub name it is what the hub's local cache has: of a branch, the commit it stood for when it was fetched.
+    """
+    if _is_remote(checkpoint):
+        return None
+    folder = hub.cached(checkpoint, revision) if is_hub_name(checkpoint) else folder_of(checkpoint, None)
+    if folder is not None and _lacking({path.name for path in folder.iterdir()}):
+        return None
     return folder
 
 
@@ -75,13 +109,31 @@ def _shipped(name: str) -> Path:
     raise UserError(f"model.checkpoint: builtin:{name}: no shipped checkpoint of that name; {hint}")
 
 
-def _fetch(url: str) -> Path:
-    """Copy the files of the folder at `url` into the node's cache, once, and return the copy."""
+def _nearest(path: Path) -> str:
+    """The name beside a path that is not there which it was likely meant to be."""
+    beside = path.absolute().parent
+    close = nearest(path.name, [each.name for each in beside.iterdir()]) if beside.is_dir() else []
+    return f" (did you mean {path.with_name(close[0])}?)" if close else ""
+
+
+def _is_remote(checkpoint: str) -> bool:
+    return "://" in checkpoint and not checkpoint.startswith("file://")
+
+
+def _listed(url: str) -> list[Entry]:
+    """The files of the folder at ``url``, sorted."""
+    if weight_file.is_one(url):
+        raise UserError(f"model.checkpoint: {url}: {weight_file.NO_FOLDER}")
     with plain_errors(url):
-        store = Store.of(url)
-        entries = sorted(entry for entry in store.list() if "/" not in entry.path)
+        entries = sorted(entry for entry in Store.of(url).list() if "/" not in entry.path)
     if not entries:
         raise UserError(f"model.checkpoint: {url}: no files there; give the folder that holds config.json")
+    return entries
+
+
+def _fetch(url: str) -> Path:
+    """Copy the files of the folder at `url` into the node's cache, once, and return the copy."""
+    entries, store = _listed(url), Store.of(url)
     listing = json.dumps([url, *([entry.path, entry.size, entry.etag] for entry in entries)])
     name = hashlib.sha256(listing.encode()).hexdigest()[:24]
     root = Path(os.environ.get("CLIPSEG_RAY_CACHE") or "~/.cache/clipseg-ray").expanduser() / "checkpoints"
@@ -103,17 +155,24 @@ def _fetch(url: str) -> Path:
     return target
 
 
-def _check_files(checkpoint: str, folder: Path) -> None:
-    names = {path.name for path in folder.iterdir()}
-    needed = {
-        "config.json": "config.json" in names,
-        "model.safetensors": not names.isdisjoint(weights.FILES),
-        "tokenizer.json (or vocab.json and merges.txt)": "tokenizer.json" in names
-        or {"vocab.json", "merges.txt"} <= names,
-        "preprocessor_config.json": not names.isdisjoint({"preprocessor_config.json", "processor_config.json"}),
-    }
-    if missing := [name for name, there in needed.items() if not there]:
+def _check_files(checkpoint: str, names: Collection[str]) -> None:
+    missing = _lacking(names)
+    if missing and (stray := sorted(filter(weight_file.is_training_file, names))):
+        raise UserError(f"model.checkpoint: {checkpoint}: has {stray[0]}, which {weight_file.OF_THE_AUTHORS}")
+    if missing:
         raise UserError(
             f"model.checkpoint: {checkpoint} lacks {', '.join(missing)}; save model and processor there with "
             "transformers' save_pretrained"
         )
+
+
+def _lacking(names: Collection[str]) -> list[str]:
+    """What a folder with files of these names lacks of a checkpoint."""
+    needed = {
+        "config.json": "config.json" in names,
+        "model.safetensors": any(name in names for name in weights.FILES),
+        "tokenizer.json (or vocab.json and merges.txt)": "tokenizer.json" in names
+        or ("vocab.json" in names and "merges.txt" in names),
+        "preprocessor_config.json": "preprocessor_config.json" in names or "processor_config.json" in names,
+    }
+    return [name for name, there in needed.items() if not there]
