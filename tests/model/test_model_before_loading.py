@@ -1,0 +1,129 @@
+"""What is known of a checkpoint before it is loaded: names that cannot be, files for folders, weights at hand."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipseg_ray.errors import UserError
+from clipseg_ray.model import hub, identity
+from clipseg_ray.model.checkpoint import load, look
+from clipseg_ray.storage import Store
+
+AUTHORS = (
+    "film_mul.weight",
+    "film_add.bias",
+    "reduces.0.weight",
+    "blocks.0.self_attn.in_proj_weight",
+    "trans_conv.weight",
+)
+WHOLE = ("clip.logit_scale", "decoder.film_mul.weight", "decoder.reduces.0.weight")
+
+
+def saved(names: tuple[str, ...], *, zipped: bool = True) -> bytes:
+    """What torch.save writes of tensors with these names."""
+    sink = io.BytesIO()
+    tensors = {name: torch.zeros(3) for name in names}
+    torch.save(tensors, sink, _use_new_zipfile_serialization=zipped)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (saved(AUTHORS), "is a training file of CLIPSeg's authors: the decoder alone, without CLIP"),
+        (saved(AUTHORS, zipped=False), "is a training file of CLIPSeg's authors: the decoder alone, without CLIP"),
+        (saved(WHOLE), "is the tensors of a model without its configuration; save it with save_pretrained"),
+        (saved(("anything",)), "is a file of weights; a checkpoint is a folder"),
+        (b"", "is a file of weights; a checkpoint is a folder"),
+        (b"PK\3\4 cut", "is a file of weights; a checkpoint is a folder"),
+    ],
+)
+def test_a_file_in_place_of_a_folder_is_said_to_be_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "rd64-uni.pth"
+    file.write_bytes(content)
+    for asked in (look, load):
+        with pytest.raises(UserError, match=said) as caught:
+            asked(str(file), None)
+        assert "CIDAS/clipseg-rd64-refined" in str(caught.value) or "save_pretrained" in str(caught.value)
+
+
+def test_a_folder_of_training_files_is_told_from_one_that_lacks_something(tmp_path: Path) -> None:
+    (tmp_path / "rd16-uni.pth").write_bytes(saved(AUTHORS))
+    with pytest.raises(UserError, match=r"has rd16-uni\.pth, which is a training file of CLIPSeg's authors"):
+        look(str(tmp_path), None)
+
+
+def test_a_file_of_a_checkpoint_stands_for_its_folder(checkpoint_dir: Path) -> None:
+    with pytest.raises(UserError, match="is a file; give the folder it is in") as caught:
+        look(f"{checkpoint_dir}/model.safetensors", None)
+    assert str(checkpoint_dir) in str(caught.value)
+
+
+def test_a_file_of_weights_is_no_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no such directory, and not a hub name"):
+        look("weights/rd64-uni.pth", None)
+    with pytest.raises(UserError, match="a file of weights; a checkpoint is a folder"):
+        look("s3://bucket/rd64-uni.pth", None)
+    with pytest.raises(UserError, match="a file of weights; a checkpoint is a folder"):
+        look("https://example.org/rd64-uni.pth?download=1", None)
+
+
+def test_what_was_meant_is_named(tmp_path: Path, checkpoint_dir: Path) -> None:
+    shutil.copytree(checkpoint_dir, tmp_path / "my-checkpoint")
+    with pytest.raises(UserError, match=r"no shipped checkpoint of that name; did you mean builtin:scenes\?"):
+        look("builtin:scene", None)
+    with pytest.raises(UserError, match=r"no such directory \(did you mean .*/my-checkpoint\?\)"):
+        look(f"{tmp_path}/my-chekpoint", None)
+    with pytest.raises(UserError, match=r"model\.revision: .* is no hub name"):
+        look(f"{tmp_path}/my-checkpoint", "main")
+    assert look(f"{tmp_path}/my-checkpoint", None) is None
+
+
+def test_a_folder_at_a_url_is_listed_and_not_fetched(checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.of("memory://looked-at/model")
+    for path in checkpoint_dir.iterdir():
+        store.put(path.name, path.read_bytes())
+    monkeypatch.setattr(Store, "open", None)
+    assert look(store.url, None) is None
+    assert identity.weights_here(store.url, None) is None
+    store.delete("config.json")
+    with pytest.raises(UserError, match=r"lacks config\.json"):
+        look(store.url, None)
+    with pytest.raises(UserError, match="no files there"):
+        look("memory://looked-at/nowhere", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("CIDAS/clipseg-rd64-refind", "CIDAS/clipseg-rd64-refined"),
+        ("cidas/clipseg-rd16", "CIDAS/clipseg-rd16"),
+        ("CIDSA/clipseg-rd64", "CIDAS/clipseg-rd64"),
+        ("clipseg-rd64-refined", "CIDAS/clipseg-rd64-refined"),
+        ("CIDAS/clipseg-rd64-refined", None),
+        ("somebody/clipseg-rd64-refined", None),
+        ("nvidia/segformer", None),
+    ],
+)
+def test_a_hub_name_that_looks_misspelt_is_doubted(name: str, meant: str | None) -> None:
+    doubt = look(name, None)
+    assert (doubt is None) == (meant is None)
+    assert meant is None or f"did you mean {meant}?" in str(doubt)
+
+
+def test_weights_in_the_hubs_cache_are_at_hand(
+    tmp_path: Path, checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "cached", lambda name, revision: checkpoint_dir if name == "a/model" else None)
+    loaded = load(str(checkpoint_dir))
+    assert identity.weights_here("a/model", None) == {
+        "weights_sha256": loaded.weights_sha256,
+        "preprocessing": loaded.preprocessing.to_json(),
+    }
+    assert identity.weights_here("b/model", None) is None
+    monkeypatch.setattr(hub, "cached", lambda name, revision: tmp_path)
+    assert identity.weights_here("a/model", None) is None
