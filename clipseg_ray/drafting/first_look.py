@@ -21,10 +21,12 @@ from clipseg_ray.sources.formats import SOURCES, source_of
 from clipseg_ray.sources.manifest import Manifest
 from clipseg_ray.sources.matching import Found, match
 from clipseg_ray.sources.parquet import Parquet
-from clipseg_ray.storage import Store, plain_errors
+from clipseg_ray.storage import Store, plain_errors, protocol_of
 
 FIRST_PAGE = 10_000
 """Names of a folder that are looked at, at most."""
+OVER_HTTP = 200
+"""The same over HTTP, where an index page gives no sizes and each name is asked for."""
 FEW = 8
 """Images that are read."""
 
@@ -53,7 +55,8 @@ class FirstLook:
 
 def look(url: str) -> FirstLook:
     """Look at an input: a listing, or its first page, and a few images. Raises UserError where nothing can be read."""
-    found = match(url, FIRST_PAGE)
+    page = OVER_HTTP if protocol_of(url) in ("http", "https") else FIRST_PAGE
+    found = match(url, page)
     ways = _ways(found)
     if not ways:
         names = ", ".join(f"{count} × {ending}" for ending, count in _endings(found, ()).items())
@@ -61,7 +64,7 @@ def look(url: str) -> FirstLook:
     refused: list[UserError] = []
     for name in ways:
         try:
-            return _read(url, found, name)
+            return _read(url, found, name, whole=len(found.objects) < page)
         except UserError as error:
             refused.append(error)
     raise refused[0]
@@ -85,7 +88,7 @@ def _of_format(found: Found, name: str, *, further: bool = False) -> list[Member
     ]
 
 
-def _read(url: str, found: Found, name: str) -> FirstLook:
+def _read(url: str, found: Found, name: str, *, whole: bool) -> FirstLook:
     objects = sorted(_of_format(found, name, further=name == Manifest.name), key=lambda member: member.path)
     source, image_field = _source(url, found, name, objects[0])
     with plain_errors(url):
@@ -100,7 +103,7 @@ def _read(url: str, found: Found, name: str) -> FirstLook:
         format=name,
         image_field=image_field,
         paths=tuple(member.path for member in objects),
-        amount=_amount(source, shard, members, samples, whole=len(found.objects) < FIRST_PAGE),
+        amount=_amount(source, shard, members, samples, whole=whole),
         sizes=_sizes(samples, fault),
         beside=_endings(found, {member.path for member in objects}),
         phrases=fields.phrases([sample.fields for sample in samples]),

@@ -11,7 +11,7 @@ from typing import Any
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.model import hub
 from clipseg_ray.model.architecture import ClipsegConfig
-from clipseg_ray.model.folder import check, folder_of, is_hub_name, json_object
+from clipseg_ray.model.folder import check, folder_of, is_hub_name, json_object, known_names
 from clipseg_ray.model.tokenizer import Tokenizer, read_tokenizer
 from clipseg_ray.model.weights import Weights, read_weights
 from clipseg_ray.pixels.preprocessing import Preprocessing
@@ -78,7 +78,7 @@ def look(checkpoint: str, revision: str | None) -> str | None:
     """
     check(checkpoint)
     if is_hub_name(checkpoint):
-        return hub.doubt(checkpoint)
+        return hub.doubt(checkpoint, known_names())
     _refuse_revision(checkpoint, revision)
     return None
 

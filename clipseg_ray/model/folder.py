@@ -34,11 +34,18 @@ def is_hub_name(checkpoint: str) -> bool:
     if checkpoint.startswith("builtin:") or "://" in checkpoint or path.exists():
         return False
     if not hub.is_name(checkpoint) or weight_file.is_one(checkpoint):
+        near = nearest(checkpoint, known_names(), cutoff=0.7)
+        hint = f" (did you mean {near[0]}?)" if near else _nearest(path)
         raise UserError(
-            f"model.checkpoint: {checkpoint}: no such directory{_nearest(path)}, and not a hub name like "
-            f"{hub.PUBLISHED[0]}; check the path"
+            f"model.checkpoint: {checkpoint}: no such directory{hint}, and not a hub name like {hub.PUBLISHED[0]}; "
+            "check the path"
         )
     return True
+
+
+def known_names() -> list[str]:
+    """The checkpoints that the package knows of: those CLIPSeg's authors published, and those it brings along."""
+    return [*hub.PUBLISHED, *(f"builtin:{name}" for name in _shipped_names())]
 
 
 def folder_of(checkpoint: str, revision: str | None) -> Path:
@@ -101,8 +108,12 @@ def json_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def _shipped_names() -> list[str]:
+    return sorted(path.name for path in _SHIPPED.iterdir() if path.is_dir())
+
+
 def _shipped(name: str) -> Path:
-    names = sorted(path.name for path in _SHIPPED.iterdir() if path.is_dir())
+    names = _shipped_names()
     if name in names:
         return _SHIPPED / name
     hint = meant(name, names, "builtin:{}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,18 +31,22 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 def is_name(checkpoint: str) -> bool:
     """Whether a hub name looks like this."""
+    try:
+        huggingface_hub.utils.validate_repo_id(checkpoint)
+    except huggingface_hub.errors.HFValidationError:
+        return False
     return _NAME.fullmatch(checkpoint) is not None
 
 
-def doubt(name: str) -> str | None:
-    """That a name is likely misspelt, and which was meant; None where there is no reason to think so.
+def doubt(name: str, known: Sequence[str]) -> str | None:
+    """That a name is likely misspelt, and which of the ``known`` ones was meant; None without a reason to think so.
 
     The hub is not asked: a name under the authors' account, or under none, that is neither published nor in the cache.
     """
     owner = name.rpartition("/")[0].casefold()
     if name in PUBLISHED or cached(name, None) or (owner and not nearest(owner, ["cidas"], cutoff=0.7)):
         return None
-    return f"model.checkpoint: {name} is no checkpoint of CLIPSeg's authors; {meant(name, PUBLISHED)}"
+    return f"model.checkpoint: {name} is no checkpoint of CLIPSeg's authors; {meant(name, known)}"
 
 
 def cached(name: str, revision: str | None) -> Path | None:

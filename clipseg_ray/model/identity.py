@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from clipseg_ray.errors import UserError
 from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.model.folder import here
 from clipseg_ray.storage import Store, plain_errors, protocol_of
@@ -30,13 +31,23 @@ def is_unchanged(checkpoint: str, revision: str | None, recorded: Mapping[str, A
     return revision in (None, recorded["revision"]) if files is None else bool(files == recorded["files"])
 
 
-def weights_here(checkpoint: str, revision: str | None) -> dict[str, Any] | None:
-    """What the record's ``model`` section says of the weights, of a checkpoint whose files are on this machine.
+def compare(checkpoint: str, revision: str | None, recorded: Mapping[str, Any], output: str) -> str | None:
+    """Hold a checkpoint's weights and preprocessing, where its files are on this machine, against the record's.
 
-    None where they would have to be fetched. Raises UserError as ``checkpoint.load`` does.
+    Returns None where they are the same, else a line that says who will compare them. Raises UserError where they
+    differ, naming ``output``, the dataset's URL, and as ``checkpoint.load`` does.
     """
     folder = here(checkpoint, revision)
     if folder is None:
-        return None
+        return f"model.checkpoint: the dataset was made with {recorded['checkpoint']}; a run compares the weights"
     loaded = checkpoints.load(str(folder))
-    return {"weights_sha256": loaded.weights_sha256, "preprocessing": loaded.preprocessing.to_json()}
+    if loaded.weights_sha256 != recorded["weights_sha256"]:
+        what = f"weights {loaded.weights_sha256[:12]}…, there {recorded['weights_sha256'][:12]}…"
+    elif loaded.preprocessing.to_json() != recorded["preprocessing"]:
+        what = f"preprocessing {loaded.preprocessing.to_json()}, there {recorded['preprocessing']}"
+    else:
+        return None
+    raise UserError(
+        f"model.checkpoint: {checkpoint} is another model than {recorded['checkpoint']}, with which {output} was made "
+        f"({what}); masks of both would not compare. Put it back, or choose another output.url"
+    )

@@ -116,7 +116,8 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
     refusal = None if work.complete else store.refusal()
     unchanged = present is not None and identity.is_unchanged(model.checkpoint, model.revision, present.model)
     if present is not None:
-        doubt = None if unchanged else refuse_other_weights(config, store, present) or doubt
+        differs = None if unchanged else identity.compare(model.checkpoint, model.revision, present.model, store.url)
+        doubt = differs or (None if unchanged else doubt)
     caution = drawn_scenes.caution(model.checkpoint, (shard.path for shard in shards))
     return Plan(
         config=config,
@@ -250,15 +251,6 @@ def refuse_other_settings(config: RunConfig, store: Store, present: DatasetRecor
         compute=compute,
     )
     record.refuse_if_different(store, present, wanted)
-
-
-def refuse_other_weights(config: RunConfig, store: Store, present: DatasetRecord) -> str | None:
-    """Refuse weights that are not the dataset's, where they are on this machine; else say that a run will look."""
-    own = identity.weights_here(config.model.checkpoint, config.model.revision)
-    if own is None:
-        return f"model.checkpoint: the dataset was made with {present.model['checkpoint']}; a run compares the weights"
-    record.refuse_if_different(store, present, replace(present, model={**present.model, **own}))
-    return None
 
 
 def share_of(config: RunConfig, shards: Sequence[Shard]) -> list[Shard]:

@@ -76,11 +76,19 @@ def test_what_was_meant_is_named(tmp_path: Path, checkpoint_dir: Path) -> None:
     shutil.copytree(checkpoint_dir, tmp_path / "my-checkpoint")
     with pytest.raises(UserError, match=r"no shipped checkpoint of that name; did you mean builtin:scenes\?"):
         look("builtin:scene", None)
+    with pytest.raises(UserError, match=r"did you mean builtin:scenes\?"):
+        look("Builtin:scenes", None)
     with pytest.raises(UserError, match=r"no such directory \(did you mean .*/my-checkpoint\?\)"):
         look(f"{tmp_path}/my-chekpoint", None)
     with pytest.raises(UserError, match=r"model\.revision: .* is no hub name"):
         look(f"{tmp_path}/my-checkpoint", "main")
     assert look(f"{tmp_path}/my-checkpoint", None) is None
+
+
+@pytest.mark.parametrize("name", ["a--b/c", "a..b", "a/b-", "x" * 100, "a/b.git"])
+def test_what_the_hub_refuses_as_a_name_is_none(name: str) -> None:
+    with pytest.raises(UserError, match="no such directory, and not a hub name"):
+        look(name, None)
 
 
 def test_a_folder_at_a_url_is_listed_and_not_fetched(checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +97,7 @@ def test_a_folder_at_a_url_is_listed_and_not_fetched(checkpoint_dir: Path, monke
         store.put(path.name, path.read_bytes())
     monkeypatch.setattr(Store, "open", None)
     assert look(store.url, None) is None
-    assert identity.weights_here(store.url, None) is None
+    assert "a run compares the weights" in str(identity.compare(store.url, None, {"checkpoint": "x"}, "out"))
     store.delete("config.json")
     with pytest.raises(UserError, match=r"lacks config\.json"):
         look(store.url, None)
@@ -104,6 +112,7 @@ def test_a_folder_at_a_url_is_listed_and_not_fetched(checkpoint_dir: Path, monke
         ("cidas/clipseg-rd16", "CIDAS/clipseg-rd16"),
         ("CIDSA/clipseg-rd64", "CIDAS/clipseg-rd64"),
         ("clipseg-rd64-refined", "CIDAS/clipseg-rd64-refined"),
+        ("scenes", "builtin:scenes"),
         ("CIDAS/clipseg-rd64-refined", None),
         ("somebody/clipseg-rd64-refined", None),
         ("nvidia/segformer", None),
@@ -120,10 +129,16 @@ def test_weights_in_the_hubs_cache_are_at_hand(
 ) -> None:
     monkeypatch.setattr(hub, "cached", lambda name, revision: checkpoint_dir if name == "a/model" else None)
     loaded = load(str(checkpoint_dir))
-    assert identity.weights_here("a/model", None) == {
+    made = {
+        "checkpoint": "x",
         "weights_sha256": loaded.weights_sha256,
         "preprocessing": loaded.preprocessing.to_json(),
     }
-    assert identity.weights_here("b/model", None) is None
+    assert identity.compare("a/model", None, made, "out") is None
+    assert "made with x; a run compares" in str(identity.compare("b/model", None, made, "out"))
+    with pytest.raises(UserError, match="a/model is another model than x, with which out was made"):
+        identity.compare("a/model", None, {**made, "weights_sha256": "0" * 64}, "out")
+    with pytest.raises(UserError, match=r"preprocessing .*'size': 96"):
+        identity.compare("a/model", None, {**made, "preprocessing": {}}, "out")
     monkeypatch.setattr(hub, "cached", lambda name, revision: tmp_path)
-    assert identity.weights_here("a/model", None) is None
+    assert "a run compares" in str(identity.compare("a/model", None, made, "out"))
