@@ -84,8 +84,12 @@ def _of_format(found: Found, name: str, *, further: bool = False) -> list[Member
     return [
         Member(url.removeprefix(above), entry.size, entry.etag)
         for url, entry in found.objects
-        if url.lower().endswith(endings)
+        if _without_query(url).lower().endswith(endings)
     ]
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0] if protocol_of(url) in ("http", "https") else url
 
 
 def _read(url: str, found: Found, name: str, *, whole: bool) -> FirstLook:
@@ -191,8 +195,8 @@ def _endings(found: Found, without: Collection[str]) -> dict[str, int]:
 
     def others() -> Iterator[str]:
         above = f"{found.root.rstrip('/')}/"
-        for url, entry in found.objects:
+        for url, _ in found.objects:
             if url.removeprefix(above) not in without:
-                yield PurePosixPath(entry.path).suffix.lower() or "names without ending"
+                yield PurePosixPath(_without_query(url)).suffix.lower() or "names without ending"
 
     return dict(Counter(others()).most_common(8))

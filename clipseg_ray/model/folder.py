@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,11 @@ def here(checkpoint: str, revision: str | None) -> Path | None:
     Of a hub name it is what the hub's local cache has: of a branch, the commit it stood for when it was fetched.
     """
     if _is_remote(checkpoint):
-        return None
-    folder = hub.cached(checkpoint, revision) if is_hub_name(checkpoint) else folder_of(checkpoint, None)
-    if folder is not None and _lacking({path.name for path in folder.iterdir()}):
-        return None
-    return folder
+        folder: Path | None = _copy_of(checkpoint, _listed(checkpoint))
+    else:
+        folder = hub.cached(checkpoint, revision) if is_hub_name(checkpoint) else folder_of(checkpoint, None)
+    whole = folder is not None and folder.is_dir() and not _lacking({path.name for path in folder.iterdir()})
+    return folder if whole else None
 
 
 def json_object(path: Path) -> dict[str, Any]:
@@ -122,8 +122,10 @@ def _shipped(name: str) -> Path:
 
 def _nearest(path: Path) -> str:
     """The name beside a path that is not there which it was likely meant to be."""
-    beside = path.absolute().parent
-    close = nearest(path.name, [each.name for each in beside.iterdir()]) if beside.is_dir() else []
+    try:
+        close = nearest(path.name, [each.name for each in path.absolute().parent.iterdir()])
+    except OSError:  # a hint only
+        close = []
     return f" (did you mean {path.with_name(close[0])}?)" if close else ""
 
 
@@ -142,14 +144,19 @@ def _listed(url: str) -> list[Entry]:
     return entries
 
 
+def _copy_of(url: str, entries: Sequence[Entry]) -> Path:
+    """Where the node's cache has, or will have, the files of this listing."""
+    listing = json.dumps([url, *([entry.path, entry.size, entry.etag] for entry in entries)])
+    root = Path(os.environ.get("CLIPSEG_RAY_CACHE") or "~/.cache/clipseg-ray").expanduser() / "checkpoints"
+    return root / hashlib.sha256(listing.encode()).hexdigest()[:24]
+
+
 def _fetch(url: str) -> Path:
     """Copy the files of the folder at `url` into the node's cache, once, and return the copy."""
     entries, store = _listed(url), Store.of(url)
-    listing = json.dumps([url, *([entry.path, entry.size, entry.etag] for entry in entries)])
-    name = hashlib.sha256(listing.encode()).hexdigest()[:24]
-    root = Path(os.environ.get("CLIPSEG_RAY_CACHE") or "~/.cache/clipseg-ray").expanduser() / "checkpoints"
+    target = _copy_of(url, entries)
+    root, name = target.parent, target.name
     root.mkdir(parents=True, exist_ok=True)
-    target = root / name
     with FileLock(root / f"{name}.lock"):
         if target.is_dir():
             return target

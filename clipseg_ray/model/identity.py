@@ -42,12 +42,12 @@ def compare(checkpoint: str, revision: str | None, recorded: Mapping[str, Any], 
         return f"model.checkpoint: the dataset was made with {recorded['checkpoint']}; a run compares the weights"
     loaded = checkpoints.load(str(folder))
     if loaded.weights_sha256 != recorded["weights_sha256"]:
-        what = f"weights {loaded.weights_sha256[:12]}…, there {recorded['weights_sha256'][:12]}…"
+        what = f"weights {recorded['weights_sha256'][:12]}…, here {loaded.weights_sha256[:12]}…"
     elif loaded.preprocessing.to_json() != recorded["preprocessing"]:
-        what = f"preprocessing {loaded.preprocessing.to_json()}, there {recorded['preprocessing']}"
+        what = f"preprocessing {recorded['preprocessing']}, here {loaded.preprocessing.to_json()}"
     else:
         return None
     raise UserError(
-        f"model.checkpoint: {checkpoint} is another model than {recorded['checkpoint']}, with which {output} was made "
-        f"({what}); masks of both would not compare. Put it back, or choose another output.url"
+        f"model.checkpoint: {checkpoint} is not the model that {output} was made with ({recorded['checkpoint']}: "
+        f"{what}); masks of both would not compare. Put it back, or choose another output.url"
     )

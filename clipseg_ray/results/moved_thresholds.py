@@ -11,7 +11,8 @@ from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.sets import Assignment, QueryLike, SetRecord
 from clipseg_ray.storage import Store
 
-_COMPETING = {"suppress", "group"}
+COMPETING = {"suppress", "group"}
+"""What the definition of a query that competes for pixels has: whose they are only the model knows."""
 
 
 def assign(
@@ -35,22 +36,20 @@ def _way(store: Store, present: DatasetRecord, known: Sequence[SetRecord], thres
     anew = f"To compute them anew, beside these: -s {shlex.quote(f'output.url={to}')}"
     if not present.masks.get("heat"):
         return f"{anew} (with masks.heat: 88 kept too, thresholds can be moved without the model from then on)"
-    if any(_COMPETING & definitions[query_id].keys() for query_id in thresholds):
-        return anew  # whose pixels they are only the model knows
+    if any(COMPETING & definitions[query_id].keys() for query_id in thresholds):
+        return anew
+    every = {query_id for each in known for query_id in each.written}
     lowered = any(value < definitions[query_id]["threshold"] for query_id, value in thresholds.items())
     if lowered and not present.masks["keep_empty"]:
         return anew
-    return "To move them without the model: " + " && ".join(_commands(store.url, to, set(definitions), thresholds))
+    return f"To move them without the model: {_command(store.url, to, every, thresholds)}"
 
 
-def _commands(output: str, to: str, every: set[str], thresholds: Mapping[str, float]) -> list[str]:
-    """One call of ``rethreshold`` for each threshold, each from where the one before it wrote to."""
-    commands = []
-    values = sorted(set(thresholds.values()))
-    for value in values:
-        named = sorted(query_id for query_id, wanted in thresholds.items() if wanted == value)
-        only = [] if set(named) == every else [part for query_id in named for part in ("--query", query_id)]
-        place = to if value == values[-1] else f"{to}-step-{len(commands) + 1}"
-        commands.append(shlex.join(["clipseg-ray", "rethreshold", output, place, "--threshold", f"{value:g}", *only]))
-        output = place
-    return commands
+def _command(output: str, to: str, every: set[str], thresholds: Mapping[str, float]) -> str:
+    """What moves them, as it can be pasted into a shell; the verb takes one threshold, Python one for each query."""
+    if len(set(thresholds.values())) > 1:
+        call = f"clipseg_ray.rethreshold({output!r}, {to!r}, {dict(thresholds)!r})"
+        return shlex.join(["python", "-c", f"import clipseg_ray; print({call})"])
+    only = [] if thresholds.keys() == every else [part for query_id in thresholds for part in ("--query", query_id)]
+    threshold = repr(next(iter(thresholds.values())))
+    return shlex.join(["clipseg-ray", "rethreshold", output, to, "--threshold", threshold, *only])

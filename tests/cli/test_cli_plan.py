@@ -2,6 +2,8 @@
 
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,7 @@ def test_a_checkpoint_that_there_is_not_is_no_nothing_to_do(clipseg_ray, run_yam
 def test_other_weights_that_are_at_hand_are_refused(clipseg_ray, run_yaml, checkpoint_dir, tmp_path):
     code, output, errors = clipseg_ray("plan", run_yaml, "-s", "model.checkpoint=builtin:scenes")
     assert (code, output) == (2, "")
-    assert "model.checkpoint: builtin:scenes is another model than " in errors
+    assert "model.checkpoint: builtin:scenes is not the model that " in errors
     assert len(errors.splitlines()) == 1
     shutil.copytree(checkpoint_dir, tmp_path / "moved")
     code, output, errors = clipseg_ray("plan", run_yaml, "-s", f"model.checkpoint={tmp_path}/moved")
@@ -72,10 +74,9 @@ def test_a_file_beside_the_configuration_is_said_to_be_one(clipseg_ray, run_yaml
     assert f"model.checkpoint: {tmp_path}/rd64-uni.pth: is a training file of CLIPSeg's authors" in errors
 
 
-def commands(errors: str) -> list[list[str]]:
-    """The commands that a refusal ends with."""
-    last = errors.splitlines()[-1].partition("To move them without the model: ")[2]
-    return [shlex.split(command)[1:] for command in last.split(" && ")]
+def command_of(errors: str) -> list[str]:
+    """The command that a refusal ends with."""
+    return shlex.split(errors.splitlines()[-1].partition("To move them without the model: ")[2])
 
 
 def thresholds(output: str) -> dict[str, float]:
@@ -91,22 +92,33 @@ def test_the_refusal_of_a_changed_threshold_ends_with_the_command_that_works(
     code, _, errors = clipseg_ray("plan", run_yaml, "-s", "masks.threshold=0.4")
     assert code == 2
     assert "circle: threshold: the dataset has 0.5, this table 0.4" in errors
-    (command,) = commands(errors)
-    assert command == ["rethreshold", output, f"{output}-at-0.4", "--threshold", "0.4"]
+    program, *command = command_of(errors)
+    assert (program, command) == (
+        "clipseg-ray",
+        ["rethreshold", output, f"{output}-at-0.4", "--threshold", "0.4"],
+    )
     assert clipseg_ray(*command)[0] == 0
     assert thresholds(f"{output}-at-0.4") == {"circle": 0.4, "sit": 0.4, "wheels": 0.4}
 
 
-def test_several_thresholds_are_several_commands(clipseg_ray, output, settings, run_yaml, tmp_path):
+def test_one_of_several_queries_is_named(clipseg_ray, output, settings, run_yaml, tmp_path):
+    table = world.write_table(tmp_path / "moved.jsonl", threshold=[0.5, 0.5, 0.123456789])
+    settings["output"]["url"], settings["queries"]["table"] = output, table
+    run_yaml.write_text(yaml.safe_dump(settings))
+    _, *command = command_of(clipseg_ray("plan", run_yaml)[2])
+    assert command[3:] == ["--threshold", "0.123456789", "--query", "wheels"]
+    assert clipseg_ray(*command)[0] == 0
+    assert thresholds(command[2]) == {"circle": 0.5, "sit": 0.5, "wheels": 0.123}
+
+
+def test_several_thresholds_are_one_command_too(clipseg_ray, output, settings, run_yaml, tmp_path):
     table = world.write_table(tmp_path / "moved.jsonl", threshold=[0.4, 0.5, 0.62])
     settings["output"]["url"], settings["queries"]["table"] = output, table
     run_yaml.write_text(yaml.safe_dump(settings))
-    _, _, errors = clipseg_ray("plan", run_yaml)
-    found = commands(errors)
-    assert len(found) == 2
-    for command in found:
-        assert clipseg_ray(*command)[0] == 0
-    assert thresholds(found[-1][2]) == {"circle": 0.4, "sit": 0.5, "wheels": 0.62}
+    command = command_of(clipseg_ray("plan", run_yaml)[2])
+    assert command[:2] == ["python", "-c"]
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    assert thresholds(f"{output}-at-0.4-0.62") == {"circle": 0.4, "sit": 0.5, "wheels": 0.62}
 
 
 def test_without_maps_the_refusal_ends_with_another_output(clipseg_ray, settings, run_yaml, tmp_path):

@@ -91,7 +91,10 @@ def test_what_the_hub_refuses_as_a_name_is_none(name: str) -> None:
         look(name, None)
 
 
-def test_a_folder_at_a_url_is_listed_and_not_fetched(checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_at_a_url_is_listed_and_not_fetched(
+    tmp_path: Path, checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPSEG_RAY_CACHE", str(tmp_path))
     store = Store.of("memory://looked-at/model")
     for path in checkpoint_dir.iterdir():
         store.put(path.name, path.read_bytes())
@@ -136,9 +139,23 @@ def test_weights_in_the_hubs_cache_are_at_hand(
     }
     assert identity.compare("a/model", None, made, "out") is None
     assert "made with x; a run compares" in str(identity.compare("b/model", None, made, "out"))
-    with pytest.raises(UserError, match="a/model is another model than x, with which out was made"):
+    with pytest.raises(UserError, match=r"a/model is not the model that out was made with \(x: weights"):
         identity.compare("a/model", None, {**made, "weights_sha256": "0" * 64}, "out")
     with pytest.raises(UserError, match=r"preprocessing .*'size': 96"):
         identity.compare("a/model", None, {**made, "preprocessing": {}}, "out")
     monkeypatch.setattr(hub, "cached", lambda name, revision: tmp_path)
     assert "a run compares" in str(identity.compare("a/model", None, made, "out"))
+
+
+def test_a_copy_of_a_url_in_the_nodes_cache_is_at_hand(
+    tmp_path: Path, checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPSEG_RAY_CACHE", str(tmp_path))
+    store = Store.of("memory://copied/model")
+    for path in checkpoint_dir.iterdir():
+        store.put(path.name, path.read_bytes())
+    loaded = load(store.url)
+    with pytest.raises(UserError, match="is not the model that out was made with"):
+        identity.compare(store.url, None, {"checkpoint": "x", "weights_sha256": "0" * 64}, "out")
+    made = {"weights_sha256": loaded.weights_sha256, "preprocessing": loaded.preprocessing.to_json()}
+    assert identity.compare(store.url, None, made, "out") is None
