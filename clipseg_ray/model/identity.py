@@ -41,13 +41,15 @@ def compare(checkpoint: str, revision: str | None, recorded: Mapping[str, Any], 
     if folder is None:
         return f"model.checkpoint: the dataset was made with {recorded['checkpoint']}; a run compares the weights"
     loaded = checkpoints.load(str(folder))
-    if loaded.weights_sha256 != recorded["weights_sha256"]:
-        what = f"weights {recorded['weights_sha256'][:12]}…, here {loaded.weights_sha256[:12]}…"
-    elif loaded.preprocessing.to_json() != recorded["preprocessing"]:
-        what = f"preprocessing {recorded['preprocessing']}, here {loaded.preprocessing.to_json()}"
-    else:
+    own = {"weights_sha256": loaded.weights_sha256, "preprocessing": loaded.preprocessing.to_json()}
+    lines = [
+        f"  model.{key}: the dataset has {recorded[key]!r}, this run {value!r}"
+        for key, value in own.items()
+        if recorded[key] != value
+    ]
+    if not lines:
         return None
     raise UserError(
-        f"model.checkpoint: {checkpoint} is not the model that {output} was made with ({recorded['checkpoint']}: "
-        f"{what}); masks of both would not compare. Put it back, or choose another output.url"
+        f"model.checkpoint: {checkpoint} is not the model that {output} was made with ({recorded['checkpoint']}); "
+        "masks of both would not compare.\n" + "\n".join(lines) + "\n  Put it back, or choose another output.url."
     )
