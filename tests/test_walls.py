@@ -20,7 +20,6 @@ TOUCH_FILES = {
     "model/folder.py",
     "model/hub.py",
     "model/tokenizer.py",
-    "model/weight_file.py",
     "model/weights.py",
     "model/precision.py",  # /proc/cpuinfo alone: what the processor can do, which nothing else reports
 }

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from clipseg_ray.errors import UserError, brief, meant, nearest
 from clipseg_ray.model import hub, weight_file, weights
-from clipseg_ray.storage import Entry, Store, plain_errors
+from clipseg_ray.storage import Entry, Store, plain_errors, protocol_of
 
 _SHIPPED = Path(__file__).parent / "shipped"
 """The folder of the checkpoints that ``builtin:<name>`` names."""
@@ -62,7 +62,10 @@ def folder_of(checkpoint: str, revision: str | None) -> Path:
     else:
         folder = Path(checkpoint.removeprefix("file://")).expanduser()
         if folder.is_file():
-            raise UserError(f"model.checkpoint: {checkpoint}: {weight_file.what_is(folder)}")
+            if (folder.parent / "config.json").exists():
+                raise UserError(f"model.checkpoint: {checkpoint}: is a file; give its folder, {folder.parent}")
+            with folder.open("rb") as file:
+                raise UserError(f"model.checkpoint: {checkpoint}: {weight_file.what_is(folder.name, file)}")
         if not folder.is_dir():
             raise UserError(f"model.checkpoint: {checkpoint}: no such directory{_nearest(folder)}")
     _check_files(checkpoint, {path.name for path in folder.iterdir()})
@@ -93,6 +96,16 @@ def here(checkpoint: str, revision: str | None) -> Path | None:
         folder = hub.cached(checkpoint, revision) if is_hub_name(checkpoint) else folder_of(checkpoint, None)
     whole = folder is not None and folder.is_dir() and not _lacking({path.name for path in folder.iterdir()})
     return folder if whole else None
+
+
+def files_digest(checkpoint: str) -> str | None:
+    """A digest of a folder's listing (names, sizes, etags), local or at a URL; None for a hub name, which a commit
+    pins, and for what comes with the package."""
+    if protocol_of(checkpoint) == "file" and not Store(checkpoint).fs.isdir(checkpoint):
+        return None
+    with plain_errors(checkpoint):
+        entries = sorted(Store.of(checkpoint).list())
+    return hashlib.sha256(json.dumps([(e.path, e.size, e.etag) for e in entries]).encode()).hexdigest()[:16]
 
 
 def json_object(path: Path) -> dict[str, Any]:

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.model import checkpoint as checkpoints
-from clipseg_ray.model.folder import here
-from clipseg_ray.storage import Store, plain_errors, protocol_of
-
-
-def files_digest(checkpoint: str) -> str | None:
-    """A digest of a folder's listing (names, sizes, etags), local or at a URL; None for a hub name, which a commit
-    pins, and for what comes with the package."""
-    if protocol_of(checkpoint) == "file" and not Store(checkpoint).fs.isdir(checkpoint):
-        return None
-    with plain_errors(checkpoint):
-        entries = sorted(Store.of(checkpoint).list())
-    return hashlib.sha256(json.dumps([(e.path, e.size, e.etag) for e in entries]).encode()).hexdigest()[:16]
+from clipseg_ray.model.folder import files_digest, here
 
 
 def is_unchanged(checkpoint: str, revision: str | None, recorded: Mapping[str, Any]) -> bool:

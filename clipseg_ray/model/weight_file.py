@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from clipseg_ray.model import hub
@@ -32,27 +32,24 @@ def is_training_file(name: str) -> bool:
     return name.lower().endswith(".pth")
 
 
-def what_is(path: Path) -> str:
+def what_is(name: str, file: IO[bytes]) -> str:
     """What a file given as a checkpoint is, and what to give instead; nothing in it is executed."""
-    if (path.parent / "config.json").exists():
-        return f"is a file; give the folder it is in ({path.parent})"
-    names = _names(path)
+    names = _names(file)
     if b"film_mul" in names and b"decoder.film_mul" not in names:
         return OF_THE_AUTHORS
     if b"decoder.film_mul" in names:
         return "is the tensors of a model without its configuration; save it with save_pretrained and give the folder"
-    return f"is {NO_FOLDER}" if is_one(path.name) else "is a file; a checkpoint is a folder that holds config.json"
+    return f"is {NO_FOLDER}" if is_one(name) else "is a file; a checkpoint is a folder that holds config.json"
 
 
-def _names(path: Path) -> bytes:
+def _names(file: IO[bytes]) -> bytes:
     """The part of a file of weights that has the tensors' names: torch's ZIP has a pickle for it, others begin so."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            pickle = next((name for name in archive.namelist() if name.endswith("data.pkl")), None)
-            if pickle is not None:
-                with archive.open(pickle) as file:
-                    return file.read(_NAMES_WITHIN)
-    except (zipfile.BadZipFile, OSError):
-        pass
-    with path.open("rb") as file:
-        return file.read(_NAMES_WITHIN)
+        with zipfile.ZipFile(file) as archive:
+            for piece in archive.infolist():
+                if piece.filename.endswith("data.pkl") and piece.file_size <= _NAMES_WITHIN:
+                    return archive.read(piece)
+    except (zipfile.BadZipFile, OSError, ValueError):
+        pass  # no ZIP, or a broken one
+    file.seek(0)
+    return file.read(_NAMES_WITHIN)

@@ -57,7 +57,7 @@ def test_a_folder_of_training_files_is_told_from_one_that_lacks_something(tmp_pa
 
 
 def test_a_file_of_a_checkpoint_stands_for_its_folder(checkpoint_dir: Path) -> None:
-    with pytest.raises(UserError, match="is a file; give the folder it is in") as caught:
+    with pytest.raises(UserError, match="is a file; give its folder") as caught:
         look(f"{checkpoint_dir}/model.safetensors", None)
     assert str(checkpoint_dir) in str(caught.value)
 
