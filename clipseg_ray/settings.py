@@ -79,6 +79,8 @@ def _checkpoint(value: Any, info: ValidationInfo) -> Any:
     with contextlib.suppress(PermissionError):  # beside a file in a bucket that gives it and lists nothing
         if store.protocol not in ("http", "https") and store.fs.isdir(store.root):
             return located
+        if store.protocol == "file" and store.fs.isfile(store.root):  # no checkpoint; what it is will be said
+            return located
     return value
 
 
@@ -95,7 +97,7 @@ Locations = Annotated[OneOrSeveral, BeforeValidator(_located)]
 
 CheckpointName = Annotated[str, BeforeValidator(_checkpoint)]
 """A `Location`, or a hub name: a name without ``.``, ``/`` or ``~`` in front is a path only where there is a folder of
-that name."""
+that name, or here a file."""
 
 ByteCount = Annotated[int, BeforeValidator(_byte_count)]
 """A number of bytes that may be written as 8GiB or 500MB."""

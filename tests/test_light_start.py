@@ -54,6 +54,12 @@ def test_plan_and_queries_need_no_transformers(settings: dict, tmp_path: Path, c
     assert "circle" in fresh(ABSENT + VERB, "queries", settings["queries"]["table"], "--model", str(checkpoint_dir))
 
 
+def test_a_plan_needs_no_torch(settings: dict, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))
+    without = "import sys; sys.modules['torch'] = None\n"
+    assert "2 images" in fresh(without + VERB, "plan", str(tmp_path / "run.yaml"))
+
+
 @pytest.mark.slow
 def test_a_run_needs_no_transformers_in_any_process(settings: dict, tmp_path: Path) -> None:
     """A package of that name stands first on every process's path, and cannot be imported."""

@@ -1,4 +1,4 @@
-"""Verbs that segment: demo, run, submit, plan."""
+"""Verbs that segment: demo, init, run, submit, plan."""
 
 from __future__ import annotations
 
@@ -25,6 +25,18 @@ def demo(set_: Overrides = None) -> None:
 
     again = repeated("run", str(tour.CONFIG), set_)
     connection.leave(tour.run(set_ or (), program=command_line.as_started(), invocation=again))
+
+
+@app.command(epilog="Example: clipseg-ray init photos -o photos.yaml")
+def init(
+    url: Annotated[str, typer.Argument(metavar="INPUT", help="Images: a folder, glob or file, local or at any URL.")],
+    file: Annotated[str | None, typer.Option("-o", metavar="FILE", help="Where to, not <name of INPUT>.yaml.")] = None,
+) -> None:
+    """Look at some images and write a configuration for them, with comments; never over a file that is there."""
+    from clipseg_ray.drafting import draft
+
+    written, seen = draft.write(url, file)
+    say(f"wrote {written}: {seen}\nNext: {repeated('plan', written, None)}")
 
 
 @app.command(epilog="Example: clipseg-ray run demo-output/demo.yaml -s masks.threshold=0.4")

@@ -11,7 +11,7 @@ from typing import Any
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.model import hub
 from clipseg_ray.model.architecture import ClipsegConfig
-from clipseg_ray.model.folder import folder_of, is_hub_name, json_object
+from clipseg_ray.model.folder import check, folder_of, is_hub_name, json_object, known_names
 from clipseg_ray.model.tokenizer import Tokenizer, read_tokenizer
 from clipseg_ray.model.weights import Weights, read_weights
 from clipseg_ray.pixels.preprocessing import Preprocessing
@@ -67,9 +67,25 @@ def resolve_revision(checkpoint: str, revision: str | None) -> str | None:
     """
     if is_hub_name(checkpoint):
         return hub.commit_of(checkpoint, revision)
+    _refuse_revision(checkpoint, revision)
+    return None
+
+
+def look(checkpoint: str, revision: str | None) -> str | None:
+    """Look at a checkpoint without loading or fetching it; a doubt about its name, where there is one.
+
+    Raises UserError where a run could not load it, as far as names and listings tell.
+    """
+    check(checkpoint)
+    if is_hub_name(checkpoint):
+        return hub.doubt(checkpoint, known_names())
+    _refuse_revision(checkpoint, revision)
+    return None
+
+
+def _refuse_revision(checkpoint: str, revision: str | None) -> None:
     if revision is not None:
         raise UserError(f"model.revision: {checkpoint} is no hub name, so it has no revisions; remove it")
-    return None
 
 
 def _check_config(checkpoint: str, config: dict[str, Any]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import huggingface_hub  # loads its parts when they are first asked for
 from huggingface_hub import constants
 
-from clipseg_ray.errors import UserError, brief
+from clipseg_ray.errors import UserError, brief, meant, nearest
 from clipseg_ray.model import weights
 
 SMALL_FILES = (
@@ -22,17 +22,37 @@ SMALL_FILES = (
     "vocab.json",
     "merges.txt",
 )
+PUBLISHED = ("CIDAS/clipseg-rd64-refined", "CIDAS/clipseg-rd64", "CIDAS/clipseg-rd16")
+"""The checkpoints that CLIPSeg's authors have put on the hub."""
+
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def require_name(checkpoint: str) -> None:
-    """Raises UserError for what cannot be a hub name."""
-    if not _NAME.fullmatch(checkpoint):
-        raise UserError(
-            f"model.checkpoint: {checkpoint}: no such directory, and not a hub name like "
-            "CIDAS/clipseg-rd64-refined; check the path"
-        )
+def is_name(checkpoint: str) -> bool:
+    """Whether a hub name looks like this."""
+    try:
+        huggingface_hub.utils.validate_repo_id(checkpoint)
+    except huggingface_hub.errors.HFValidationError:
+        return False
+    return _NAME.fullmatch(checkpoint) is not None
+
+
+def doubt(name: str, known: Sequence[str]) -> str | None:
+    """That a name is likely misspelt, and which of the ``known`` ones was meant; None without a reason to think so.
+
+    The hub is not asked: a name under the authors' account, or under none, that is neither published nor in the cache.
+    """
+    owner = name.rpartition("/")[0].casefold()
+    if name in PUBLISHED or cached(name, None) or (owner and not nearest(owner, ["cidas"], cutoff=0.7)):
+        return None
+    return f"model.checkpoint: {name} is no checkpoint of CLIPSeg's authors; {meant(name, known)}"
+
+
+def cached(name: str, revision: str | None) -> Path | None:
+    """The folder of the local cache with a revision (default "main") as it was fetched last; None where none is."""
+    found = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision or "main")
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def commit_of(name: str, revision: str | None) -> str | None:
@@ -44,9 +64,8 @@ def commit_of(name: str, revision: str | None) -> str | None:
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
     if constants.HF_HUB_OFFLINE:
-        cached = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision or "main")
-        if isinstance(cached, str):
-            return Path(cached).parent.name
+        if (folder := cached(name, revision)) is not None:
+            return folder.name
         raise UserError(
             f"model.checkpoint: {name} is not in the local hub cache and HF_HUB_OFFLINE is set; "
             "unset it, or give a local directory"
@@ -87,9 +106,9 @@ def download(name: str, revision: str | None) -> Path:
 def _file(name: str, file: str, revision: str) -> Path | None:
     """A file in the local hub cache; None where the checkpoint has none of that name, as far as can be told offline."""
     if _COMMIT.fullmatch(revision):  # of a branch, what the cache knows to be absent may have come since
-        cached = huggingface_hub.try_to_load_from_cache(name, file, revision=revision)
-        if cached is not None:
-            return Path(cached) if isinstance(cached, str) else None
+        known = huggingface_hub.try_to_load_from_cache(name, file, revision=revision)
+        if known is not None:
+            return Path(known) if isinstance(known, str) else None
     try:
         return Path(huggingface_hub.hf_hub_download(name, file, revision=revision))
     except huggingface_hub.errors.LocalEntryNotFoundError:

@@ -7,11 +7,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import safe_open
 
 from clipseg_ray.errors import UserError
+
+if TYPE_CHECKING:  # loaded with the tensors: what a folder holds is known without
+    import torch
 
 FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Where a folder may have its weights; of several the first counts. An index names the files of weights in pieces."""
@@ -35,6 +38,8 @@ class Weights:
 
     def sha256(self) -> str:
         """Hex digest over names, dtypes, shapes and bytes, in order of name."""
+        import torch
+
         digest = hashlib.sha256()
         for name, tensor in sorted(self.tensors.items()):
             digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
@@ -83,5 +88,7 @@ def _safetensors(path: Path, wanted: Iterable[str]) -> dict[str, torch.Tensor]:
 
 
 def _pickled(path: Path, wanted: Iterable[str]) -> dict[str, torch.Tensor]:
+    import torch
+
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     return {name: loaded[name] for name in wanted if name in loaded}

@@ -69,7 +69,8 @@ def plan_text(plan: Plan) -> str:
         state = "new" if plan.phrases.query_id in new else "present"
         templates = " | ".join(plan.phrases.templates)
         lines.append(f"phrases   of each image, from its field {plan.phrases.field!r} [{state}]  {templates}")
-    images = f", {work.images_known} images counted so far" if work.images_known else ""
+    counted = "" if work.complete else " counted so far"
+    images = f", {work.images_known} images{counted}" if work.images_known else ""
     lines += [
         f"output    {plan.store.url}"
         + (" (new)" if plan.present is None else f" (fingerprint {plan.present.fingerprint})"),

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 from clipseg_ray.boundary import Boundary
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
+from clipseg_ray.model import checkpoint, drawn_scenes, identity
 from clipseg_ray.pipeline import retry
 from clipseg_ray.pipeline.reader import READER_VERSION
 from clipseg_ray.pipeline.unread import Unread, image_bytes
@@ -22,7 +21,7 @@ from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.table import load_queries
 from clipseg_ray.queries.templates import resolve_templates
-from clipseg_ray.results import inputs, layout, optional_columns, record, sets
+from clipseg_ray.results import inputs, layout, moved_thresholds, optional_columns, record, sets
 from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
@@ -31,7 +30,7 @@ from clipseg_ray.sources import formats
 from clipseg_ray.sources.base import Shard, Source
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.sources.listing import Listing, append_shards, discover
-from clipseg_ray.storage import Store, plain_errors, protocol_of
+from clipseg_ray.storage import Store, plain_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +80,12 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
 
     ``retry_failed``: also compute again the chunks with images that were not found.
     """
-    store = Store.of(config.output.url)
+    store, model = Store.of(config.output.url), config.model
     present = record.read_to_write(store)
     queries, phrases = wanted_queries(config)
     known = sets.read(store)
-    assignment = sets.assign(known, asked(queries, phrases))
+    assignment = moved_thresholds.assign(store, present, known, asked(queries, phrases))
+    doubt = checkpoint.look(model.checkpoint, model.revision)
     if retry_failed:
         retry.refuse(store, present, known, assignment)
     listing = discover(
@@ -114,6 +114,11 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
     shards = (*frozen, *new)
     work = survey(config, store, shards, folders)
     refusal = None if work.complete else store.refusal()
+    unchanged = present is not None and identity.is_unchanged(model.checkpoint, model.revision, present.model)
+    if present is not None:
+        differs = None if unchanged else identity.compare(model.checkpoint, model.revision, present.model, store.url)
+        doubt = differs or (None if unchanged else doubt)
+    caution = drawn_scenes.caution(model.checkpoint, (shard.path for shard in shards))
     return Plan(
         config=config,
         store=store,
@@ -126,10 +131,10 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
         shards=shards,
         new_shards=len(new),
         work=work,
-        unchanged_model=present is not None and same_checkpoint(config, present),
+        unchanged_model=unchanged,
         tables=all(store.exists(layout.queries_file(owner.name)) for owner in owners),
         refusal=refusal,
-        warnings=tuple(_warnings(config, work, refusal)),
+        warnings=(*filter(None, (caution, doubt)), *_warnings(config, work, refusal)),
         retry_failed=retry_failed,
         all_sets=tuple(owner.name for owner in known),
         redo=tuple(retry.redo(store, source, share_of(config, shards))) if retry_failed and present else (),
@@ -246,26 +251,6 @@ def refuse_other_settings(config: RunConfig, store: Store, present: DatasetRecor
         compute=compute,
     )
     record.refuse_if_different(store, present, wanted)
-
-
-def checkpoint_files(checkpoint: str) -> str | None:
-    """A digest of a checkpoint folder's listing (names, sizes, etags); None for a hub name, which a commit pins."""
-    if protocol_of(checkpoint) == "file" and not Store(checkpoint).fs.isdir(checkpoint):
-        return None
-    with plain_errors(checkpoint):
-        entries = sorted(Store.of(checkpoint).list())
-    return hashlib.sha256(json.dumps([(e.path, e.size, e.etag) for e in entries]).encode()).hexdigest()[:16]
-
-
-def same_checkpoint(config: RunConfig, present: DatasetRecord) -> bool:
-    """Whether the configuration names the checkpoint the dataset was made with, and its files are as they were."""
-    model = present.model
-    if model["checkpoint"] != config.model.checkpoint:
-        return False
-    files = checkpoint_files(config.model.checkpoint)
-    if files is None:
-        return config.model.revision in (None, model["revision"])
-    return bool(files == model["files"])
 
 
 def share_of(config: RunConfig, shards: Sequence[Shard]) -> list[Shard]:

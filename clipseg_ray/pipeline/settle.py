@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.model import folder
 from clipseg_ray.pipeline import plan as planning
 from clipseg_ray.pipeline.plan import Plan, Work
 from clipseg_ray.pipeline.reader import Reader
@@ -201,7 +202,7 @@ def _record(plan: Plan, model: Model, device: str) -> DatasetRecord:
         model={
             "checkpoint": config.model.checkpoint,
             "revision": model.revision,
-            "files": planning.checkpoint_files(config.model.checkpoint),
+            "files": folder.files_digest(config.model.checkpoint),
             "weights_sha256": loaded.weights_sha256,
             "preprocessing": loaded.preprocessing.to_json(),
         },

@@ -21,16 +21,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import simplejpeg
-import torch
 from PIL import Image
 
 from clipseg_ray.pixels.opening import ImageError, opened, upright_rgb
 from clipseg_ray.pixels.orientation import read_orientation, swaps_axes, upright
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
+
+if TYPE_CHECKING:  # loaded where pixels are resized: a second that a plan, which decodes nothing, does without
+    import torch
 
 Mode = Literal["fast", "exact"]
 T = TypeVar("T")
@@ -87,6 +89,8 @@ def decode_all(
         for sample in samples:
             yield sample, verdict(sample)
         return
+    import torch
+
     # Each thread works on an image of its own; a torch pool inside every one of them would fight for the cores.
     pool = ThreadPoolExecutor(threads, "decode", initializer=torch.set_num_threads, initargs=(1,))
     try:
@@ -138,6 +142,8 @@ def _squash(pixels_hwc: np.ndarray, side: int, transposed: bool) -> np.ndarray:
     height if that shrinks much more (python-pillow/Pillow#9549). Pillow sees the upright image; `transposed`
     says that its width is this one's height.
     """
+    import torch
+
     height, width = pixels_hwc.shape[:2]
     upright_height, upright_width = (width, height) if transposed else (height, width)
     pillow_height_first = upright_height > side and 2 * upright_width < upright_height + side
@@ -149,4 +155,6 @@ def _squash(pixels_hwc: np.ndarray, side: int, transposed: bool) -> np.ndarray:
 
 
 def _interpolate(pixels_bchw: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    import torch
+
     return torch.nn.functional.interpolate(pixels_bchw, (height, width), mode="bilinear", antialias=True)

@@ -4,7 +4,6 @@ for query in load_queries("builtin:affordances", "kind = 'affordance'", threshol
     print(query.query_id, query.prompts)
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
@@ -12,9 +11,9 @@ from dataclasses import replace
 from clipseg_ray.boundary import is_local
 from clipseg_ray.errors import UserError
 from clipseg_ray.http_client import hosts_of
-from clipseg_ray.queries.naming import PHRASE
+from clipseg_ray.queries.made_ids import MadeIds
 from clipseg_ray.queries.others import resolved
-from clipseg_ray.queries.query import Query, definition_digest
+from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.selection import select
 from clipseg_ray.queries.supports import Support, make_support
 from clipseg_ray.queries.table_checks import Draft, Fault, check_row, column_faults
@@ -44,14 +43,25 @@ def from_texts(texts: Sequence[str], threshold: float) -> list[Query]:
 
 def chosen_rows(rows: TableRows, where: str | None, threshold: float, faults: list[Fault]) -> list[Chosen]:
     """The rows for which `where` holds and those that they need, in order; what is wrong is added to `faults`."""
+    drafts = _drafts(rows, threshold, faults)
+    return _chosen(rows, where, drafts, MadeIds(drafts), faults)
+
+
+def _drafts(rows: TableRows, threshold: float, faults: list[Fault]) -> list[Draft]:
     faults += column_faults(rows)
     drafts: list[Draft] = []
     for number, values in enumerate(rows.rows, 1):
         draft, found = check_row(number, values, threshold)
         drafts.append(draft)
         faults += found
+    return drafts
+
+
+def _chosen(
+    rows: TableRows, where: str | None, drafts: Sequence[Draft], made: MadeIds, faults: list[Fault]
+) -> list[Chosen]:
     broken = {fault.row for fault in faults}
-    relations = Relations(drafts, {draft.row: _ids(draft, broken) for draft in drafts})
+    relations = Relations(drafts, {draft.row: _ids(draft, broken, made) for draft in drafts})
     faults += relations.faults()
     try:
         chosen, cut = relations.chosen(select(rows, where))
@@ -65,14 +75,16 @@ def chosen_rows(rows: TableRows, where: str | None, threshold: float, faults: li
 
 def _resolve(rows: TableRows, where: str | None, threshold: float) -> list[Query]:
     faults: list[Fault] = []
-    chosen = chosen_rows(rows, where, threshold, faults)
+    drafts = _drafts(rows, threshold, faults)
+    made = MadeIds(drafts)
+    chosen = _chosen(rows, where, drafts, made, faults)
     supports = _supports([each.draft for each in chosen], rows.folder, faults)
     broken = {fault.row for fault in faults}
     numbered = [
         (each.draft.row, query)
         for each in chosen
         if _has_names(each.draft, broken)
-        for query in _queries(each.draft, supports[each.draft.row])
+        for query in _queries(each.draft, supports[each.draft.row], made)
         if each.only is None or query.query_id in each.only
     ]
     faults += _duplicates(numbered)
@@ -97,11 +109,11 @@ def _has_names(draft: Draft, broken: Container[int]) -> bool:
     return draft.row not in broken or bool(draft.query_id and not draft.sweep)
 
 
-def _ids(draft: Draft, broken: Container[int]) -> tuple[str, ...]:
+def _ids(draft: Draft, broken: Container[int], made: MadeIds) -> tuple[str, ...]:
     """The ids of a row's queries, as far as they are known before its pictures are fetched."""
     if not _has_names(draft, broken) or (draft.images and not draft.query_id):
         return ()
-    return tuple(query.query_id for query in _queries(draft, ()))
+    return tuple(query.query_id for query in _queries(draft, (), made))
 
 
 def _placed(queries: Iterable[Query]) -> list[Query]:
@@ -170,7 +182,7 @@ def _url(folder: str, path: str) -> str:
     return f"{folder}/{path}"
 
 
-def _queries(draft: Draft, supports: tuple[Support, ...]) -> list[Query]:
+def _queries(draft: Draft, supports: tuple[Support, ...], made: MadeIds) -> list[Query]:
     """One query, or one per alpha of a sweep, named ``<id>@<alpha>``."""
     queries = []
     for alpha in draft.alphas:
@@ -191,26 +203,9 @@ def _queries(draft: Draft, supports: tuple[Support, ...]) -> list[Query]:
             expression=draft.expression,
             keep=draft.keep,
         )
-        name = draft.query_id or _name(query, with_alpha=not draft.sweep)
         suffix = f"@{alpha:g}" if draft.sweep and alpha is not None else ""
-        queries.append(replace(query, query_id=name + suffix))
+        queries.append(replace(query, query_id=made.of(draft, query) + suffix))
     return queries
-
-
-def _name(query: Query, with_alpha: bool) -> str:
-    """A name made from what is asked: a readable slug and 8 hex digits.
-
-    The threshold does not enter: the same question at another threshold is a changed query, not a new one.
-    """
-    if query.expression is not None:
-        asked, words = {"expression": query.words}, query.words
-    else:
-        asked, words = query.prompt_definition(), (query.texts or ("picture",))[0]
-        if not with_alpha:
-            del asked["alpha"]
-    slug = re.sub(r"[\W_]+", "-", words.casefold()).strip("-")[:40].rstrip("-")
-    name = f"{slug or 'query'}-{definition_digest(asked)[:8]}"
-    return f"query-{name}" if name.startswith(PHRASE) else name
 
 
 def _duplicates(numbered: Sequence[tuple[int, Query]]) -> list[Fault]:

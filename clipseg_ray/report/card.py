@@ -139,6 +139,8 @@ def _opening(found: Facts) -> str:
         f"{found.found:,} of them with a mask that is not empty, on {grid}. A row is one (image, query): score, area, "
         "coverage, box, and the mask as COCO run lengths."
     )
+    if found.caution:
+        text += f"\n\n**{found.caution}**"
     if found.note:
         text += f"\n\n**{found.note}**"
     if found.missing:

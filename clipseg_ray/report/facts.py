@@ -11,10 +11,11 @@ from typing import Any
 import duckdb
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.model import drawn_scenes
 from clipseg_ray.report import asked, statistics
 from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.statistics import NOTHING, Statistics
-from clipseg_ray.results import backlog, layout, reading, record, runs
+from clipseg_ray.results import backlog, inputs, layout, reading, record, runs
 from clipseg_ray.results.backlog import Backlog
 from clipseg_ray.results.chunk_tables import ChunkTables
 from clipseg_ray.results.parts import PartIndex
@@ -32,8 +33,8 @@ class Facts:
 
     statuses: images by status, most frequent first. failures: (image_id, status, error) of the first images without
     masks. shards: listed. chunks: images parts. missing: what is not there yet, a phrase each; empty for a complete
-    dataset. sampled: chunks that all numbers are of where not all were read, else None. last_run: the record of the
-    last run, {} where none is left.
+    dataset. caution: what every reader must know of the model, in one line, else None. sampled: chunks that all
+    numbers are of where not all were read, else None. last_run: the record of the last run, {} where none is left.
     """
 
     url: str
@@ -45,6 +46,7 @@ class Facts:
     shards: int
     chunks: int
     missing: list[str]
+    caution: str | None
     sampled: int | None
     last_run: dict[str, Any]
 
@@ -116,6 +118,7 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
                 shards=behind.shards,
                 chunks=chunks,
                 missing=behind.lacks,
+                caution=drawn_scenes.caution(made.model["checkpoint"], _paths(store)),
                 sampled=SAMPLED_CHUNKS if some else None,
                 last_run=last_run,
             ),
@@ -128,6 +131,12 @@ def missing(store: Store) -> list[str]:
     made = record.require(store)
     queries = asked.described_queries(store)
     return _behind(store, ChunkTables(store, made).index(_folders(queries)), queries).lacks
+
+
+def _paths(store: Store) -> Iterator[str]:
+    """Where the input's shards lie, read once they are asked for."""
+    for shard in inputs.read(store)[0]:
+        yield shard.path
 
 
 def _folders(queries: Sequence[DescribedQuery]) -> list[str]:

@@ -112,6 +112,7 @@ def _page(found: Facts, wanted: Sequence[Pick], masks: pa.Table, images: pa.Tabl
         "missing": " ".join(
             [f"This dataset is incomplete: {'; '.join(found.missing)}."] * bool(found.missing) + [found.note]
         ).strip(),
+        "caution": found.caution or "",
         "decades": statistics.COVERAGE_DECADES,
         "queries": queries,
         "pictures": [

@@ -91,7 +91,8 @@ def _state(run: Run) -> str:
 
 def _progress(run: Run, values: Mapping[str, Any]) -> Iterator[str]:
     share = f" ({100 * values['chunks_done'] / values['chunks_total']:.1f} %)" if values["chunks_total"] else ""
-    yield f"  chunks    {values['chunks_done']}/{_total(values)}{share}, {duration(values['elapsed_s'])} so far"
+    took = f"{duration(values['elapsed_s'])}{' so far' if run.state == RUNNING else ''}"
+    yield f"  chunks    {values['chunks_done']}/{_total(values)}{share}, {took}"
     if run.state == RUNNING:
         yield (
             f"  rates     images/s {values['images_per_s']:.1f} (whole run {values['images_per_s_lifetime']:.1f}), "

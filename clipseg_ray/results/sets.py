@@ -44,6 +44,19 @@ class QueryLike(Defined, Protocol):
         """Ids of the queries that decide its masks with it, which its set must hold."""
 
 
+class Redefined(UserError):
+    """Queries that have masks are asked under another definition.
+
+    ``differences``: these, in lines for a person. ``thresholds``: the queries' new ones where nothing else differs,
+    else empty.
+    """
+
+    def __init__(self, differences: str, thresholds: Mapping[str, float]) -> None:
+        super().__init__(f"{differences}\n  Give the changed queries new ids, or choose another output.url.")
+        self.differences = differences
+        self.thresholds = dict(thresholds)
+
+
 @dataclass(frozen=True)
 class SetRecord:
     """One claimed prompt set: its number, name, and for each query id the digest and definition."""
@@ -122,8 +135,8 @@ def read(store: Store) -> list[SetRecord]:
 
 
 def assign(sets: Sequence[SetRecord], queries: Sequence[QueryLike]) -> Assignment:
-    """Find each query's set. Raises UserError with the differences when a known id now means something else, and
-    where a new query needs one that has masks already.
+    """Find each query's set. Raises Redefined with the differences when a known id now means something else, and
+    UserError where a new query needs one that has masks already.
 
     A query that is not written is only there for others: where all of those are present, nothing is asked of it.
     """
@@ -132,17 +145,19 @@ def assign(sets: Sequence[SetRecord], queries: Sequence[QueryLike]) -> Assignmen
     known = [query for query in queries if query.query_id in owner]
     is_present = {query.query_id for query in known if owner[query.query_id].digests[query.query_id] == query.digest()}
     settled = [query for query in queries if query.query_id in is_present]
-    changed = []
+    changed: list[tuple[str, str, str]] = []
     for query in known:
         record = owner[query.query_id]
         before = record.definitions[query.query_id]
         if query.query_id not in is_present and (query.keep or _prompt(before) != _prompt(query.definition())):
             changed += _changes(query.query_id, before, query.definition())
     if changed:
-        raise UserError(
+        asked = {query.query_id: query.definition() for query in known}
+        moved = {query_id: asked[query_id]["threshold"] for query_id, _, _ in changed}
+        raise Redefined(
             "these queries have masks in the dataset already, made from another definition:\n"
-            + "\n".join(f"  {line}" for line in changed)
-            + "\n  Give the changed queries new ids, or choose another output.url."
+            + "\n".join(f"  {query_id}: {key}: {values}" for query_id, key, values in changed),
+            moved if all(key == "threshold" for _, key, _ in changed) else {},
         )
     claimed = _with_needs(new)
     _refuse_divided(claimed, owner)
@@ -183,10 +198,11 @@ def _refuse_divided(claimed: Mapping[str, QueryLike], owner: Mapping[str, SetRec
         )
 
 
-def _changes(query_id: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _changes(query_id: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Id, key and both values of what differs."""
     before, now = _leaves(before), _leaves(now)
     return [
-        f"{query_id}: {key}: the dataset has {before.get(key)!r}, this table {now.get(key)!r}"
+        (query_id, key, f"the dataset has {before.get(key)!r}, this table {now.get(key)!r}")
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from braceexpand import braceexpand
@@ -32,19 +33,19 @@ class Found:
     """Whether the URL names one object as it stands, rather than a folder or pattern."""
 
 
-def match(url: str) -> Found:
+def match(url: str, at_most: int | None = None) -> Found:
     """The objects of one input URL: an object, a folder (recursive), a glob, or braces.
 
     In folders and globs, names that start with ``.`` or ``_`` are passed over. Every name that braces spell out must
     exist. Braces and globs take one listing of their folder; over HTTP, which has no listing, each name that braces
-    spell out is asked for. Raises UserError where nothing matches.
+    spell out is asked for. ``at_most``: of a folder no more than so many. Raises UserError where nothing matches.
     """
     url = absolute(url)
     with plain_errors(url):
         Store.of(url)
         first = _first_magic(url)
         if first is None or (protocol_of(url) == "file" and Path(url).exists()):
-            return _object_or_folder(url)
+            return _object_or_folder(url, at_most)
         if protocol_of(url) in ("http", "https") and "{" in url:
             return _over_http(url)
         return _pattern(url, first)
@@ -56,7 +57,7 @@ def _first_magic(url: str) -> int | None:
     return next((index for index, character in enumerate(url) if character in magic), None)
 
 
-def _object_or_folder(url: str) -> Found:
+def _object_or_folder(url: str, at_most: int | None) -> Found:
     if not url.endswith("/"):
         folder, _, name = url.rpartition("/")
         # A bare bucket or host is a folder.
@@ -66,7 +67,7 @@ def _object_or_folder(url: str) -> Found:
             except (FileNotFoundError, IsADirectoryError):
                 pass
     store = Store(url)
-    objects = tuple(_listed(store))
+    objects = tuple(islice(_listed(store), at_most))
     if not objects:
         raise _nothing(url, url.rstrip("/"))
     return Found(url, store.url, objects)

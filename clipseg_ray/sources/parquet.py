@@ -248,3 +248,8 @@ def _is_image(kind: pa.DataType) -> bool:
 
 def _holds_binary(kind: pa.DataType) -> bool:
     return _is_bytes(kind) or any(_holds_binary(kind.field(index).type) for index in range(kind.num_fields))
+
+
+def image_columns(schema: pa.Schema) -> list[str]:
+    """The columns that can hold the images: bytes, or a struct with bytes in it."""
+    return [field.name for field in schema if _is_image(field.type)]

@@ -19,12 +19,10 @@ from clipseg_ray.masks.arrow import BBOX, struct
 from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.query import definition_digest
 from clipseg_ray.results import layout, own_files, parts, record, schema, sets
+from clipseg_ray.results.moved_thresholds import COMPETING
 from clipseg_ray.storage import Store, plain_errors
 from clipseg_ray.tables import parquet_bytes, parquet_table
 from clipseg_ray.upkeep.copying import copy_folder
-
-_COMPETING = {"suppress", "group"}
-"""What the definition of a query that competes for pixels has."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def _refuse(
     competing = [
         query
         for query, threshold in wanted.items()
-        if _COMPETING & definitions[query].keys() and threshold != before[query]
+        if COMPETING & definitions[query].keys() and threshold != before[query]
     ]
     if competing:
         raise UserError(

@@ -19,6 +19,7 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 WRONG = {
     "queries": ["nowhere.csv"],
     "demo": ["-s", "masks.threshhold=0.4"],
+    "init": ["nowhere"],
     "run": ["nowhere.yaml"],
     "submit": ["nowhere.yaml", "--address", "http://127.0.0.1:1"],
     "plan": ["nowhere.yaml", "-s", "masks.threshold"],

@@ -59,7 +59,7 @@ def test_every_format_gives_the_same_queries(picture_folder, format):
     queries = load_queries(FORMATS[format](picture_folder / f"table.{format}", ROWS), None, 0.5)
     assert [query.kind for query in queries] == ["affordance", "phrase", "phrase", "object"]
     chair, dog, mug, cup = queries
-    assert chair.query_id.startswith("something-to-sit-on-")
+    assert chair.query_id == "something-to-sit-on"
     assert len(chair.prompts) == 2 * 4
     assert "a photograph of a something to sit on." in chair.prompts
     assert dog.prompts == ("dog", "the dog there")

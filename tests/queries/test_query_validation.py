@@ -65,7 +65,7 @@ def message_of(folder, rows) -> str:
         ({"query_id": "dog", "text": "dog"}, "row 3, query_id: 'dog' is also that of row 2; give each query its own"),
         ({"text": "cup", **CUP, "alpha": 1.5}, "row 2, alpha: 1.5 is not within 0…1 (the share of the image)"),
         ({"text": "cup", **CUP, "alpha": [0.5, -1]}, "row 2, alpha: -1 is not within 0…1"),
-        ({"text": "cup", **CUP, "alpha": [0.5, 0.5]}, "the query 'cup-"),
+        ({"text": "cup", **CUP, "alpha": [0.5, 0.5]}, "the query 'cup@0.5' twice"),
         ({"text": "cup", "alpha": 0.5}, "row 2, alpha: blends text and image, but only one of them is given"),
         ({"text": "dog", "threshold": 0}, "row 2, threshold: 0 is not between 0 and 1, both excluded"),
         ({"text": "dog", "threshold": 1.0}, "row 2, threshold: 1 is not between 0 and 1, both excluded"),

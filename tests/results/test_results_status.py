@@ -100,6 +100,11 @@ def test_a_running_run_is_shown_with_all_it_reports(store: Store) -> None:
         assert part in text, text
 
 
+def test_a_run_that_is_over_counts_nothing_so_far(store: Store) -> None:
+    put(store, state="complete", chunks_done=120, chunks_total_is_estimate=False)
+    assert "chunks    120/120 (100.0 %), 1m40s\n" in shown(store)
+
+
 def test_what_a_run_waits_for_is_said(store: Store) -> None:
     put(store, waits_for="no actor ready for 40 s: each needs 1 GPU")
     assert "waits     no actor ready for 40 s: each needs 1 GPU" in shown(store)

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.report.export.files import Files, name_of
+from clipseg_ray.report.export.files import Files
+from clipseg_ray.report.export.names import Names
 from clipseg_ray.report.export.painting import RULE, labels_of, masks_by_image, resized
 from clipseg_ray.report.export.palette import colour, hexadecimal
 from clipseg_ray.report.export.walk import ExportChunk, Walk
@@ -31,6 +32,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
         palette = [channel for number in numbers for channel in colour(number)]
     labels: dict[int, int] = {}
     written = 0
+    called = Names(walk.store)
     with Files(destination) as files:
         for chunk in chunks:
             for category in list(walk.categories.values())[len(labels) :]:
@@ -44,7 +46,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
                     labels_hw = resized(labels_of(masks, label_of(masks["category"].to_numpy())), *size)
                 else:
                     labels_hw = np.zeros(size, np.int32)
-                files.put(f"labels/{name_of(str(image['image_id']), '.png')}", _png(labels_hw, palette))
+                files.put(f"labels/{called.of(str(image['image_id']), '.png')}", _png(labels_hw, palette))
                 written += 1
         files.put("names.json", json.dumps(_names(walk, labels), ensure_ascii=False, indent=1).encode())
     return f"wrote {files.store.url}: {written:,} label maps of {len(labels):,} labels, and names.json"

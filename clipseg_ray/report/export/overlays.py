@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clipseg_ray.pixels.opening import ImageError, opened, upright_rgb
 from clipseg_ray.report.export.copies import Fetched
-from clipseg_ray.report.export.files import Files, name_of
+from clipseg_ray.report.export.files import Files
+from clipseg_ray.report.export.names import Names
 from clipseg_ray.report.export.painting import labels_of, masks_by_image, resized
 from clipseg_ray.report.export.palette import colour
 from clipseg_ray.report.export.walk import ExportChunk, Walk
@@ -30,6 +31,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
     they are the same in every export.
     """
     written = 0
+    called = Names(walk.store)
     fetched = Fetched(walk.store, walk.allow_source)
     with Files(destination) as files:
         for chunk in chunks:
@@ -39,7 +41,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
             for (image, masks), encoded in zip(drawn, fetched.encoded(chunk.images.take(some)), strict=True):
                 if encoded is not None:
                     try:
-                        files.put(name_of(str(image["image_id"]), ".jpg"), _overlay(encoded, masks, names))
+                        files.put(called.of(str(image["image_id"]), ".jpg"), _overlay(encoded, masks, names))
                         written += 1
                     except ImageError as error:
                         fetched.refuse(error)

@@ -11,6 +11,7 @@ const cards = () => [...main.querySelectorAll(".query:not([hidden]) .group:not([
 function build() {
   byId("title").textContent = page.title;
   byId("summary").textContent = page.summary;
+  if (page.caution) main.append(make("p", { class: "note caution" }, page.caution));
   main.append(about());
   if (page.missing) main.append(make("p", { class: "note" }, page.missing));
   main.append(...page.queries.map(section));

@@ -1,0 +1,1 @@
+"""A first configuration, drafted from what an input shows of itself."""
