@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -31,6 +31,9 @@ class _Pair:
     thing: Thing
     label_wh: np.ndarray | None
 
+
+Planes: TypeAlias = Mapping[str, Sequence[np.ndarray]]
+"""Of one scene: the masks of each query that holds."""
 
 _Answer: TypeAlias = tuple[_Pair, np.ndarray, float]
 """A pair with its probability, float32 [width, height], and its score."""
@@ -63,7 +66,7 @@ class Scorer:
         self,
         questions: Questions,
         scenes: Sequence[Scene],
-        planes: Sequence[dict[str, np.ndarray]],
+        planes: Sequence[Planes],
         ignored: Sequence[np.ndarray | None],
         features: Features,
         metrics: Metrics,
@@ -86,7 +89,7 @@ class Scorer:
         self,
         questions: Questions,
         scenes: Sequence[Scene],
-        planes: Sequence[dict[str, np.ndarray]],
+        planes: Sequence[Planes],
         features: Features,
     ) -> Iterator[_Answer]:
         """Every thing asked by conditionals of its own."""
@@ -95,12 +98,12 @@ class Scorer:
         for index, scene in enumerate(scenes):
             image = scene.sha256
             for place, thing in enumerate(questions.things):
-                label_wh = thing.label(scene, planes[index])
-                if label_wh is None and not questions.job.everywhere:
-                    continue
-                rows_wc = questions.conditionals(place, image)
-                conditionals.append(rows_wc)
-                pairs += [_Pair(index, thing, label_wh)] * len(rows_wc)
+                for label_wh in thing.labels(scene, planes[index]):
+                    if label_wh is None and not questions.job.everywhere:
+                        continue
+                    rows_wc = questions.conditionals(place, image)
+                    conditionals.append(rows_wc)
+                    pairs += [_Pair(index, thing, label_wh)] * len(rows_wc)
         return self._answers(pairs, np.concatenate(conditionals), scenes, features) if pairs else iter(())
 
     def _of_table(
@@ -109,7 +112,7 @@ class Scorer:
         prompt_set: PromptSet,
         scenes: Sequence[Scene],
         *,
-        planes: Sequence[dict[str, np.ndarray]],
+        planes: Sequence[Planes],
         features: Features,
     ) -> Iterator[_Answer]:
         """The written queries of a table, which are the things; where some compete, all are put to every scene."""
@@ -119,7 +122,8 @@ class Scorer:
             (image, query): label_wh
             for image, scene in enumerate(scenes)
             for query, thing in enumerate(asked)
-            if (label_wh := thing.label(scene, planes[image])) is not None or questions.job.everywhere
+            for label_wh in thing.labels(scene, planes[image])  # one at most: of a table's queries it is a union
+            if label_wh is not None or questions.job.everywhere
         }
         if not wanted:
             return

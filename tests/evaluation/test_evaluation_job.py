@@ -13,8 +13,12 @@ import yaml
 from clipseg_ray import cli
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation import job as evaluation
+from clipseg_ray.evaluation import truth_writing
 from clipseg_ray.evaluation.config import EvaluateConfig
+from clipseg_ray.evaluation.truth import TruthSet, survey
+from clipseg_ray.evaluation.truth_job import write_truth
 from clipseg_ray.queries.query import Query
+from tests.evaluation import releases
 from tests.evaluation.world import box, entry, noise, settings, write, write_masks, write_scenes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -102,6 +106,18 @@ def test_the_job_scores_a_masks_dataset(scenes: Path, tmp_path: Path) -> None:
         "test: not counted, for the dataset has no masks of them: 1 images, and 0 queries of single" in report.notes[1]
     )
     assert "masks as given" in report.markdown()
+
+
+def test_truth_shards_are_written_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(truth_writing, "IN_A_SHARD", 1)
+    content = releases.coco_release(tmp_path / "coco")
+    said = write_truth("coco", str(tmp_path / "coco"), str(tmp_path / "truth"), {})
+    assert said == f"{tmp_path}/truth: 3 of 3 shard(s) written, 3 images with 3 masks"
+    assert survey(TruthSet.of([str(tmp_path / "truth")])).images == 3
+    (tmp_path / "coco" / "val2017" / content["images"][1]["file_name"]).unlink()
+    with pytest.raises(UserError, match=r"^\S+/val2017/000000000285\.jpg: not found"):
+        write_truth("coco", str(tmp_path / "coco"), str(tmp_path / "other"), {})
+    assert "Nothing to do" in write_truth("coco", str(tmp_path / "coco"), str(tmp_path / "truth"), {})
 
 
 def test_what_a_person_must_know_is_one_line_and_exit_code_2(
