@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation.answers import Answers
+from clipseg_ray.evaluation.argmax import count_winners
 from clipseg_ray.evaluation.metrics import Metrics
 from clipseg_ray.evaluation.questions import Questions
 from clipseg_ray.evaluation.resizing import at_truth_size
@@ -46,21 +48,24 @@ class Scorer:
         self.engine = engine
         self.preprocessing = preprocessing
 
-    def score(self, truth: TruthSet, shard: Shard, questions: Sequence[Questions]) -> list[Metrics]:
-        """The metrics of each of ``questions`` over one shard.
+    def score(self, truth: TruthSet, shard: Shard, questions: Sequence[Questions]) -> list[Metrics | Answers]:
+        """The counts of each of ``questions`` over one shard.
 
         The prediction is the probability on the model's grid, resized bilinearly to the truth's size; the score is its
         maximum on the grid, as in a masks dataset. Of queries that compete: see ``table_answers``. Raises UserError for
         images and truths that cannot be read, and for a model that gives no finite numbers.
         """
-        metrics = [Metrics() for _ in questions]
+        counts = [asked.job.asking.counts() for asked in questions]
         for scenes in truth.scenes(shard):
             features = self.engine.encode(np.stack([self._pixels(scene) for scene in scenes]))
             planes = [scene.planes() for scene in scenes]
             ignored = [scene.ignored() for scene in scenes]
-            for asked, found in zip(questions, metrics, strict=True):
-                self._ask(asked, scenes, planes=planes, ignored=ignored, features=features, metrics=found)
-        return metrics
+            for asked, found in zip(questions, counts, strict=True):
+                if isinstance(found, Answers):
+                    count_winners(self.engine, features, asked, scenes, planes=planes, ignored=ignored, answers=found)
+                else:
+                    self._ask(asked, scenes, planes=planes, ignored=ignored, features=features, metrics=found)
+        return counts
 
     def _ask(
         self,

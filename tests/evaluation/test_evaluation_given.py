@@ -149,7 +149,8 @@ def test_given_masks_count_as_certain_probabilities_do() -> None:
     for present_only in (False, True):
         found = answers.scores(lambda asked: True, present_only=present_only)
         known = metrics.scores(thresholds=0.5, present_only=present_only)
-        for measure in ("iou_fg", "iou_bin", "miou", "iou_per_image", "precision", "recall", "images_absent"):
+        measures = ("iou_fg", "iou_bin", "miou", "iou_per_image", "precision", "recall", "images_absent")
+        for measure in (*measures, "accuracy_5", "accuracy_7", "accuracy_9"):
             assert getattr(found, measure) == getattr(known, measure), measure
 
 
