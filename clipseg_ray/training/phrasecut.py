@@ -43,7 +43,9 @@ class PhraseCut(Collection):
         del tasks
         builder = TruthBuilder()
         self._images = Store.of(pictures or release.url_of("images"))
-        asked = {image_id: [task for task in found if task["phrase_structure"]] for image_id, found in by_image.items()}
+        asked = {
+            image_id: [task for task in found if task.get("phrase_structure")] for image_id, found in by_image.items()
+        }
         self._ids = sorted(image_id for image_id, found in asked.items() if found)[:limit]
         self._polygons: list[list[np.ndarray]] = []
         for image_id in self._ids:

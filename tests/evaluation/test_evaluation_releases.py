@@ -11,10 +11,12 @@ import pytest
 from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 
+from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation import truth_writing
 from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet, survey
 from clipseg_ray.evaluation.truth_job import RECORD, write_truth
 from clipseg_ray.queries.table import load_queries
+from clipseg_ray.storage import Store
 from tests.evaluation import releases
 from tests.evaluation.releases import HEIGHT, WIDTH, label_map, photograph, save_map
 from tests.training import release as phrasecut
@@ -316,6 +318,30 @@ def test_a_phrase_that_is_absent_everywhere_is_in_the_vocabulary(tmp_path: Path)
     releases.write_json(tmp_path / "gold" / "gold.json", content)
     write_truth("sa-co", str(tmp_path / "gold" / "gold.json"), str(tmp_path / "truth"), {})
     assert sorted(survey(TruthSet.of([str(tmp_path / "truth")])).vocabulary) == ["chili", "the fish ball"]
+
+
+@pytest.mark.parametrize("form", ["phrasecut", "masks"])
+def test_releases_and_shards_may_lie_on_s3(form: str, tmp_path: Path, bucket: str) -> None:
+    if form == "phrasecut":
+        phrasecut.write(tmp_path / "release")
+    else:
+        photograph(tmp_path / "release" / "images" / "a.jpg")
+        save_map(tmp_path / "release" / "labels" / "a.png", label_map(1, [0, 1]))
+        releases.write_json(tmp_path / "release" / "classes.json", ["null", "bag"])
+    options = {"split": "train"} if form == "phrasecut" else {}
+    there, here = Store.of(f"{bucket}/release"), Store.of(str(tmp_path / "release"))
+    for entry in here.list():
+        there.put(entry.path, here.get(entry.path))
+    said = write_truth(form, there.url, f"{bucket}/truth", options)
+    assert said.startswith(f"{bucket}/truth: 1 of 1 shard(s) written")
+    assert "Nothing to do" in write_truth(form, there.url, f"{bucket}/truth", options)
+    write_truth(form, here.url, str(tmp_path / "truth"), options)
+    shards = [Store.of(url) for url in (f"{bucket}/truth", str(tmp_path / "truth"))]
+    (name,) = [entry.path for entry in shards[0].list() if entry.path.endswith(".tar")]
+    assert shards[0].get(name) == shards[1].get(name)
+    there.delete("images/7.jpg" if form == "phrasecut" else "labels/a.png")
+    with pytest.raises(UserError, match=r"images/7\.jpg: not found" if form == "phrasecut" else r"labels: no"):
+        write_truth(form, there.url, f"{bucket}/other", options)
 
 
 def test_it_goes_on_with_the_shards_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,7 +244,11 @@ def test_sa_co(tmp_path: Path) -> None:
             lambda folder: (folder / "classes.json").write_text('["bag", "bag"]'),
             "classes.json: two classes have one name",
         ),
-        (lambda folder: (folder / "labels" / "b.png").unlink(), "labels: no label map for b (1 of 2 images have none)"),
+        (lambda folder: (folder / "labels" / "b.png").unlink(), "labels: no label map for b; 1 of 2 have none"),
+        (
+            lambda folder: (folder / "images" / "b.jpg").unlink(),
+            "images: no image for the label map b; 1 of 2 have none",
+        ),
         (lambda folder: (folder / "images").rename(folder / "pictures"), "images"),
         (lambda folder: (folder / "images" / "b.jpg").rename(folder / "images" / "a.png"), "a.png: "),
         (

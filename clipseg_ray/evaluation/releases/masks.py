@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ def read(
     names: str | None = None,
     ignore_unnamed: bool = False,
 ) -> Release:
-    """The images of a folder or glob that have a label map of the same name; of the list ``names`` only those in it.
+    """The images of a folder or glob with the label maps of the same names; of the list ``names`` only those in it.
 
     images, labels: folders or globs, default ``images`` and ``labels`` in ``source``. A name is what is left of a path
     without the folder and, of a glob, without what follows its last star: ``leftImg8bit/val/*/*_leftImg8bit.png`` and
@@ -48,11 +49,9 @@ def read(
     wanted = sorted(photographs) if names is None else [_known(name, photographs, names) for name in read_names(names)]
     url = classes or release.url_of("classes.json")
     named = _classes(url, read_file(url))
-    if lacking := [name for name in wanted if name not in maps]:
-        raise UserError(
-            f"{labels or release.url_of('labels')}: no label map for {lacking[0]} ({len(lacking)} of {len(wanted)} "
-            "images have none)"
-        )
+    _match(wanted, maps, f"{labels or release.url_of('labels')}: no label map for")
+    if names is None:
+        _match(sorted(maps), photographs, f"{images or release.url_of('images')}: no image for the label map")
     pictures = [Picture(name, photographs[name].url, maps[name].url) for name in wanted]
     background = frozenset(number for number, words in named.items() if words[0].casefold() in BACKGROUND)
     things = {number: Thing(words[0], "object", words) for number, words in named.items() if number not in background}
@@ -87,6 +86,12 @@ def _by_name(url: str, endings: tuple[str, ...]) -> dict[str, _File]:
     if not files:
         raise UserError(f"{url}: no file there ends in {', '.join(endings)}")
     return files
+
+
+def _match(names: Sequence[str], files: Mapping[str, _File], message: str) -> None:
+    """Raise UserError, beginning with ``message``, unless there is a file for each name."""
+    if lacking := [name for name in names if name not in files]:
+        raise UserError(f"{message} {lacking[0]}; {len(lacking)} of {len(names)} have none")
 
 
 def _known(name: str, photographs: dict[str, _File], url: str) -> str:

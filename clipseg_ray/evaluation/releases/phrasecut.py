@@ -32,7 +32,7 @@ EXCLUDED = frozenset(
 (timojl/clipseg, ``datasets/phrasecut.py``)."""
 
 KIND = "phrase"
-KEYS = frozenset({"image_id", "phrase", "phrase_structure", "Polygons"})
+_KEYS = frozenset({"image_id", "phrase", "Polygons"})
 
 Task = dict[str, Any]
 
@@ -91,7 +91,7 @@ def tasks_by_image(url: str, tasks: Any) -> dict[int, list[Task]]:
     by_image: dict[int, list[Task]] = {}
     for number, task in enumerate(tasks):
         name = f"{url}: task {task.get('task_id', number)}"
-        if lacking := sorted(KEYS - task.keys()):
+        if lacking := sorted(_KEYS - task.keys()):
             raise UserError(f"{name} has no {', '.join(lacking)}; refer_input_*.json has no masks")
         if not isinstance(task["image_id"], int) or not isinstance(task["phrase"], str) or not task["phrase"].strip():
             raise UserError(

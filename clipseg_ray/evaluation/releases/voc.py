@@ -24,7 +24,8 @@ from clipseg_ray.storage import Store
 
 _WORDS = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 SMALLEST = 2 * 32 * 32
-"""Pixels of a class for it to be asked of an image, in one-shot protocols (Shaban et al. 2017; PFENet)."""
+"""Pixels of a class for it to be asked of an image, in one-shot protocols (Shaban et al. 2017; PFENet). PFENet asks an
+image with one such class for any of its classes; here each is asked for by itself."""
 
 
 def read(
