@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipseg_ray.cli.app import Overrides, app, repeated
+from clipseg_ray.cli.app import Overrides, app, repeated, say
 
 
 @app.command(epilog="Example: clipseg-ray train configs/train-scenes.yaml -s output.url=trained/try")
@@ -37,3 +37,44 @@ def evaluate(
     from clipseg_ray.evaluation.config import EvaluateConfig
 
     print(evaluation.evaluate(EvaluateConfig.load(config, set_ or ())).markdown())
+
+
+@app.command(epilog="Example: clipseg-ray truth voc VOCdevkit/VOC2012 truth/voc --names lists/pascal/val_fixed.txt")
+def truth(
+    format_: Annotated[str, typer.Argument(metavar="FORMAT", help="phrasecut, voc, coco, lvis, masks or sa-co.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The release's folder; of sa-co the JSON file.")],
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="Where the shards are, or go.")],
+    split: Annotated[
+        str | None, typer.Option(help="Which: test of phrasecut, val of voc and lvis, val2017 of coco unless given.")
+    ] = None,
+    names: Annotated[str | None, typer.Option(metavar="FILE", help="A list of images: voc, masks.")] = None,
+    images: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where images lie, if elsewhere; of masks also a glob.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where label maps lie: voc, masks (there also a glob).")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="FILE", help="What the numbers mean, JSON or ADE20K's table: masks.")
+    ] = None,
+    ignore_unnamed: Annotated[
+        bool | None, typer.Option("--ignore-unnamed", help="Pixels of no class count for nothing: masks.")
+    ] = None,
+    smallest: Annotated[
+        int | None, typer.Option(metavar="PIXELS", help="Of a class to be asked of an image: voc; 2048 unless given.")
+    ] = None,
+) -> None:
+    """Make truth shards of a data set as it was released, or those that are still missing; several on Ray."""
+    from clipseg_ray.evaluation.truth_job import write_truth
+
+    given = {
+        "split": split,
+        "names": names,
+        "images": images,
+        "labels": labels,
+        "classes": classes,
+        "ignore_unnamed": ignore_unnamed,
+        "smallest": smallest,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    say(write_truth(format_, source, destination, options))

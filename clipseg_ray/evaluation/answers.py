@@ -10,7 +10,7 @@ from clipseg_ray.evaluation.counting import BINS
 from clipseg_ray.evaluation.counts import average_precision, bin_of
 from clipseg_ray.evaluation.metrics import AskedQuery, Chosen
 from clipseg_ray.evaluation.scores import Scores
-from clipseg_ray.evaluation.tally import SHARE, Tally
+from clipseg_ray.evaluation.tally import SHARE, TENTHS, Tally
 
 
 @dataclass(eq=False)
@@ -65,8 +65,14 @@ class Answers:
         answer.images_cb[int(true > 0), bin_of(score)] += 1
         found = int(inside > 0)
         if true:
-            share = both * SHARE // (inside + true - both)
-            answer.present += replace(pixels, present_found=found, present_silent=1 - found, share_sum=share)
+            union = inside + true - both
+            answer.present += replace(
+                pixels,
+                present_found=found,
+                present_silent=1 - found,
+                share_sum=both * SHARE // union,
+                **{f"above_{tenths}": int(10 * both > tenths * union) for tenths in TENTHS},
+            )
         else:
             answer.absent += replace(pixels, absent_found=found, absent_silent=1 - found)
 

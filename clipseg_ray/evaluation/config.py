@@ -65,15 +65,21 @@ class RowConfig(Section):
     """What the table calls it."""
     truth: str = "test"
     """The truth set, by its name under ``truth``."""
-    protocol: Literal["text", "picture", "hybrid", "table"] = "text"
-    """``table``: the queries of a query table that have a ``concept``; the truth is the union over its categories."""
+    protocol: Literal["text", "picture", "hybrid", "table", "argmax"] = "text"
+    """``table``: the queries of a query table that have a ``concept``; the truth is the union over its categories.
+    ``argmax``: a table that is one group (``configs/pascal-voc.csv``): each pixel goes to one class, without
+    thresholds."""
     kinds: Annotated[OneOrSeveral, Field(min_length=1)] | None = None
     """Only queries of these kinds. Default: all."""
     queries: Annotated[OneOrSeveral, AfterValidator(expanded), Field(min_length=1)] | None = None
     """Only these query_ids, or those of a published split (``pascal-5i/0``, see ``splits``); with ``tune``, thresholds
     are still those of all queries of their kinds."""
+    unseen: Annotated[OneOrSeveral, AfterValidator(expanded), Field(min_length=1)] | None = None
+    """These query_ids, or those of a published split, were not seen in training: mIoU of them, of the others, and the
+    harmonic mean of both."""
     pictures: Literal["all", "present"] = "all"
-    """``present``: only images that have the thing, as one-shot protocols and PhraseCut do."""
+    """``all``: every image of which it is known whether it has the thing; ``present``: only those that have it, as
+    one-shot protocols and PhraseCut do."""
     texts: Literal["first", "all", "paper"] = "first"
     """Wordings: each query's first; each of them, counted alike; those that are CLIPSeg's generalised queries."""
     template: OneOrSeveral = Field(default=["plain"], min_length=1)
@@ -81,7 +87,7 @@ class RowConfig(Section):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """The support picture's share in a hybrid."""
     table: Location | None = None
-    """For ``protocol: table``: a query table at any URL, or ``builtin:<name>``."""
+    """For ``protocol: table`` and ``argmax``: a query table at any URL, or ``builtin:<name>``."""
 
 
 class EvaluationOutputConfig(Section):
@@ -153,8 +159,10 @@ class EvaluateConfig(Settings):
             yield f"{key}.protocol: a dataset of masks was asked once and for all; leave it out"
         if row.protocol in ("picture", "hybrid") and self.supports is None:
             yield f"{key}.protocol: {row.protocol} needs support pictures, e.g. supports: {{truth: tune}}"
-        if (row.protocol == "table") != (row.table is not None):
-            yield f"{key}.table: goes with protocol: table, and only with it"
+        if (row.protocol in ("table", "argmax")) != (row.table is not None):
+            yield f"{key}.table: goes with protocol: table or argmax, and only with these"
+        if row.protocol == "argmax" and row.pictures != "all":
+            yield f"{key}.pictures: every image has a winner at each pixel, so argmax asks all; leave it out"
         try:
             resolve_templates(row.template)
         except ValueError as error:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from clipseg_ray.evaluation.counting import BINS, count
-from clipseg_ray.evaluation.tally import SHARE, Tally
+from clipseg_ray.evaluation.tally import SHARE, TENTHS, Tally
 
 THRESHOLDS = tuple(k / 50 for k in range(1, 50))
 """0.02, 0.04, … 0.98: CLIPSeg's. Every one is an edge of the histograms' bins."""
 
 _EDGES_T = np.array([round(threshold * BINS) for threshold in THRESHOLDS])
+_TENTHS_K = np.array(TENTHS)
 _NOWHERE = np.zeros(0, np.bool_)
 
 
@@ -41,11 +42,13 @@ class Counts:
         background (1) and the foreground (2).
     images_cb: int64 [2, BINS], images by score: without the thing (0) and with it (1).
     share_sum_t: int64 [T], for each of THRESHOLDS the sum of IoU over the images with the thing, in 1 / SHARE.
+    above_kt: int64 [3, T], how many of these have an IoU above each of TENTHS.
     """
 
     pixels_cb: np.ndarray = field(default_factory=lambda: _histograms(3))
     images_cb: np.ndarray = field(default_factory=lambda: _histograms(2))
     share_sum_t: np.ndarray = field(default_factory=lambda: np.zeros(len(THRESHOLDS), np.int64))
+    above_kt: np.ndarray = field(default_factory=lambda: np.zeros((len(TENTHS), len(THRESHOLDS)), np.int64))
 
     def update(
         self,
@@ -70,7 +73,9 @@ class Counts:
             self.pixels_cb[1:] += found_cb
             self.images_cb[1, bin_of_score] += 1
             false_t, true_t = _above(found_cb)
-            self.share_sum_t += (true_t * SHARE) // (found_cb[1].sum() + false_t)
+            union_t = found_cb[1].sum() + false_t
+            self.share_sum_t += (true_t * SHARE) // union_t
+            self.above_kt += 10 * true_t > _TENTHS_K[:, None] * union_t
         else:
             self.pixels_cb[0] += found_cb[0]
             self.images_cb[0, bin_of_score] += 1
@@ -79,13 +84,14 @@ class Counts:
         self.pixels_cb += other.pixels_cb
         self.images_cb += other.images_cb
         self.share_sum_t += other.share_sum_t
+        self.above_kt += other.above_kt
         return self
 
     def where_present(self) -> Counts:
         """Those of the images with the thing alone."""
         pixels_cb, images_cb = self.pixels_cb.copy(), self.images_cb.copy()
         pixels_cb[0], images_cb[0] = 0, 0
-        return Counts(pixels_cb, images_cb, self.share_sum_t)
+        return Counts(pixels_cb, images_cb, self.share_sum_t, self.above_kt)
 
     def at(self, index: int) -> Tally:
         """The tally at THRESHOLDS[index]."""
@@ -104,6 +110,7 @@ class Counts:
             absent_found=absent_found,
             absent_silent=absent_silent,
             share_sum=int(self.share_sum_t[index]),
+            **{f"above_{tenths}": int(self.above_kt[k, index]) for k, tenths in enumerate(TENTHS)},
         )
 
     @property

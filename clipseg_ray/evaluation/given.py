@@ -77,18 +77,21 @@ class GivenMasks:
         planes, ignored = scene.planes(), scene.ignored()
         for query_id, thing in self.things.items():
             row = rows.get(query_id)
+            labels = thing.labels(scene, planes)
             if row is None and self.keep_empty:
-                answers.masks_missing += 1
+                answers.masks_missing += len(labels)
                 continue
             row = row or _EMPTY
-            answers.update(
-                AskedQuery(thing.kind, query_id),
-                mask_hw=_at_size(row, scene) if row.area else None,
-                label_hw=thing.label(scene, planes),
-                ignore_hw=ignored,
-                score=row.score,
-                size=scene.height * scene.width,
-            )
+            mask_wh = _at_size(row, scene) if row.area and labels else None
+            for label_wh in labels:
+                answers.update(
+                    AskedQuery(thing.kind, query_id),
+                    mask_hw=mask_wh,
+                    label_hw=label_wh,
+                    ignore_hw=ignored,
+                    score=row.score,
+                    size=scene.height * scene.width,
+                )
 
 
 def truth_of(settings: EvaluatedMasks, vocabulary: Mapping[str, Thing]) -> dict[str, Thing]:

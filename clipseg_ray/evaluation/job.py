@@ -81,8 +81,8 @@ class ModelWorker:
         self._spec = spec
         self._scorer = Scorer(Engine(model), loaded.preprocessing)
 
-    def __call__(self, item: Item) -> list[Metrics]:
-        """The metrics of each of the set's questions."""
+    def __call__(self, item: Item) -> list[Metrics | Answers]:
+        """The counts of each of the set's questions."""
         name, shard = item
         return self._scorer.score(self._spec.truth[name], shard, self._spec.questions[name])
 
@@ -139,10 +139,10 @@ def _of_model(config: EvaluateConfig) -> Report:
         truth=truth,
         questions=questions,
     )
-    measured: dict[tuple[str, Asking], Metrics] = {(job.truth, job.asking): Metrics() for job in jobs}
+    measured: dict[tuple[str, Asking], Any] = {(job.truth, job.asking): job.asking.counts() for job in jobs}
     for name, found in _scored(config, ModelWorker, spec, truth, device):
-        for each, metrics in zip(questions[name], found, strict=True):
-            measured[name, each.job.asking].merge(metrics)
+        for each, counts in zip(questions[name], found, strict=True):
+            measured[name, each.job.asking].merge(counts)
     rows, queries, notes = model_rows(config, measured)
     if unsupported := sorted(by_picture - pictures.keys()):
         notes.append(f"without {shots} support picture(s), so not asked by picture: {', '.join(unsupported)}")

@@ -6,17 +6,19 @@
 - table: the queries of a query table that have a ``concept``; the truth is the union over its categories. CLIPSeg's
   generalised queries are such rows of the shipped tables. Those that compete or combine do so as in a run, with all
   that they name and all of their group, whether these have a concept or not.
+- argmax: a query table that is one group, in which each pixel goes to one class (see ``argmax``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation.answers import Answers
 from clipseg_ray.evaluation.config import EvaluateConfig, RowConfig
-from clipseg_ray.evaluation.metrics import AskedQuery
+from clipseg_ray.evaluation.metrics import AskedQuery, Metrics
 from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.table import load_queries
@@ -40,15 +42,15 @@ class Asking:
         """The way a row asks."""
         if row.protocol == "picture":
             return cls(protocol="picture")
-        if row.protocol == "table":
-            return cls(protocol="table", table=row.table)
+        if row.protocol in ("table", "argmax"):
+            return cls(protocol=row.protocol, table=row.table)
         alpha = row.alpha if row.protocol == "hybrid" else None
         return cls(protocol=row.protocol, texts=row.texts, templates=resolve_templates(row.template), alpha=alpha)
 
     def __str__(self) -> str:
         """In a few words, for a table."""
         words = {"text": "text", "picture": "picture", "hybrid": f"hybrid, α = {self.alpha:g}" if self.alpha else ""}
-        said = words.get(self.protocol) or f"queries of {self.table}"
+        said = words.get(self.protocol) or f"{'argmax over' if self.decides else 'queries of'} {self.table}"
         if self.texts not in (None, "first"):
             said += f", {self.texts} wordings"
         if self.templates not in (None, ("{}",)):
@@ -65,6 +67,15 @@ class Asking:
         """Whether drawn support pictures are part of it."""
         return self.protocol in ("picture", "hybrid")
 
+    @property
+    def decides(self) -> bool:
+        """Whether it gives masks, not probabilities."""
+        return self.protocol == "argmax"
+
+    def counts(self) -> Metrics | Answers:
+        """What its answers are counted in, empty."""
+        return Answers() if self.decides else Metrics()
+
     def wordings(self, thing: Thing) -> tuple[str, ...]:
         """The texts by which a thing is asked for, each by itself; none if this asking does not reach it."""
         if not self.by_text:
@@ -77,11 +88,14 @@ class Asking:
         """What can be asked this way where ``vocabulary`` is the truth's."""
         if self.table is None:
             return [thing for thing in vocabulary.values() if not self.by_text or self.wordings(thing)]
+        queries = table_queries(self.table)
+        if self.decides:
+            _check_classes(self.table, queries)
         known = {name for thing in vocabulary.values() for name in (thing.query_id, *thing.texts)}
         return [
             Thing(query.query_id, query.kind, query.texts, query.concept)
-            for query in table_queries(self.table)
-            if _has_truth(query) and known & set(query.concept)
+            for query in queries
+            if self.decides or (_has_truth(query) and known & set(query.concept))
         ]
 
 
@@ -108,8 +122,8 @@ def jobs_of(config: EvaluateConfig, vocabularies: Mapping[str, Vocabulary]) -> l
         if not measured:
             raise UserError(_nothing(row, vocabularies[row.truth]))
         kinds = {thing.kind for thing in measured}
-        parts = [(row.truth, measured)]
-        if config.tune is not None:
+        parts = [(row.truth, asking.things(vocabularies[row.truth]) if asking.decides else measured)]
+        if config.tune is not None and not asking.decides:
             parts.append((config.tune, [t for t in asking.things(vocabularies[config.tune]) if t.kind in kinds]))
         for truth, things in parts:
             wanted.setdefault((truth, asking), {}).update({thing.query_id: thing for thing in things})
@@ -132,6 +146,16 @@ def table_queries(table: str) -> tuple[Query, ...]:
     if not any(_has_truth(query) for query in found):
         raise UserError(f"{table}: no query has a concept, so nothing says which pixels are right; fill the column")
     return found
+
+
+def _check_classes(table: str, queries: Sequence[Query]) -> None:
+    """Raise UserError unless all queries are one group, at most one of them, the background, without a concept."""
+    groups = {query.group for query in queries}
+    if None in groups or len(groups) > 1 or not all(query.keep for query in queries):
+        raise UserError(f"{table}: argmax needs a table that is one group, every query of which is kept")
+    nothing = [query.query_id for query in queries if not query.concept]
+    if len(nothing) > 1:
+        raise UserError(f"{table}: {', '.join(nothing)} have no concept; one class at most is the background")
 
 
 def _has_truth(query: Query) -> bool:

@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
 class ReportRow:
     """One row of the table.
 
-    asked: the way of asking, in words. thresholds: by kind; empty where the masks were given.
+    asked: the way of asking, in words. thresholds: by kind; empty where the masks were given or decided without.
     """
 
     name: str
@@ -108,6 +108,11 @@ def _threshold(row: ReportRow) -> str | None:
     return ", ".join(f"{kind} {value:.2f}" for kind, value in row.thresholds.items())
 
 
+def _accuracies(scores: Scores) -> str | None:
+    found = (scores.accuracy_5, scores.accuracy_7, scores.accuracy_9)
+    return None if None in found else ", ".join(f"{each:.2f}" for each in found)
+
+
 _SHOWN: list[tuple[str, Callable[[ReportRow], Any]]] = [
     ("", lambda row: row.name),
     ("truth", lambda row: row.truth),
@@ -119,7 +124,11 @@ _SHOWN: list[tuple[str, Callable[[ReportRow], Any]]] = [
     ("IoU_FG", lambda row: row.scores.iou_fg),
     ("IoU_BIN", lambda row: row.scores.iou_bin),
     ("mIoU", lambda row: row.scores.miou),
+    ("seen", lambda row: row.scores.miou_seen),
+    ("unseen", lambda row: row.scores.miou_unseen),
+    ("harmonic", lambda row: row.scores.miou_harmonic),
     ("IoU per image", lambda row: row.scores.iou_per_image),
+    ("IoU > 0.5, 0.7, 0.9", lambda row: _accuracies(row.scores)),
     ("AP", lambda row: row.scores.ap),
     ("mAP", lambda row: row.scores.map),
     ("precision", lambda row: row.scores.precision),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 
+from clipseg_ray.errors import UserError, meant
 from clipseg_ray.evaluation.answers import Answers
 from clipseg_ray.evaluation.config import EvaluateConfig, RowConfig
 from clipseg_ray.evaluation.metrics import AskedQuery, Chosen, Metrics
@@ -17,7 +18,7 @@ from clipseg_ray.evaluation.protocols import Asking, holds
 from clipseg_ray.evaluation.report import ReportRow
 from clipseg_ray.evaluation.scores import COLUMNS, Scores
 
-Measured = Mapping[tuple[str, Asking], Metrics]
+Measured = Mapping[tuple[str, Asking], Metrics | Answers]
 """By truth set and way of asking."""
 
 QUERIES = pa.schema(
@@ -34,13 +35,17 @@ def model_rows(config: EvaluateConfig, measured: Measured) -> tuple[list[ReportR
     queries: list[dict[str, Any]] = []
     for row in config.rows:
         asking = Asking.of(row)
-        metrics = measured[row.truth, asking]
-        thresholds, undecided = _thresholds(config, row, measured)
+        counts = measured[row.truth, asking]
+        if isinstance(counts, Answers):
+            rows.append(_whole(row, str(asking), counts.scores, {}, counts.answers))
+            queries += _parts(row, str(asking), counts.scores, counts.answers)
+            continue
+        thresholds, undecided = _thresholds(config, row, counts, measured[config.tune or row.truth, asking])
         if undecided:
             notes.append(f"{row.name}: no true pixel to choose a threshold by for {', '.join(undecided)}: 0.5 is used")
-        scored = partial(metrics.scores, thresholds=thresholds)
-        rows.append(_whole(row, str(asking), scored, thresholds))
-        queries += _parts(row, str(asking), scored, metrics.counts)
+        scored = partial(counts.scores, thresholds=thresholds)
+        rows.append(_whole(row, str(asking), scored, thresholds, counts.counts))
+        queries += _parts(row, str(asking), scored, counts.counts)
     return rows, pa.Table.from_pylist(queries, QUERIES), notes
 
 
@@ -50,21 +55,55 @@ def given_rows(config: EvaluateConfig, answers: Mapping[str, Answers]) -> tuple[
     queries: list[dict[str, Any]] = []
     for row in config.rows:
         given = answers[row.truth]
-        rows.append(_whole(row, "masks as given", given.scores, {}))
+        rows.append(_whole(row, "masks as given", given.scores, {}, given.answers))
         queries += _parts(row, "masks as given", given.scores, given.answers)
     return rows, pa.Table.from_pylist(queries, QUERIES)
 
 
-def _whole(row: RowConfig, asked: str, scored: Callable[..., Scores], thresholds: dict[str, float]) -> ReportRow:
-    """A row of the report. scored: (chosen queries, present_only) → their measures."""
+def _whole(
+    row: RowConfig,
+    asked: str,
+    scored: Callable[..., Scores],
+    thresholds: dict[str, float],
+    queries: Iterable[AskedQuery],
+) -> ReportRow:
+    """A row of the report. scored: (chosen queries, present_only) → their measures.
+
+    Raises UserError for an unseen query that was not asked.
+    """
+    scores = scored(partial(holds, row), present_only=row.pictures == "present")
+    if row.unseen is not None:
+        names = sorted({query.query_id for query in queries if holds(row, query)})
+        if unknown := [name for name in row.unseen if name not in names]:
+            raise UserError(f"row {row.name!r}: unseen: {unknown[0]!r} is not asked; {meant(unknown[0], names)}")
+        seen, unseen = (
+            scored(partial(_of, row, names), present_only=row.pictures == "present").miou
+            for names in (set(names) - set(row.unseen), set(row.unseen))
+        )
+        scores = replace(
+            scores,
+            miou_seen=seen,
+            miou_unseen=unseen,
+            miou_harmonic=_harmonic(seen, unseen),
+        )
     return ReportRow(
         name=row.name,
         truth=row.truth,
         asked=asked,
         pictures=row.pictures,
         thresholds=thresholds,
-        scores=scored(partial(holds, row), present_only=row.pictures == "present"),
+        scores=scores,
     )
+
+
+def _harmonic(a: float | None, b: float | None) -> float | None:
+    if a is None or b is None:
+        return None
+    return 2 * a * b / (a + b) if a + b else 0.0
+
+
+def _of(row: RowConfig, names: set[str], query: AskedQuery) -> bool:
+    return holds(row, query) and query.query_id in names
 
 
 def _parts(
@@ -87,15 +126,16 @@ def _parts(
             }
 
 
-def _thresholds(config: EvaluateConfig, row: RowConfig, measured: Measured) -> tuple[dict[str, float], list[str]]:
-    """The threshold of each kind in a row, and the kinds for which none could be chosen."""
-    asking = Asking.of(row)
-    kinds = sorted({asked.kind for asked in measured[row.truth, asking].counts if holds(row, asked)})
+def _thresholds(
+    config: EvaluateConfig, row: RowConfig, counts: Metrics, by: Metrics | Answers
+) -> tuple[dict[str, float], list[str]]:
+    """The threshold of each kind in a row, and the kinds for which none could be chosen. by: counts to choose by."""
+    assert isinstance(by, Metrics)
+    kinds = sorted({asked.kind for asked in counts.counts if holds(row, asked)})
     if config.threshold is not None:
         return dict.fromkeys(kinds, config.threshold), []
     # With a set of its own to choose on, a kind's threshold is that of all its queries; else of the row's.
     where = row.model_copy(update={"queries": None}) if config.tune is not None else row
-    by = measured[config.tune or row.truth, asking]
     found = {
         kind: by.best_threshold(
             partial(holds, where.model_copy(update={"kinds": [kind]})), present_only=row.pictures == "present"

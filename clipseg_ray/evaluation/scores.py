@@ -31,8 +31,20 @@ class Scores:
     """Mean of the IoU of foreground and background, pixels pooled."""
     miou: float | None
     """Mean over the queries of each one's IoU_FG."""
+    miou_seen: float | None = None
+    """That of the queries which a row's ``unseen`` does not name."""
+    miou_unseen: float | None = None
+    """That of those it names."""
+    miou_harmonic: float | None = None
+    """The harmonic mean of both."""
     iou_per_image: float | None
     """Mean over the present pairs of each one's own IoU (PhraseCut's mIoU)."""
+    accuracy_5: float | None
+    """Share of the present pairs whose own IoU is above 0.5 (PhraseCut's accuracy)."""
+    accuracy_7: float | None
+    """The same above 0.7."""
+    accuracy_9: float | None
+    """The same above 0.9."""
     ap: float | None
     """Average precision over pixels, pooled."""
     map: float | None
@@ -73,6 +85,9 @@ class Scores:
             iou_bin=total.iou_bin,
             miou=_mean(tally.iou_fg for tally in tallies),
             iou_per_image=total.iou_per_image,
+            accuracy_5=total.accuracy(5),
+            accuracy_7=total.accuracy(7),
+            accuracy_9=total.accuracy(9),
             ap=ap,
             map=_mean(each_ap),
             precision=total.precision,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation.answers import Answers
+from clipseg_ray.evaluation.argmax import count_winners
 from clipseg_ray.evaluation.metrics import Metrics
 from clipseg_ray.evaluation.questions import Questions
 from clipseg_ray.evaluation.resizing import at_truth_size
@@ -32,6 +34,9 @@ class _Pair:
     label_wh: np.ndarray | None
 
 
+Planes: TypeAlias = Mapping[str, Sequence[np.ndarray]]
+"""Of one scene: the masks of each query that holds."""
+
 _Answer: TypeAlias = tuple[_Pair, np.ndarray, float]
 """A pair with its probability, float32 [width, height], and its score."""
 
@@ -43,27 +48,30 @@ class Scorer:
         self.engine = engine
         self.preprocessing = preprocessing
 
-    def score(self, truth: TruthSet, shard: Shard, questions: Sequence[Questions]) -> list[Metrics]:
-        """The metrics of each of ``questions`` over one shard.
+    def score(self, truth: TruthSet, shard: Shard, questions: Sequence[Questions]) -> list[Metrics | Answers]:
+        """The counts of each of ``questions`` over one shard.
 
         The prediction is the probability on the model's grid, resized bilinearly to the truth's size; the score is its
         maximum on the grid, as in a masks dataset. Of queries that compete: see ``table_answers``. Raises UserError for
         images and truths that cannot be read, and for a model that gives no finite numbers.
         """
-        metrics = [Metrics() for _ in questions]
+        counts = [asked.job.asking.counts() for asked in questions]
         for scenes in truth.scenes(shard):
             features = self.engine.encode(np.stack([self._pixels(scene) for scene in scenes]))
             planes = [scene.planes() for scene in scenes]
             ignored = [scene.ignored() for scene in scenes]
-            for asked, found in zip(questions, metrics, strict=True):
-                self._ask(asked, scenes, planes=planes, ignored=ignored, features=features, metrics=found)
-        return metrics
+            for asked, found in zip(questions, counts, strict=True):
+                if isinstance(found, Answers):
+                    count_winners(self.engine, features, asked, scenes, planes=planes, ignored=ignored, answers=found)
+                else:
+                    self._ask(asked, scenes, planes=planes, ignored=ignored, features=features, metrics=found)
+        return counts
 
     def _ask(
         self,
         questions: Questions,
         scenes: Sequence[Scene],
-        planes: Sequence[dict[str, np.ndarray]],
+        planes: Sequence[Planes],
         ignored: Sequence[np.ndarray | None],
         features: Features,
         metrics: Metrics,
@@ -86,7 +94,7 @@ class Scorer:
         self,
         questions: Questions,
         scenes: Sequence[Scene],
-        planes: Sequence[dict[str, np.ndarray]],
+        planes: Sequence[Planes],
         features: Features,
     ) -> Iterator[_Answer]:
         """Every thing asked by conditionals of its own."""
@@ -95,12 +103,12 @@ class Scorer:
         for index, scene in enumerate(scenes):
             image = scene.sha256
             for place, thing in enumerate(questions.things):
-                label_wh = thing.label(scene, planes[index])
-                if label_wh is None and not questions.job.everywhere:
-                    continue
-                rows_wc = questions.conditionals(place, image)
-                conditionals.append(rows_wc)
-                pairs += [_Pair(index, thing, label_wh)] * len(rows_wc)
+                for label_wh in thing.labels(scene, planes[index]):
+                    if label_wh is None and not questions.job.everywhere:
+                        continue
+                    rows_wc = questions.conditionals(place, image)
+                    conditionals.append(rows_wc)
+                    pairs += [_Pair(index, thing, label_wh)] * len(rows_wc)
         return self._answers(pairs, np.concatenate(conditionals), scenes, features) if pairs else iter(())
 
     def _of_table(
@@ -109,7 +117,7 @@ class Scorer:
         prompt_set: PromptSet,
         scenes: Sequence[Scene],
         *,
-        planes: Sequence[dict[str, np.ndarray]],
+        planes: Sequence[Planes],
         features: Features,
     ) -> Iterator[_Answer]:
         """The written queries of a table, which are the things; where some compete, all are put to every scene."""
@@ -119,7 +127,8 @@ class Scorer:
             (image, query): label_wh
             for image, scene in enumerate(scenes)
             for query, thing in enumerate(asked)
-            if (label_wh := thing.label(scene, planes[image])) is not None or questions.job.everywhere
+            for label_wh in thing.labels(scene, planes[image])  # one at most: of a table's queries it is a union
+            if label_wh is not None or questions.job.everywhere
         }
         if not wanted:
             return

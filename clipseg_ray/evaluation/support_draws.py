@@ -81,9 +81,8 @@ def _large_enough(scene: Scene, query_ids: Collection[str], smallest: float) -> 
     """(query_id, RLE) of the masks in a scene that may serve as supports."""
     if not any(mask.query_id in query_ids for mask in scene.masks):
         return
-    planes = scene.planes()
-    for mask in scene.masks:
-        area = np.count_nonzero(planes[mask.query_id])
+    for mask, plane_wh in zip(scene.masks, scene.mask_planes(), strict=True):
+        area = np.count_nonzero(plane_wh)
         if mask.query_id in query_ids and area and area >= smallest * scene.height * scene.width:
             yield mask.query_id, mask.counts
 

@@ -16,6 +16,9 @@ from dataclasses import dataclass, fields
 SHARE = 1 << 32
 """An image's own IoU is kept in units of 1 / SHARE: sums of integers know no order."""
 
+TENTHS = (5, 7, 9)
+"""IoUs, in tenths, above which a present pair is right: PhraseCut's accuracy at 0.5, 0.7 and 0.9."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
@@ -23,7 +26,8 @@ class Tally:
 
     Pixels: true_positive, false_positive, false_negative, true_negative. (Image, query) pairs, by whether the thing
     is there and whether a mask was given: present_found, present_silent, absent_found, absent_silent.
-    share_sum: over the present pairs, each one's own IoU in units of 1 / SHARE.
+    share_sum: over the present pairs, each one's own IoU in units of 1 / SHARE. above_5, above_7, above_9: present
+    pairs whose own IoU is above so many of TENTHS.
     """
 
     true_positive: int = 0
@@ -35,6 +39,9 @@ class Tally:
     absent_found: int = 0
     absent_silent: int = 0
     share_sum: int = 0
+    above_5: int = 0
+    above_7: int = 0
+    above_9: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(Tally)})
@@ -67,6 +74,11 @@ class Tally:
     def iou_per_image(self) -> float | None:
         """Mean over the present pairs of each one's own IoU; None if there is none."""
         return self.share_sum / SHARE / self.present if self.present else None
+
+    def accuracy(self, tenths: int) -> float | None:
+        """Share of the present pairs whose own IoU is above one of TENTHS; None if there is none."""
+        above = {5: self.above_5, 7: self.above_7, 9: self.above_9}[tenths]
+        return _share(above, self.present - above)
 
     @property
     def precision(self) -> float | None:

@@ -3,15 +3,19 @@
     {"truth": [{"query_id": "sit-on", "kind": "affordance", "texts": ["something to sit on"], "counts": "<RLE>"}, …],
      "height": 352, "width": 352}
 
-``counts`` is COCO's compressed RLE at the image's size. ``truth`` lists each query with a true pixel once; a query
-not listed is absent from the image. An optional ``"ignore": "<RLE>"`` marks pixels that count for nothing.
+``counts`` is COCO's compressed RLE at the image's size. ``truth`` lists each query with a true pixel, one with two
+masks of its own (a phrase that two tasks ask for) twice. A query not listed is absent from the image; where only a few
+were looked for, ``"absent": [{"query_id", "kind", "texts"}, …]`` lists those that were not found, and nothing is known
+of others. An optional ``"ignore": "<RLE>"`` marks pixels that count for nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,7 +45,10 @@ class TrueMask:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """An image (encoded bytes) and its truth; height and width in pixels; ``ignore`` an RLE or None."""
+    """An image (encoded bytes) and its truth; height and width in pixels; ``ignore`` an RLE or None.
+
+    absent: the queries known not to hold, by id; None where these are all that ``masks`` does not have.
+    """
 
     image_id: str
     image: bytes
@@ -49,17 +56,28 @@ class Scene:
     width: int
     masks: tuple[TrueMask, ...]
     ignore: str | None = None
+    absent: Mapping[str, Thing] | None = None
 
     @property
     def sha256(self) -> str:
         """Hex digest of the image's bytes: what distinguishes an image from every other, wherever it lies."""
         return hashlib.sha256(self.image).hexdigest()
 
-    def planes(self) -> dict[str, np.ndarray]:
-        """The true pixels of each query that holds: bool [width, height], column-major as RLE has them."""
-        return dict(
-            zip([mask.query_id for mask in self.masks], self._decoded([m.counts for m in self.masks]), strict=True)
-        )
+    def planes(self) -> dict[str, list[np.ndarray]]:
+        """The masks of each query that holds: bool [width, height], column-major as RLE has them."""
+        found = defaultdict[str, list[np.ndarray]](list)
+        for mask, plane_wh in zip(self.masks, self.mask_planes(), strict=True):
+            found[mask.query_id].append(plane_wh)
+        return found
+
+    def mask_planes(self) -> np.ndarray:
+        """The true pixels of each of ``masks``: bool [m, width, height]."""
+        return self._decoded([mask.counts for mask in self.masks])
+
+    @cached_property
+    def absent_names(self) -> frozenset[str]:
+        """Ids and wordings of ``absent``."""
+        return frozenset(name for thing in (self.absent or {}).values() for name in (thing.query_id, *thing.texts))
 
     def ignored(self) -> np.ndarray | None:
         """The pixels that count for nothing: bool [width, height]; None where all count."""
@@ -85,12 +103,20 @@ class Thing:
     texts: tuple[str, ...]
     concept: tuple[str, ...] = ()
 
-    def label(self, scene: Scene, planes: dict[str, np.ndarray]) -> np.ndarray | None:
-        """Its true pixels in a scene whose ``planes`` are given: bool [width, height]; None where there are none."""
+    def labels(self, scene: Scene, planes: Mapping[str, Sequence[np.ndarray]]) -> Sequence[np.ndarray | None]:
+        """How a scene whose ``planes`` are given answers each time it is asked: true pixels, bool [width, height].
+
+        As often as the truth has the query; [None] where it is absent, nothing where that is not known. Of a
+        ``concept`` the union, absent where all that it names is.
+        """
         if not self.concept:
-            return planes.get(self.query_id)
-        found = [planes[mask.query_id] for mask in scene.masks if {mask.query_id, *mask.texts} & set(self.concept)]
-        return np.logical_or.reduce(found) if found else None
+            if found := planes.get(self.query_id):
+                return found
+            return [None] if scene.absent is None or self.query_id in scene.absent else ()
+        held = {mask.query_id for mask in scene.masks if {mask.query_id, *mask.texts} & set(self.concept)}
+        if held:
+            return [np.logical_or.reduce([plane_wh for query_id in held for plane_wh in planes[query_id]])]
+        return [None] if scene.absent is None or scene.absent_names.issuperset(self.concept) else ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +147,7 @@ class TruthSet:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a truth set holds. vocabulary: every query that holds in some image, by id."""
+    """What a truth set holds. vocabulary: by id every query that holds in some image, or was looked for in one."""
 
     images: int
     vocabulary: dict[str, Thing]
@@ -135,12 +161,12 @@ def survey(truth: TruthSet) -> Contents:
     images, found = 0, dict[str, Thing]()
     for scene in (scene for shard in truth.shards for scenes in truth.scenes(shard) for scene in scenes):
         images += 1
-        for mask in scene.masks:
-            thing = Thing(mask.query_id, mask.kind, mask.texts)
-            known = found.setdefault(mask.query_id, thing)
+        looked_for = [Thing(mask.query_id, mask.kind, mask.texts) for mask in scene.masks]
+        for thing in (*looked_for, *(scene.absent or {}).values()):
+            known = found.setdefault(thing.query_id, thing)
             if known != thing:
                 raise UserError(
-                    f"{scene.image_id}: the query {mask.query_id!r} is {thing.kind} {list(thing.texts)} here and "
+                    f"{scene.image_id}: the query {thing.query_id!r} is {thing.kind} {list(thing.texts)} here and "
                     f"{known.kind} {list(known.texts)} in an image before; give each meaning an id of its own"
                 )
     return Contents(images, found)
@@ -154,17 +180,35 @@ def scene_of(sample: Sample) -> Scene:
     try:
         masks = tuple(_mask(entry) for entry in fields["truth"])
         height, width, ignore = int(fields["height"]), int(fields["width"]), fields.get("ignore")
+        absent = None
+        if fields.get("absent") is not None:
+            absent = {thing.query_id: thing for thing in map(_thing, fields["absent"])}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{sample.image_id}: no truth in its JSON ({type(error).__name__}: {error}); a truth shard has "
             '{"truth": [{"query_id", "kind", "texts", "counts"}, …], "height", "width"}'
         ) from error
-    if len({mask.query_id for mask in masks}) < len(masks):
-        raise UserError(f"{sample.image_id}: truth names a query twice; join its masks into one")
-    return Scene(image_id=sample.image_id, image=sample.image, height=height, width=width, masks=masks, ignore=ignore)
+    if both := sorted((absent or {}).keys() & {mask.query_id for mask in masks}):
+        raise UserError(
+            f"{sample.image_id}: {both[0]!r} has a mask in truth and stands in absent; leave out one of them"
+        )
+    return Scene(
+        image_id=sample.image_id,
+        image=sample.image,
+        height=height,
+        width=width,
+        masks=masks,
+        ignore=ignore,
+        absent=absent,
+    )
 
 
 def _mask(entry: dict[str, Any]) -> TrueMask:
+    thing = _thing(entry)
+    return TrueMask(thing.query_id, thing.kind, thing.texts, str(entry["counts"]))
+
+
+def _thing(entry: dict[str, Any]) -> Thing:
     if not entry["texts"] or isinstance(entry["texts"], str):
         raise ValueError(f"texts of {entry['query_id']!r} must be a list of at least one wording")
-    return TrueMask(str(entry["query_id"]), str(entry["kind"]), tuple(entry["texts"]), str(entry["counts"]))
+    return Thing(str(entry["query_id"]), str(entry["kind"]), tuple(entry["texts"]))

@@ -25,6 +25,7 @@ WRONG = {
     "plan": ["nowhere.yaml", "-s", "masks.threshold"],
     "train": ["nowhere.yaml"],
     "evaluate": ["nowhere.yaml"],
+    "truth": ["phrasecut", "nowhere", "there"],
     "show": ["nowhere"],
     "query": ["nowhere", "SELECT 1"],
     "verify": ["nowhere"],

@@ -4,6 +4,7 @@ import yaml
 
 from clipseg_ray.dataset import Masks
 from clipseg_ray.training import job
+from tests.evaluation import releases
 
 
 def cells(output: str) -> list[str]:
@@ -26,6 +27,19 @@ def test_rethreshold_moves_the_queries_that_are_named(clipseg_ray, made, tmp_pat
     with Masks(str(moved)) as masks:
         thresholds = masks.sql("SELECT query_id, round(threshold::DOUBLE, 3) FROM queries ORDER BY 1").fetchall()
     assert thresholds == [("circle", 0.9), ("sit", 0.5), ("wheels", 0.5)]
+
+
+def test_truth_makes_shards_and_says_so(clipseg_ray, tmp_path):
+    releases.voc(tmp_path / "VOC2012")
+    arguments = ("truth", "voc", tmp_path / "VOC2012", tmp_path / "truth", "--smallest", "1")
+    code, output, errors = clipseg_ray(*arguments)
+    assert (code, output, errors) == (0, f"{tmp_path}/truth: 1 of 1 shard(s) written, 3 images with 3 masks\n", "")
+    assert clipseg_ray(*arguments)[1] == f"Nothing to do: {tmp_path}/truth has all 1 shard(s) of 3 images\n"
+    code, output, errors = clipseg_ray(*arguments, "--classes", "x.json")
+    assert (code, output) == (2, "")
+    assert (
+        errors == "error: --classes: the format voc has no such option; it has --split, --names, --labels, --smallest\n"
+    )
 
 
 def test_train_says_where_the_model_is_and_how_to_go_on(clipseg_ray, tmp_path, monkeypatch):

@@ -46,11 +46,11 @@ def row(**values: Any) -> dict[str, Any]:
         ({"tune": "test", "threshold": 0.5}, "tune, threshold: give one of them, not both"),
         ({"threshold": 0.33}, "threshold: threshold 0.33 is none of 0.02"),
         (row(protocol="picture"), "rows.0.protocol: picture needs support pictures, e.g. supports: {truth: tune}"),
-        (row(protocol="table"), "rows.0.table: goes with protocol: table, and only with it"),
+        (row(protocol="table"), "rows.0.table: goes with protocol: table or argmax, and only with these"),
         (row(table="builtin:affordances"), "rows.0.table: goes with protocol: table"),
         (
             row(protocol="txt"),
-            "rows.0.protocol: input should be 'text', 'picture', 'hybrid' or 'table' (got 'txt'); did",
+            "rows.0.protocol: input should be 'text', 'picture', 'hybrid', 'table' or 'argmax' (got 'txt'); did",
         ),
         (row(template="fixd"), "rows.0.template: 'fixd' is no template set"),
         (row(kind="object"), "rows.0.kind: unknown key; did you mean rows.0.kinds?"),

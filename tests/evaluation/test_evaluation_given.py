@@ -74,6 +74,20 @@ def test_masks_are_joined_by_picture_and_query(tmp_path: Path) -> None:
     assert scores.ap is scores.threshold is None
 
 
+def test_a_query_with_two_masks_is_counted_twice_and_what_nobody_knows_is_not(tmp_path: Path) -> None:
+    size = {"height": SIDE, "width": SIDE}
+    samples = [
+        ("a", noise(0), {"truth": [entry("dog", DOG), entry("dog", CAT)], **size}),
+        ("b", noise(1), {"truth": [], "absent": [], **size}),
+        ("c", noise(2), {"truth": [], **size}),
+    ]
+    found = TruthSet.of([write(str(tmp_path / "truth"), samples)], root=str(tmp_path / "truth"))
+    url = dataset(tmp_path, [(key, "dog", 0.9, DOG) for key in "abc"])
+    scores = score(found, url).scores(lambda asked: True)
+    assert (scores.images_present, scores.images_absent) == (2, 1)
+    assert scores.recall == pytest.approx((np.sum(DOG) + np.sum(DOG & CAT)) / (np.sum(DOG) + np.sum(CAT)))
+
+
 def test_a_coarser_grid_is_laid_over_the_truth(tmp_path: Path) -> None:
     found = truth(tmp_path)
     coarse = np.zeros((24, 48), bool)
@@ -135,7 +149,8 @@ def test_given_masks_count_as_certain_probabilities_do() -> None:
     for present_only in (False, True):
         found = answers.scores(lambda asked: True, present_only=present_only)
         known = metrics.scores(thresholds=0.5, present_only=present_only)
-        for measure in ("iou_fg", "iou_bin", "miou", "iou_per_image", "precision", "recall", "images_absent"):
+        measures = ("iou_fg", "iou_bin", "miou", "iou_per_image", "precision", "recall", "images_absent")
+        for measure in (*measures, "accuracy_5", "accuracy_7", "accuracy_9"):
             assert getattr(found, measure) == getattr(known, measure), measure
 
 

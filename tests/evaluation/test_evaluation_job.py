@@ -13,8 +13,12 @@ import yaml
 from clipseg_ray import cli
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation import job as evaluation
+from clipseg_ray.evaluation import truth_writing
 from clipseg_ray.evaluation.config import EvaluateConfig
+from clipseg_ray.evaluation.truth import TruthSet, survey
+from clipseg_ray.evaluation.truth_job import write_truth
 from clipseg_ray.queries.query import Query
+from tests.evaluation import releases
 from tests.evaluation.world import box, entry, noise, settings, write, write_masks, write_scenes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -102,6 +106,46 @@ def test_the_job_scores_a_masks_dataset(scenes: Path, tmp_path: Path) -> None:
         "test: not counted, for the dataset has no masks of them: 1 images, and 0 queries of single" in report.notes[1]
     )
     assert "masks as given" in report.markdown()
+
+
+def test_zero_shot_is_measured_on_a_released_label_map(
+    checkpoint_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["background", "dog", "cat", "horse"]
+    for number in range(3):
+        releases.photograph(tmp_path / "set" / "images" / f"{number}.jpg", number)
+        releases.save_map(tmp_path / "set" / "labels" / f"{number}.png", releases.label_map(number, [0, 1, 2, 3]))
+    releases.write_json(tmp_path / "set" / "classes.json", names)
+    assert end_of("truth", "masks", f"{tmp_path}/set", f"{tmp_path}/truth", monkeypatch=monkeypatch) == 0
+    rows = ["query_id,text,concept,group,weight", "background,background,,all,1.05"]
+    (tmp_path / "classes.csv").write_text("\n".join([*rows, *(f"{name},{name},{name},all,1" for name in names[1:])]))
+    row = {
+        "name": "zero-shot",
+        "protocol": "argmax",
+        "table": str(tmp_path / "classes.csv"),
+        "unseen": ["cat", "horse"],
+    }
+    values = settings(tmp_path, checkpoint_dir, truth={"test": str(tmp_path / "truth")}, rows=[row], tune=None)
+    path = tmp_path / "evaluate.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert end_of("evaluate", str(path), monkeypatch=monkeypatch) == 0
+    assert "| mIoU | seen | unseen | harmonic |" in capsys.readouterr().out
+    body = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    (found,) = body["rows"]
+    assert (found["queries"], found["images_present"], found["thresholds"]) == (4, 12, {})
+    assert found["miou"] == pytest.approx((found["miou_seen"] + found["miou_unseen"]) / 2)
+
+
+def test_truth_shards_are_written_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(truth_writing, "IN_A_SHARD", 1)
+    content = releases.coco_release(tmp_path / "coco")
+    said = write_truth("coco", str(tmp_path / "coco"), str(tmp_path / "truth"), {})
+    assert said == f"{tmp_path}/truth: 3 of 3 shard(s) written, 3 images with 3 masks"
+    assert survey(TruthSet.of([str(tmp_path / "truth")])).images == 3
+    (tmp_path / "coco" / "val2017" / content["images"][1]["file_name"]).unlink()
+    with pytest.raises(UserError, match=r"^\S+/val2017/000000000285\.jpg: not found"):
+        write_truth("coco", str(tmp_path / "coco"), str(tmp_path / "other"), {})
+    assert "Nothing to do" in write_truth("coco", str(tmp_path / "coco"), str(tmp_path / "truth"), {})
 
 
 def test_what_a_person_must_know_is_one_line_and_exit_code_2(

@@ -79,7 +79,7 @@ def test_every_measure_is_what_brute_force_gives(images: list[Image], at: int) -
     assert (scores.images_present, scores.images_absent) == (len(present), len(absent))
     if not true_n.any():
         assert scores.iou_fg is scores.iou_bin is scores.miou is scores.iou_per_image is scores.ap is None
-        assert scores.recall is scores.best_threshold is scores.present_found is None
+        assert scores.recall is scores.best_threshold is scores.present_found is scores.accuracy_5 is None
     else:
         assert scores.iou_fg == pytest.approx(both[0] / either[0])
         assert scores.recall == pytest.approx(recall_score(true_n, inside_n))
@@ -88,6 +88,8 @@ def test_every_measure_is_what_brute_force_gives(images: list[Image], at: int) -
             np.sum((p > threshold) & true) / np.sum((p > threshold) | true) for p, true in (e.counted for e in present)
         ]
         assert scores.iou_per_image == pytest.approx(np.mean(own), abs=1e-9)
+        found = (scores.accuracy_5, scores.accuracy_7, scores.accuracy_9)
+        assert found == pytest.approx([np.mean(np.array(own) > bound) for bound in (0.5, 0.7, 0.9)])
         assert scores.present_found == pytest.approx(
             np.mean([p.max() > threshold for p, _ in (e.counted for e in present)])
         )

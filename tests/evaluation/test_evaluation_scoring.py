@@ -138,6 +138,37 @@ def test_only_pictures_that_have_the_thing_are_asked_where_that_is_wanted(
     assert (present.images_present, present.images_absent) == (2, 0)
 
 
+def test_a_query_with_two_masks_is_counted_twice(tmp_path: Path, checkpoint: Checkpoint, scorer: Scorer) -> None:
+    both_n = int(DOG.sum() + CAT.sum())
+    both = truth_of(tmp_path / "both", [entry("dog", DOG), entry("dog", CAT)])
+    each = [truth_of(tmp_path / str(place), [entry("dog", mask_hw)]) for place, mask_hw in enumerate((DOG, CAT))]
+    expected = Metrics()
+    for truth in each:
+        expected.merge(scored(scorer, truth, ask(truth, checkpoint, TEXT)))
+    found = scored(scorer, both, ask(both, checkpoint, TEXT))
+    assert pictures_of(found, "object", "dog") == (0, 2)
+    counts, other = (metrics.counts[AskedQuery("object", "dog")] for metrics in (found, expected))
+    assert counts.pixels_cb.sum(1).tolist() == other.pixels_cb.sum(1).tolist() == [0, 2 * DOG.size - both_n, both_n]
+    # Rows that are decided together differ by an ulp from those alone, so a pixel may stand in the next bin.
+    np.testing.assert_allclose(counts.pixels_cb.cumsum(1), other.pixels_cb.cumsum(1), atol=3)
+
+
+def test_only_what_is_known_is_asked(tmp_path: Path, checkpoint: Checkpoint, scorer: Scorer) -> None:
+    cat = {"query_id": "cat", "kind": "object", "texts": ["cat"]}
+    sidecars = [
+        {"truth": [entry("dog", DOG)], "absent": [cat]},
+        {"truth": [], "absent": [cat]},
+        {"truth": [entry("cat", CAT)], "absent": []},
+    ]
+    samples = [
+        (f"{place:03d}", noise(place, *SIZE), {**sidecar, "height": SIZE[0], "width": SIZE[1]})
+        for place, sidecar in enumerate(sidecars)
+    ]
+    truth = TruthSet.of([write(str(tmp_path), samples)])
+    metrics = scored(scorer, truth, ask(truth, checkpoint, TEXT))
+    assert (pictures_of(metrics, "object", "dog"), pictures_of(metrics, "object", "cat")) == ((0, 1), (2, 1))
+
+
 def test_wordings(tmp_path: Path, checkpoint: Checkpoint, scorer: Scorer) -> None:
     truth = truth_of(tmp_path, [entry("seat", DOG, "affordance", ["something to sit on", "sit on"]), entry("cat", CAT)])
     things = survey(truth).vocabulary

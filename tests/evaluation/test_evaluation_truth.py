@@ -20,6 +20,13 @@ def sample(key: str, *entries: dict[str, Any], **changes: Any) -> tuple[str, byt
     return key, noise(0), {"truth": list(entries), "height": SIDE, "width": SIDE, **changes}
 
 
+CONCEPTS = {"ride on": ("horse", "pony"), "drive": ("pony", "car")}
+
+
+def named(query_id: str) -> dict[str, Any]:
+    return {"query_id": query_id, "kind": "object", "texts": [query_id]}
+
+
 def test_scenes_come_in_order_a_few_at_a_time_with_their_masks(tmp_path: Path) -> None:
     samples = [sample(f"{i:03d}", entry("chair", CHAIR)) for i in range(SCENES_AT_ONCE + 3)]
     truth = TruthSet.of([write(str(tmp_path / "t"), samples, "b.tar")])
@@ -27,7 +34,7 @@ def test_scenes_come_in_order_a_few_at_a_time_with_their_masks(tmp_path: Path) -
     found = list(truth.scenes(truth.shards[0]))
     assert [len(scenes) for scenes in found] == [SCENES_AT_ONCE, 3]
     assert found[1][2].image_id == f"b.tar/{SCENES_AT_ONCE + 2:03d}"
-    assert np.array_equal(found[0][0].planes()["chair"].T, CHAIR)
+    assert np.array_equal(found[0][0].planes()["chair"][0].T, CHAIR)
     assert [shard.path for shard in TruthSet.of([str(tmp_path / "t")]).shards] == ["a.tar", "b.tar"]
 
 
@@ -60,10 +67,40 @@ def test_a_generalised_query_is_true_where_any_of_its_concept_is(tmp_path: Path)
     truth = TruthSet.of([write(str(tmp_path / "t"), [sample("a", *entries), sample("b", entries[2])])])
     both, lamp_only = next(truth.scenes(truth.shards[0]))
     sit = Thing("paper-sit-on", "affordance", ("sit on",), concept=("armchair", "sofa", "chair"))
-    label_wh = sit.label(both, both.planes())
+    (label_wh,) = sit.labels(both, both.planes())
     assert label_wh is not None
     assert np.array_equal(label_wh.T, CHAIR | SOFA)
-    assert sit.label(lamp_only, lamp_only.planes()) is None
+    assert list(sit.labels(lamp_only, lamp_only.planes())) == [None]
+
+
+def test_a_query_with_two_masks_of_its_own_answers_twice(tmp_path: Path) -> None:
+    entries = [entry("chair", CHAIR), entry("lamp", box(0, 0, 5, 5)), entry("chair", SOFA)]
+    truth = TruthSet.of([write(str(tmp_path / "t"), [sample("a", *entries)])])
+    ((scene,),) = truth.scenes(truth.shards[0])
+    first_wh, second_wh = Thing("chair", "object", ("chair",)).labels(scene, scene.planes())
+    assert first_wh is not None
+    assert second_wh is not None
+    assert np.array_equal(first_wh.T, CHAIR)
+    assert np.array_equal(second_wh.T, SOFA)
+    (union_wh,) = Thing("sit-on", "affordance", ("sit on",), concept=("chair",)).labels(scene, scene.planes())
+    assert union_wh is not None
+    assert np.array_equal(union_wh.T, CHAIR | SOFA)
+    assert list(survey(truth).vocabulary) == ["chair", "lamp"]
+
+
+def test_where_a_few_queries_were_looked_for_nothing_is_known_of_others(tmp_path: Path) -> None:
+    absent = [named("horse"), named("pony"), named("unicorn")]
+    samples = [sample("a", entry("chair", CHAIR), absent=absent), sample("b", entry("lamp", SOFA), absent=[])]
+    truth = TruthSet.of([write(str(tmp_path / "t"), samples)])
+    ((scene, _),) = truth.scenes(truth.shards[0])
+    planes = scene.planes()
+    asked = [Thing(name, "object", (name,)) for name in ("chair", "horse", "lamp")]
+    assert [len(thing.labels(scene, planes)) for thing in asked] == [1, 1, 0]
+    assert list(asked[1].labels(scene, planes)) == [None]
+    ride, drive = (Thing(name, "affordance", (name,), concept) for name, concept in CONCEPTS.items())
+    assert list(ride.labels(scene, planes)) == [None]
+    assert list(drive.labels(scene, planes)) == []  # no pony, and of cars nobody knows
+    assert sorted(survey(truth).vocabulary) == ["chair", "horse", "lamp", "pony", "unicorn"]
 
 
 def test_pixels_may_be_ignored(tmp_path: Path) -> None:
@@ -83,7 +120,11 @@ def test_pixels_may_be_ignored(tmp_path: Path) -> None:
         ({"truth": [], "height": SIDE}, "KeyError: 'width'"),
         ({"truth": [{"query_id": "chair", "kind": "object", "counts": ""}]}, "KeyError: 'texts'"),
         ({"truth": [{**entry("chair", CHAIR), "texts": "chair"}]}, "texts of 'chair' must be a list"),
-        ({"truth": [entry("chair", CHAIR)] * 2, "height": SIDE, "width": SIDE}, "a: truth names a query twice"),
+        (
+            {"truth": [entry("chair", CHAIR)], "absent": [named("chair")], "height": SIDE, "width": SIDE},
+            "a: 'chair' has a mask in truth and stands in absent; leave out one of them",
+        ),
+        ({"truth": [], "absent": [{"query_id": "chair"}], "height": SIDE, "width": SIDE}, "a: no truth in its JSON"),
     ],
 )
 def test_what_is_no_truth_is_named(tmp_path: Path, truth: dict[str, Any], message: str) -> None:

@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.evaluation.releases.phrasecut import EXCLUDED
 from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.training.batches import Batches
 from clipseg_ray.training.config import SamplingConfig, TrainConfig
 from clipseg_ray.training.loop import train
-from clipseg_ray.training.phrasecut import EXCLUDED, PhraseCut
+from clipseg_ray.training.phrasecut import PhraseCut
 from clipseg_ray.training.sampling import Sampler
 from clipseg_ray.training.saving import imagenet_preprocessing
 from clipseg_ray.training.starting import start

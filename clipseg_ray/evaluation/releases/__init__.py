@@ -1,0 +1,1 @@
+"""Data sets as their authors release them, read as truth: one module for each format."""
