@@ -23,6 +23,7 @@ WRONG = {
     "submit": ["nowhere.yaml", "--address", "http://127.0.0.1:1"],
     "plan": ["nowhere.yaml", "-s", "masks.threshold"],
     "train": ["nowhere.yaml"],
+    "convert": ["nowhere.pth", "there"],
     "evaluate": ["nowhere.yaml"],
     "show": ["nowhere"],
     "query": ["nowhere", "SELECT 1"],
