@@ -122,6 +122,7 @@ _SHOWN: list[tuple[str, Callable[[ReportRow], Any]]] = [
     ("IoU per image", lambda row: row.scores.iou_per_image),
     ("AP", lambda row: row.scores.ap),
     ("mAP", lambda row: row.scores.map),
+    ("AP (CLIPSeg's)", lambda row: row.scores.ap_clipseg),
     ("precision", lambda row: row.scores.precision),
     ("recall", lambda row: row.scores.recall),
     ("absent, silent", lambda row: row.scores.absent_silent),

@@ -37,6 +37,8 @@ class Scores:
     """Average precision over pixels, pooled."""
     map: float | None
     """Mean over the queries of each one's AP."""
+    ap_clipseg: float | None
+    """What CLIPSeg's authors publish as AP, over the same pixels: see ``published_ap``."""
     precision: float | None
     """Share of predicted pixels that are true, pooled."""
     recall: float | None
@@ -59,6 +61,7 @@ class Scores:
         best_threshold: float | None,
         ap: float | None,
         each_ap: Iterable[float | None],
+        ap_clipseg: float | None,
         ap_images: float | None,
     ) -> Scores:
         """Of one tally a query, each at its own threshold."""
@@ -75,6 +78,7 @@ class Scores:
             iou_per_image=total.iou_per_image,
             ap=ap,
             map=_mean(each_ap),
+            ap_clipseg=ap_clipseg,
             precision=total.precision,
             recall=total.recall,
             absent_silent=total.silent_share,
