@@ -36,7 +36,7 @@ MODES = {
     "blur3_highlight01": ModeEntry(lambda canvas: canvas.softened, {"background": 0.1, "sigma": 3.0}),
     "crop": ModeEntry(lambda canvas: canvas.cropped, {"background": 1.0, "sigma": 1.0, "context": 0.1}),
     "crop_blur_highlight": ModeEntry(lambda canvas: canvas.cropped, {"background": 0.1, "sigma": 3.0, "context": 0.1}),
-    "outline_red": ModeEntry(lambda canvas: canvas.outlined, {"width": 5.0}, published=False),
+    "outline_red": ModeEntry(lambda canvas: canvas.outlined, {"width": 5.0}),
     "box_red": ModeEntry(lambda canvas: canvas.boxed, {"width": 5.0, "context": 0.1}, published=False),
     "colourised": ModeEntry(lambda canvas: canvas.colourised, {"background": 1.0}),
     "greyscale": ModeEntry(lambda canvas: canvas.greyscale, {"background": 1.0}, published=False),
@@ -110,6 +110,8 @@ def parse_mode(text: str) -> Mode:
             raise ValueError(f"mode {name}: width={value} is not a whole number of pixels")
         if parameter == PUBLISHED and parameters[parameter] % 1:
             raise ValueError(f"mode {name}: {PUBLISHED}={value} is neither 0 nor 1")
+    if parameters.get(PUBLISHED) and parameters.get("width", 5.0) != 5:
+        raise ValueError(f"mode {name}: with {PUBLISHED}=1 width is 5, the authors' only one")
     if not parameters.get(PUBLISHED):
         parameters.pop(PUBLISHED, None)
     return Mode(name, tuple(sorted(parameters.items())))

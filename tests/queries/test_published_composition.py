@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco
 
 from clipseg_ray.queries.composition import compose
 from clipseg_ray.queries.modes import MODES, parse_mode
@@ -107,6 +108,32 @@ def test_a_dyed_object(shape):
     np.testing.assert_allclose(composed(picture_hwc, mask_hw, "colourised(published=1)"), expected, rtol=0, atol=1e-5)
 
 
+def ring(height: int, width: int) -> np.ndarray:
+    """A ring with an island in its hole, and a corner of the picture."""
+    y, x = np.mgrid[:height, :width]
+    distance_hw = np.hypot(y - height / 2, x - width / 3)
+    return (distance_hw < 3) | ((distance_hw > 9) & (distance_hw < 20)) | (y - x > height - 12)
+
+
+OPENCV = {
+    random_mask: "lc0h0f04N0O2O000000AFH::DF<;CE=;CE>;AE?;AEa09_OGj00VO0j00VO0j00VO0j00VO0j00VO0j0;0000001N102Lj<",
+    ring: "8X17100O1OnNb0I[O83Nf02YOOf02ZOMg03XOMj02VONj02UONm01SOOm01SOOm01SOOm01SOOm00TO0l00TO0l00TO0l00TO0l00TO0l00"
+    "TO0l00TO0l00TO0l00UO0i00XO0h00YO0e00\\O1b00_OOa00@1>0C190I050L2001f02N3L3N3L4L4LP=",
+}
+"""What ``drawContours`` of OpenCV 5.0 draws with thickness 5 of the external contours at 48×48, as COCO RLE."""
+
+
+@pytest.mark.parametrize("mask", OPENCV)
+def test_a_red_outline(mask):
+    picture_hwc = random_picture(SIZE, SIZE)
+    line_hw = coco.decode({"size": [SIZE, SIZE], "counts": OPENCV[mask]}) > 0
+    expected = normalised(np.where(line_hw[..., None], np.array([255, 0, 0]), picture_hwc))
+    found = composed(picture_hwc, mask(SIZE, SIZE), "outline_red(published=1)")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    untouched = composed(picture_hwc, np.zeros((SIZE, SIZE), bool), "outline_red(published=1)")
+    np.testing.assert_allclose(untouched, normalised(picture_hwc), rtol=0, atol=1e-5)
+
+
 def test_a_square_picture_of_the_models_size_differs_from_ours_as_well():
     picture_hwc, mask_hw = random_picture(SIZE, SIZE), random_mask(SIZE, SIZE)
     for mode in ("crop", "crop_blur_highlight", "blur_highlight"):
@@ -123,6 +150,8 @@ def test_the_switch_is_named_only_where_it_is_on():
     assert parse_mode(str(switched)) == switched
     with pytest.raises(ValueError, match=r"published=0.5 is neither 0 nor 1"):
         parse_mode("crop(published=0.5)")
+    with pytest.raises(ValueError, match="mode outline_red: with published=1 width is 5"):
+        parse_mode("outline_red(width=3, published=1)")
     for name, entry in MODES.items():
         if not entry.published:
             with pytest.raises(ValueError, match=f"mode {name} has no parameter 'published'"):
