@@ -1,4 +1,4 @@
-"""Verbs of training and evaluation."""
+"""Verbs of training and evaluation, and of others' weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clipseg_ray.cli.app import Overrides, app, repeated, say
+from clipseg_ray.errors import UserError
 
 
 @app.command(epilog="Example: clipseg-ray train configs/train-scenes.yaml -s output.url=trained/try")
@@ -25,6 +26,36 @@ def train(
     except KeyboardInterrupt:
         print(f"Interrupted; run it again to go on: {repeated('train', config, set_)}", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+@app.command(epilog="Example: clipseg-ray convert rd64-uni.pth rd64 --extract-layers 3,6,9")
+def convert(
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="A .pth of CLIPSeg's authors: the decoder alone.")],
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="Where the checkpoint goes, a new folder.")],
+    clip: Annotated[
+        str, typer.Option(metavar="CLIP", help="The CLIP it is over: a hub name, a folder, or OpenAI's ViT-B-16.pt.")
+    ] = "openai/clip-vit-base-patch16",
+    extract_layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I,J,…", help="The blocks of CLIP it was trained on; no file says, and all depends on it."
+        ),
+    ] = None,
+) -> None:
+    """Make a checkpoint of weights from CLIPSeg's authors, for runs and for transformers' from_pretrained."""
+    from clipseg_ray.training import conversion
+
+    layers = None if extract_layers is None else _numbers(extract_layers)
+    print(f"Converted: {conversion.convert(weights, destination, clip, layers)}")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise UserError(
+            f"--extract-layers {text}: give whole numbers with commas between them, such as 3,6,9"
+        ) from None
 
 
 @app.command(epilog="Example: clipseg-ray evaluate configs/evaluate-scenes.yaml -s model.checkpoint=my-checkpoint/")

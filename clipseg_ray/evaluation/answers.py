@@ -96,6 +96,7 @@ class Answers:
             best_threshold=None,
             ap=None,
             each_ap=(),
+            ap_clipseg=None,
             ap_images=None if present_only or not images_cb[0].any() else average_precision(images_cb),
         )
 

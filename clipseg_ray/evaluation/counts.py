@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from clipseg_ray.evaluation.counting import BINS, count
+from clipseg_ray.evaluation.published_ap import published_ap
 from clipseg_ray.evaluation.tally import SHARE, TENTHS, Tally
 
 THRESHOLDS = tuple(k / 50 for k in range(1, 50))
@@ -132,6 +133,12 @@ class Counts:
     def average_precision(self) -> float | None:
         """AP over pixels; None if the truth has no foreground."""
         return average_precision(_binary(self.pixels_cb))
+
+    @property
+    def published_ap(self) -> float | None:
+        """AP as CLIPSeg's authors compute it; None if the truth has no foreground, or no threshold a pixel above it."""
+        false_t, true_t = _above(_binary(self.pixels_cb))
+        return published_ap(true_t, false_t, int(self.pixels_cb[2].sum()))
 
     @property
     def average_precision_images(self) -> float | None:

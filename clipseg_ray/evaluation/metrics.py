@@ -145,5 +145,6 @@ def _scores(counts: Mapping[AskedQuery, Counts], thresholds: Thresholds | None) 
         best_threshold=None if best is None else THRESHOLDS[best],
         ap=total.average_precision,
         each_ap=(each.average_precision for each in counts.values()),
+        ap_clipseg=total.published_ap,
         ap_images=total.average_precision_images,
     )

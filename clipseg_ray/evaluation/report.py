@@ -131,6 +131,7 @@ _SHOWN: list[tuple[str, Callable[[ReportRow], Any]]] = [
     ("IoU > 0.5, 0.7, 0.9", lambda row: _accuracies(row.scores)),
     ("AP", lambda row: row.scores.ap),
     ("mAP", lambda row: row.scores.map),
+    ("AP (CLIPSeg's)", lambda row: row.scores.ap_clipseg),
     ("precision", lambda row: row.scores.precision),
     ("recall", lambda row: row.scores.recall),
     ("absent, silent", lambda row: row.scores.absent_silent),

@@ -49,6 +49,8 @@ class Scores:
     """Average precision over pixels, pooled."""
     map: float | None
     """Mean over the queries of each one's AP."""
+    ap_clipseg: float | None
+    """What CLIPSeg's authors publish as AP, over the same pixels: see ``published_ap``."""
     precision: float | None
     """Share of predicted pixels that are true, pooled."""
     recall: float | None
@@ -71,6 +73,7 @@ class Scores:
         best_threshold: float | None,
         ap: float | None,
         each_ap: Iterable[float | None],
+        ap_clipseg: float | None,
         ap_images: float | None,
     ) -> Scores:
         """Of one tally a query, each at its own threshold."""
@@ -90,6 +93,7 @@ class Scores:
             accuracy_9=total.accuracy(9),
             ap=ap,
             map=_mean(each_ap),
+            ap_clipseg=ap_clipseg,
             precision=total.precision,
             recall=total.recall,
             absent_silent=total.silent_share,

@@ -1,4 +1,7 @@
-"""CLIP's tokenizer: byte-level BPE over a checkpoint's vocabulary, built as transformers' ``CLIPTokenizer`` is."""
+"""CLIP's tokenizer: byte-level BPE over a checkpoint's vocabulary, built as transformers' ``CLIPTokenizer`` is.
+
+What goes into it is cleaned first, as OpenAI's does and transformers' does not: see ``cleaning``.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers.models import BPE
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.model.cleaning import cleaned
 from clipseg_ray.model.folder import json_object
 
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -34,7 +38,7 @@ class Tokenizer:
 
     def ids(self, texts: Sequence[str], longest: int | None = None) -> list[list[int]]:
         """Ids of each text; one of more than ``longest`` is cut before its end token."""
-        found = [encoding.ids for encoding in self._backend.encode_batch(list(texts))]
+        found = [encoding.ids for encoding in self._backend.encode_batch([cleaned(text) for text in texts])]
         if longest is None:
             return found
         return [ids if len(ids) <= longest else [*ids[: longest - 1], self._end] for ids in found]

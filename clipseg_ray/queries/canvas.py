@@ -3,10 +3,12 @@
 The modes are those the paper compares (CLIPSeg, section 4.3 and table 2), computed from their definitions on the
 *normalised* picture, where 0 is the mean colour: what is darkened fades to it.
 
-Every picture is first squashed to the model's size S, as images to be segmented are. Two things depart from a
-literal reading, and neither does anything to a picture that is S×S already. Modes that crop keep the picture in
-its own size and shape (at most 4·S), so that a small thing in a large photo stays sharp; the blur is still that of
-the picture at S×S. And masks are resized to shares between 0 and 1, so that nothing thin gets lost.
+Every picture is first squashed to the model's size S, as images to be segmented are. The authors' code does other
+things in places, and ``published_canvas`` with it. Modes that crop keep the picture in its own size and shape (at most
+4·S), so that a small thing in a large photo stays sharp, where they cut from S×S; the blur is still that of the picture
+at S×S. What is cut is resized bilinearly, not to the nearest pixel, of S×S pictures as well. Masks are resized to
+shares between 0 and 1, so that nothing thin gets lost. Nothing is subtracted, the red box is red once it is seen, and
+grey is brightness, where theirs is the green channel.
 """
 
 from dataclasses import dataclass
@@ -48,6 +50,10 @@ class Canvas:
         squashed_chw = self.whole()
         return _blend(squashed_chw, self._share(), gaussian_blur(squashed_chw, sigma), background)
 
+    def softened(self, background: float, sigma: float) -> torch.Tensor:
+        """As ``blended``; the authors darken it."""
+        return self.blended(background, sigma)
+
     def cropped(self, background: float, sigma: float, context: float) -> torch.Tensor:
         """As ``blended``, then the mask's box widened on each side by ``context`` × its own extent, clipped to the
         picture, padded to a square with 0, resized to S.
@@ -60,11 +66,7 @@ class Canvas:
         soft_chw = _interpolate(gaussian_blur(self.whole(), sigma)[None], height, width)[0]
         blended_chw = _blend(self._pixels(height, width), share_hw, soft_chw, background)
         x0, y0, x1, y1 = widened_box(share_hw, context)
-        cut_chw = blended_chw[:, y0:y1, x0:x1]
-        side = max(cut_chw.shape[1:])
-        left, top = (side - cut_chw.shape[2]) // 2, (side - cut_chw.shape[1]) // 2
-        padding = (left, side - cut_chw.shape[2] - left, top, side - cut_chw.shape[1] - top)
-        return _interpolate(F.pad(cut_chw, padding)[None], size, size)[0]
+        return _interpolate(padded_square(blended_chw[:, y0:y1, x0:x1])[None], size, size)[0]
 
     def outlined(self, width: float) -> torch.Tensor:
         """A red line of ``width`` pixels along the mask's border."""
@@ -148,6 +150,13 @@ def widened_box(mask_hw: torch.Tensor, context: float) -> tuple[int, int, int, i
     x0, x1, y0, y1 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
     wide, high = context * (x1 - x0), context * (y1 - y0)
     return int(max(0, x0 - wide)), int(max(0, y0 - high)), int(min(width, x1 + wide)), int(min(height, y1 + high))
+
+
+def padded_square(pixels_chw: torch.Tensor) -> torch.Tensor:
+    """0 added on both sides of the shorter axis, the odd pixel behind: [c, side, side]."""
+    side = max(pixels_chw.shape[1:])
+    left, top = (side - pixels_chw.shape[2]) // 2, (side - pixels_chw.shape[1]) // 2
+    return F.pad(pixels_chw, (left, side - pixels_chw.shape[2] - left, top, side - pixels_chw.shape[1] - top))
 
 
 def _blend(pixels_chw: torch.Tensor, share_hw: torch.Tensor, soft_chw: torch.Tensor, background: float) -> torch.Tensor:

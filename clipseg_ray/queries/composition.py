@@ -5,6 +5,7 @@ import numpy as np
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.canvas import Canvas
 from clipseg_ray.queries.modes import Mode
+from clipseg_ray.queries.published_canvas import PublishedCanvas
 from clipseg_ray.queries.supports import Support
 
 
@@ -26,4 +27,5 @@ def compose(
         if mode.needs_mask:
             raise ValueError(f"mode {mode.name} needs a mask")
         mask_hw = np.ones(picture_hwc.shape[:2], bool)
-    return mode.compose(Canvas(picture_hwc, mask_hw, preprocessing)).numpy()
+    canvas = PublishedCanvas if mode.published else Canvas
+    return mode.compose(canvas(picture_hwc, mask_hw, preprocessing)).numpy()

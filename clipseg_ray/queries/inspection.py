@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import unicodedata
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from clipseg_ray.model.checkpoint import Checkpoint
+from clipseg_ray.model.cleaning import cleaned
 from clipseg_ray.model.embedding import token_counts
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
 from clipseg_ray.queries.composition import compose_support
@@ -76,6 +78,14 @@ def warnings(queries: Sequence[Query], token_counts: Mapping[str, int]) -> list[
     ]
 
 
+def changed(queries: Sequence[Query]) -> Iterator[str]:
+    """One line for each text and template that is cleaned on its way into a prompt, whatever its Unicode form."""
+    for query in queries:
+        for given in dict.fromkeys([*query.texts, *query.templates]):
+            if (read := cleaned(given)) != unicodedata.normalize("NFC", given):
+                yield f"query {query.query_id!r}: {_short(given)!r} is read as {_short(read)!r}, as CLIP's texts were"
+
+
 def describe(
     queries: Sequence[Query],
     token_counts: Mapping[str, int] | None = None,
@@ -133,7 +143,12 @@ def inspect(
             _span(entry.tokens),
         ]
         rows.append([_printable(cell) for cell in cells[: len(columns)]])
-    findings = [*_groups(queries), *(warnings(queries, counts) if counts else ()), *_repeats(described)]
+    findings = [
+        *_groups(queries),
+        *changed(queries),
+        *(warnings(queries, counts) if counts else ()),
+        *_repeats(described),
+    ]
     written = [query for query in queries if query.keep]
     kinds = len({query.kind for query in written})
     unwritten = f", {len(rows) - len(written)} more not written" if len(written) < len(rows) else ""

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from clipseg_ray.model.cleaning import cleaned
 from clipseg_ray.queries.expression import Term, text_of
 from clipseg_ray.queries.modes import Mode
 from clipseg_ray.queries.supports import Support
@@ -25,11 +26,12 @@ class Others:
 class Query:
     """One row of the query table, every default resolved.
 
-    texts and templates: each text is put into each template (`prompts`); the query's text vector is the mean over
-    all of them. Both empty when the query is pictures only. threshold: probability in (0, 1), the query's own or
-    else the run's. supports: pictures with masks, composed by `mode`; their embeddings are averaged. alpha: the
-    pictures' share in a blend of texts and pictures; None when there is nothing to blend. concept: categories the
-    query should match, for evaluation. columns: the table's further columns, as they were.
+    texts and templates: as given; each text is put into each template (`prompts`), both cleaned as CLIP's texts were
+    (``model.cleaning``); the query's text vector is the mean over all of them. Both empty when the query is pictures
+    only. threshold: probability in (0, 1), the query's own or else the run's. supports: pictures with masks, composed
+    by `mode`; their embeddings are averaged. alpha: the pictures' share in a blend of texts and pictures; None when
+    there is nothing to blend. concept: categories the query should match, for evaluation. columns: the table's further
+    columns, as they were.
 
     A query is its prompt alone, or carries one of three. suppress: ids of those above whose logits its own must be.
     group: the one it competes in, with its weight and its place among the members in the table's order. expression:
@@ -57,8 +59,9 @@ class Query:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The final wordings: every text in every template."""
-        return tuple(template.replace("{}", text) for text in self.texts for template in self.templates)
+        """The final wordings: every text in every template, cleaned."""
+        texts, templates = map(cleaned, self.texts), [cleaned(template) for template in self.templates]
+        return tuple(template.replace("{}", text) for text in texts for template in templates)
 
     @property
     def picture_share(self) -> float:
@@ -90,8 +93,8 @@ class Query:
     def prompt_definition(self) -> dict[str, Any]:
         """Everything that changes its prompt's logits, as JSON-able values; pictures and masks are their SHA-256."""
         return {
-            "texts": list(self.texts),
-            "templates": list(self.templates),
+            "texts": [cleaned(text) for text in self.texts],
+            "templates": [cleaned(template) for template in self.templates],
             "supports": [{"picture": support.picture_sha256, "mask": support.mask_sha256} for support in self.supports],
             "mode": None if self.mode is None else str(self.mode),
             "alpha": self.alpha,

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clipseg_ray.model.cleaning import cleaned
 from clipseg_ray.model.decoder import query_layers
 from clipseg_ray.training.batches import Batch
 from clipseg_ray.training.config import OptimiserConfig
@@ -72,7 +73,11 @@ class Objective(nn.Module):
     def tokens(self, texts: tuple[str, ...] | list[str]) -> Tensor:
         """int64 [q, t], padded at the end, which no text sees."""
         found = self._tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self._longest, return_tensors="pt"
+            [cleaned(text) for text in texts],
+            padding=True,
+            truncation=True,
+            max_length=self._longest,
+            return_tensors="pt",
         )
         ids: Tensor = found["input_ids"]
         return ids

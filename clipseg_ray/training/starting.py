@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, CLIPSegConfig, CLIPSegForImageSegmentati
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.model import checkpoint as checkpoints
+from clipseg_ray.model.cleaning import cleaned
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.training.config import TrainingModelConfig
 from clipseg_ray.training.initialisation import new_model
@@ -70,7 +71,7 @@ def start(config: TrainingModelConfig, texts: Iterable[str], seed: int) -> Start
 
 def _words(texts: Iterable[str]) -> set[str]:
     """The runs of letters in the texts, as CLIP's tokenizer cuts them."""
-    return {word for text in texts for word in re.findall(r"[^\W\d_]+", text.casefold())}
+    return {word for text in texts for word in re.findall(r"[^\W\d_]+", cleaned(text).casefold())}
 
 
 def _ids(tokenizer: Any) -> dict[str, int]:

@@ -24,6 +24,7 @@ WRONG = {
     "submit": ["nowhere.yaml", "--address", "http://127.0.0.1:1"],
     "plan": ["nowhere.yaml", "-s", "masks.threshold"],
     "train": ["nowhere.yaml"],
+    "convert": ["nowhere.pth", "there"],
     "evaluate": ["nowhere.yaml"],
     "truth": ["phrasecut", "nowhere", "there"],
     "show": ["nowhere"],

@@ -128,9 +128,12 @@ def test_nothing_is_cut_off(clipseg_ray, tmp_path, monkeypatch, capsys, terminal
 
 
 def test_control_characters_do_not_reach_the_terminal(clipseg_ray, tmp_path):
-    (tmp_path / "table.jsonl").write_text(json.dumps({"query_id": "a", "text": "dog\u001b[31m"}))
+    row = {"query_id": "a\u001b[31m", "kind": "animal\u001b[31m", "text": "dog\u001b[31m"}
+    (tmp_path / "table.jsonl").write_text(json.dumps(row))
     _, output, _ = clipseg_ray("queries", tmp_path / "table.jsonl")
-    assert rows_of(output)[0][2] == r"dog\x1b[31m"
+    assert rows_of(output)[0][:3] == [r"a\x1b[31m", r"animal\x1b[31m", "dog"]
+    assert r"'dog\x1b[31m' is read as 'dog'" in output
+    assert "\u001b" not in output
 
 
 def test_every_fault_of_a_table_in_one_error(clipseg_ray, tmp_path):

@@ -22,7 +22,9 @@ def test_every_row_is_of_written_queries_whose_truth_the_scenes_have() -> None:
 def test_what_competes_stands_beside_the_same_alone() -> None:
     def row(name: str, true: int, silent: int) -> ReportRow:
         tally = Tally(true_positive=true, false_negative=100 - true, absent_silent=silent, absent_found=10 - silent)
-        scores = Scores.of([tally], threshold=None, best_threshold=None, ap=None, each_ap=(), ap_images=None)
+        scores = Scores.of(
+            [tally], threshold=None, best_threshold=None, ap=None, each_ap=(), ap_clipseg=None, ap_images=None
+        )
         return ReportRow(name=name, truth="", asked="", pictures="all", thresholds={}, scores=scores)
 
     said = tour.beside([row(name, 10 + place, 5) for place, name in enumerate(tour._ROWS)])

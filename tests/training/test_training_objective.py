@@ -206,3 +206,9 @@ def test_a_picture_prompt_is_mirrored_too(collection):
     assert len(whole.prompts) == len(mirrored.prompts) > 2
     assert torch.allclose(mirrored.prompts, whole.prompts.flip(3), atol=1e-5)
     assert not torch.allclose(mirrored.prompts, whole.prompts, atol=0.1)
+
+
+def test_texts_are_cleaned_as_queries_are():
+    objective = objective_of()
+    dirty, clean = objective.tokens(["the dog’s bowl"]), objective.tokens(["the dog's bowl"])
+    assert dirty.tolist() == clean.tolist()
