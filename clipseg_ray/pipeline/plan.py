@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from clipseg_ray.addresses import protocol_of
 from clipseg_ray.boundary import Boundary
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
@@ -31,7 +32,7 @@ from clipseg_ray.sources import formats
 from clipseg_ray.sources.base import Shard, Source
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.sources.listing import Listing, append_shards, discover
-from clipseg_ray.storage import Store, plain_errors, protocol_of
+from clipseg_ray.storage import Store, plain_errors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipseg_ray.addresses import is_whole, without_query
 from clipseg_ray.errors import Refused, TooLarge, UserError, brief
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.base import Place, Sample, Shard, Source
+from clipseg_ray.sources.cells import records
 from clipseg_ray.sources.delivery import Delivery, deliver
 from clipseg_ray.storage import StaleObject, get_many
 
@@ -113,9 +115,10 @@ class Parquet(Source):
                 done = 0
                 for batch in images:
                     skip = min(max(start - first - done, 0), len(batch))
-                    lines = fields.slice(done + skip, len(batch) - skip).to_pylist()
+                    lines = records(fields.slice(done + skip, len(batch) - skip))
                     lines = lines or [{} for _ in range(len(batch) - skip)]
                     paths = [(line.pop(column, None) or {}).get("path") if has_path else None for line in lines]
+                    paths = [path if image is None else None for image, path in zip(batch[skip:], paths, strict=True)]
                     encoded = self._fetched(shard, batch[skip:], paths)
                     for index, (image, line, path) in enumerate(zip(encoded, lines, paths, strict=True)):
                         yield self._sample(shard, first + done + skip + index, image, fields=line, path=path)
@@ -152,10 +155,10 @@ class Parquet(Source):
         return found
 
     def _folder(self, shard: Shard) -> str:
-        return self.url_of(shard.path).rpartition("/")[0] or "/"
+        return without_query(self.url_of(shard.path)).rpartition("/")[0] or "/"
 
     def _beside(self, shard: Shard, path: str) -> str:
-        if "://" in path or path.startswith(("/", "~")):
+        if is_whole(path) or path.startswith("~"):
             return path
         return f"{self._folder(shard).rstrip('/')}/{path}"
 
@@ -170,6 +173,7 @@ class Parquet(Source):
     ) -> Sample:
         image_id, url = self.id_of(fields, f"{shard.path}/{row}"), self.url_of(shard.path)
         sample = Sample(image_id=image_id, key=str(row), source_url=url, position=row, offset=row, fields=fields)
+        sample.linked = path is not None
         if isinstance(image, TooLarge) or (isinstance(image, bytes) and len(image) > self.max_image_bytes):
             limit = f"{self.max_image_bytes} bytes (input.max_image_bytes)"
             sample.status, sample.error = "too_large", f"{shard.path}: row {row} has more than {limit}"
