@@ -56,10 +56,10 @@ class Boundary:
     def around(cls, dataset: str, allow: Sequence[str]) -> Boundary:
         """What a dataset may name: its own bucket, or the folder it lies in, and what is below ``--allow-source``."""
         url = absolute(dataset).rstrip("/")
-        scheme, mark, rest = url.rpartition("://")
+        scheme, rest = protocol_of(url), url.partition("://")[2]
         if scheme in _BUCKETS:
             own = f"{scheme}://{rest.partition('/')[0]}"
-        elif mark:
+        elif scheme != "file":
             own = url.rpartition("/")[0] if "/" in rest else url
         else:
             folder = Path(os.path.realpath(url))
@@ -101,15 +101,15 @@ def _below(place: _Place, prefix: str) -> tuple[str, ...] | None:
 
 def _place(url: str) -> _Place | None:
     """A URL in the one form that is compared; None for one that servers or file systems might read in two ways."""
-    if any(character < " " or character == "\x7f" for character in native(url)):
-        return None
     protocol = protocol_of(url)
     if protocol == "file":
         try:
             names = Path(os.path.realpath(native(absolute(url)))).parts
-        except ValueError:  # half a surrogate pair, which no file system knows
+        except ValueError:  # a NUL or half a surrogate pair, which no file system knows
             return None
         return _Place("file", "", names)
+    if any(character < " " or character == "\x7f" for character in native(url)):
+        return None
     rest = without_query(url).partition("://")[2]
     host, _, path = rest.partition("/")
     names = tuple(path.split("/")) if path else ()

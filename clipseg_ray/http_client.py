@@ -17,6 +17,7 @@ from clipseg_ray.errors import Refused, TooLarge
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UP_TO_PATH = re.compile("[^/?#]*")
+_NOT_IN_HOST = re.compile(r"[\x00-\x20\x7f%<>\"\\^`{|}]")
 _NOT_IN_URL = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _asked: contextvars.ContextVar[str] = contextvars.ContextVar("asked", default="")
@@ -49,6 +50,9 @@ def as_given(url: str) -> Any:
 
     scheme, _, rest = url.partition("://")
     host = _UP_TO_PATH.match(rest)[0]  # type: ignore[index]
+    name = host.rpartition("@")[2]
+    if not name.startswith("[") and _NOT_IN_HOST.search(name):
+        raise ValueError(f"{name!r} is no host")
     path, query = split_query(rest[len(host) :])
     path = f"/{without_dots(path[1:])}" if path else ""
     return yarl.URL(str(yarl.URL(f"{scheme}://{host}")).rstrip("/") + quoted(path + query), encoded=True)
@@ -138,7 +142,7 @@ def _answer() -> Any:
 
     class Answer(aiohttp.ClientResponse):
         @property
-        def headers(self) -> CIMultiDictProxy[str]:  # type: ignore[override]
+        def headers(self) -> CIMultiDictProxy[str]:
             """The answer's own, with a ``Location`` that is a URL."""
             given = super().headers
             if "Location" not in given:

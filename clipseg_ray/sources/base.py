@@ -99,8 +99,7 @@ class Sample:
     Parquet file, an index in a slice; None where the format cannot be entered midway). ``source_url``, ``offset`` and
     ``length`` find the encoded image again (offset: bytes in a tar, row index in a Parquet file; length in bytes).
     ``image`` is None exactly when ``status`` is not "ok"; ``error`` then says why for a person. Status ``FAILED`` is
-    no verdict: the image could not be had this time, and its chunk must be tried again. ``linked``: a shard only names
-    it; its size does not count when chunks are cut, for it may be had one time and not the next.
+    no verdict: the image could not be had this time, and its chunk must be tried again.
     """
 
     image_id: str
@@ -113,7 +112,6 @@ class Sample:
     fields: dict[str, Any] = field(default_factory=dict)
     status: str = "ok"
     error: str | None = None
-    linked: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ class Source(ABC):
         boundary: Boundary = Boundary(),  # noqa: B008 (frozen)
         max_image_bytes: int = MAX_IMAGE_BYTES,
     ) -> None:
-        self.root = root
+        self.root = absolute(root)
         self.image_field = image_field
         self.id_field = id_field
         self.boundary = boundary
@@ -162,7 +160,7 @@ class Source(ABC):
 
     def url_of(self, path: str) -> str:
         """The full URL of a member path."""
-        return located(path, absolute(self.root))
+        return located(path, self.root)
 
     def members(self, objects: Sequence[Member]) -> Sequence[Member]:
         """The members a listing of objects stands for: themselves, or the images a manifest names."""

@@ -110,7 +110,7 @@ def _whole(
             first = (sample.position, sample.key)
             keep = is_wanted(len(records))
         count += 1
-        size += (0 if sample.linked else len(sample.image or b"")) if listed is None else next(listed)
+        size += len(sample.image or b"") if listed is None else next(listed)
         digest = hashlib.blake2b(sample.image_id.encode(), digest_size=16).digest()
         if digest in seen:
             repeated[sample.image_id] = None

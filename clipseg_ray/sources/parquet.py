@@ -118,7 +118,6 @@ class Parquet(Source):
                     lines = records(fields.slice(done + skip, len(batch) - skip))
                     lines = lines or [{} for _ in range(len(batch) - skip)]
                     paths = [(line.pop(column, None) or {}).get("path") if has_path else None for line in lines]
-                    paths = [path if image is None else None for image, path in zip(batch[skip:], paths, strict=True)]
                     encoded = self._fetched(shard, batch[skip:], paths)
                     for index, (image, line, path) in enumerate(zip(encoded, lines, paths, strict=True)):
                         yield self._sample(shard, first + done + skip + index, image, fields=line, path=path)
@@ -173,7 +172,6 @@ class Parquet(Source):
     ) -> Sample:
         image_id, url = self.id_of(fields, f"{shard.path}/{row}"), self.url_of(shard.path)
         sample = Sample(image_id=image_id, key=str(row), source_url=url, position=row, offset=row, fields=fields)
-        sample.linked = path is not None
         if isinstance(image, TooLarge) or (isinstance(image, bytes) and len(image) > self.max_image_bytes):
             limit = f"{self.max_image_bytes} bytes (input.max_image_bytes)"
             sample.status, sample.error = "too_large", f"{shard.path}: row {row} has more than {limit}"
