@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from clipseg_ray.addresses import absolute, protocol_of, without_query
 from clipseg_ray.errors import Refused
 from clipseg_ray.http_client import hosts_of
+from clipseg_ray.outside_text import native
 from clipseg_ray.redaction import redacted
-from clipseg_ray.storage import Store, absolute, protocol_of
+from clipseg_ray.storage import Store
 
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 _ON_THIS_MACHINE = {"file", "local", "git", "dir", "zip", "tar", "libarchive", "reference", "cached"}
@@ -55,10 +56,10 @@ class Boundary:
     def around(cls, dataset: str, allow: Sequence[str]) -> Boundary:
         """What a dataset may name: its own bucket, or the folder it lies in, and what is below ``--allow-source``."""
         url = absolute(dataset).rstrip("/")
-        scheme, mark, rest = url.rpartition("://")
+        scheme, rest = protocol_of(url), url.partition("://")[2]
         if scheme in _BUCKETS:
             own = f"{scheme}://{rest.partition('/')[0]}"
-        elif mark:
+        elif scheme != "file":
             own = url.rpartition("/")[0] if "/" in rest else url
         else:
             folder = Path(os.path.realpath(url))
@@ -100,15 +101,16 @@ def _below(place: _Place, prefix: str) -> tuple[str, ...] | None:
 
 def _place(url: str) -> _Place | None:
     """A URL in the one form that is compared; None for one that servers or file systems might read in two ways."""
-    if any(character < " " or character == "\x7f" for character in url):
-        return None
     protocol = protocol_of(url)
     if protocol == "file":
-        names = Path(os.path.realpath(absolute(url))).parts
+        try:
+            names = Path(os.path.realpath(native(absolute(url)))).parts
+        except ValueError:  # a NUL or half a surrogate pair, which no file system knows
+            return None
         return _Place("file", "", names)
-    rest = url.partition("://")[2]
-    if protocol in ("http", "https"):
-        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    if any(character < " " or character == "\x7f" for character in native(url)):
+        return None
+    rest = without_query(url).partition("://")[2]
     host, _, path = rest.partition("/")
     names = tuple(path.split("/")) if path else ()
     if not host or is_local(url) or any(name in (".", "..") for name in _decoded(path).replace("\\", "/").split("/")):

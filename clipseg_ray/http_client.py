@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import ipaddress
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+from clipseg_ray.addresses import is_http, split_query, without_dots
 from clipseg_ray.errors import Refused, TooLarge
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_UP_TO_PATH = re.compile("[^/?#]*")
+_NOT_IN_HOST = re.compile(r"[\x00-\x20\x7f%<>\"\\^`{|}]")
+_NOT_IN_URL = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _asked: contextvars.ContextVar[str] = contextvars.ContextVar("asked", default="")
 """``host:port`` of the request that a connection is made for."""
@@ -33,6 +38,29 @@ def host_of(url: str) -> str:
 def hosts_of(urls: Sequence[str]) -> tuple[str, ...]:
     """The distinct ``host_of`` of those that have one, sorted."""
     return tuple(sorted({host for url in urls if (host := host_of(url))}))
+
+
+def as_given(url: str) -> Any:
+    """A URL for aiohttp, which sends its path and query as they stand: a signature is one of ``%2F`` or of ``/``.
+
+    Only what no URL may hold is written as codes (a blank, é, a lone ``%``), and ``..`` is followed. Raises ValueError
+    for a port or host that cannot be, and for half a surrogate pair.
+    """
+    import yarl
+
+    scheme, _, rest = url.partition("://")
+    host = _UP_TO_PATH.match(rest)[0]  # type: ignore[index]
+    name = host.rpartition("@")[2]
+    if not name.startswith("[") and _NOT_IN_HOST.search(name):
+        raise ValueError(f"{name!r} is no host")
+    path, query = split_query(rest[len(host) :])
+    path = f"/{without_dots(path[1:])}" if path else ""
+    return yarl.URL(str(yarl.URL(f"{scheme}://{host}")).rstrip("/") + quoted(path + query), encoded=True)
+
+
+def quoted(text: str) -> str:
+    """Path and query of a URL with codes for what neither may hold; those there are stay."""
+    return _NOT_IN_URL.sub(lambda found: quote(found[0], safe="", errors="surrogateescape"), text)
 
 
 def is_public(address: str) -> bool:
@@ -67,7 +95,8 @@ class _Client:
         import aiohttp
 
         connector = aiohttp.TCPConnector(socket_factory=self._socket)
-        return aiohttp.ClientSession(connector=connector, middlewares=(_named,), **kwargs)
+        settings = {"middlewares": (_named,), "response_class": _answer(), "requote_redirect_url": False}
+        return aiohttp.ClientSession(connector=connector, **settings, **kwargs)
 
     def _socket(self, address_info: Any) -> socket.socket:
         family, kind, protocol, _, address = address_info
@@ -101,6 +130,31 @@ def _refused_as_such() -> Iterator[None]:
 
 
 _kind: list[Any] = []
+_answer_kind: list[Any] = []
+
+
+def _answer() -> Any:
+    """The class of a server's answers: the place one redirects to is as the server gives it, if that is a URL."""
+    if _answer_kind:
+        return _answer_kind[0]
+    import aiohttp
+    from multidict import CIMultiDict, CIMultiDictProxy
+
+    class Answer(aiohttp.ClientResponse):
+        @property
+        def headers(self) -> CIMultiDictProxy[str]:
+            """The answer's own, with a ``Location`` that is a URL."""
+            given = super().headers
+            if "Location" not in given:
+                return given
+            changed = CIMultiDict(given)
+            with contextlib.suppress(ValueError):  # which aiohttp has a name for
+                place = given["Location"]
+                changed["Location"] = str(as_given(place)) if is_http(place) else quoted(place)
+            return CIMultiDictProxy(changed)
+
+    _answer_kind.append(Answer)
+    return Answer
 
 
 def _bounded() -> Any:
@@ -110,6 +164,10 @@ def _bounded() -> Any:
     from fsspec.implementations.http import HTTPFileSystem
 
     class BoundedHttp(HTTPFileSystem):
+        def encode_url(self, url: str) -> Any:
+            """See ``as_given``."""
+            return as_given(url)
+
         async def _cat_file(
             self, url: str, start: int | None = None, end: int | None = None, at_most: int | None = None, **kwargs: Any
         ) -> bytes:

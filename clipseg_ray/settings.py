@@ -25,7 +25,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Va
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from clipseg_ray import storage, yaml_text
+from clipseg_ray import addresses, storage, yaml_text
 from clipseg_ray.errors import UserError, brief, nearest
 from clipseg_ray.redaction import redacted
 
@@ -61,12 +61,12 @@ def _located(value: Any, info: ValidationInfo) -> Any:
         return [_located(each, info) for each in value]
     if not isinstance(value, str) or value.startswith("builtin:"):
         return value
-    url = storage.absolute(value, "" if isinstance(value, _Typed) else info.context or "")
+    url = addresses.absolute(value, "" if isinstance(value, _Typed) else info.context or "")
     if redacted(url) != url:
         raise PydanticCustomError(
             _SECRET,
             "{scheme}://… holds credentials; give them in the environment instead",
-            {"scheme": storage.protocol_of(url)},
+            {"scheme": addresses.protocol_of(url)},
         )
     return url
 
@@ -135,10 +135,9 @@ class Settings(Section):
         Paths become absolute, so that they mean the same on every worker. Raises UserError naming every fault with
         its dotted path.
         """
-        folder, _, name = storage.absolute(path).rpartition("/")
-        store = storage.Store.of(folder or "/")
+        folder = addresses.without_query(addresses.absolute(path)).rpartition("/")[0]
         with storage.plain_errors(path):
-            text = store.get(name).decode()
+            text = storage.Store.of(path).get("").decode()
         try:
             values = yaml_text.load(text) or {}
         except yaml.YAMLError as error:

@@ -29,8 +29,10 @@ from typing import IO, Any, cast
 import fsspec
 from fsspec.asyn import sync
 
-from clipseg_ray import http_client, s3_pages
+from clipseg_ray import http_client, s3_keys, s3_pages
+from clipseg_ray.addresses import absolute, is_http, protocol_of
 from clipseg_ray.errors import Refused, TooLarge, UserError, brief
+from clipseg_ray.outside_text import entered, native
 
 READ_AHEAD_BYTES = 16 * 2**20
 """Bytes asked for by one ranged GET when an object is read front to back."""
@@ -54,8 +56,9 @@ class StaleObject(OSError):
 class Entry:
     """One object of a listing.
 
-    ``path`` is relative to the store; ``size`` in bytes; ``etag`` is the server's for object stores and
-    ``<size>-<mtime in ns>`` for local files: it changes when the bytes do.
+    ``path`` is relative to the store, with codes for what no text can hold (``outside_text``); ``size`` in bytes;
+    ``etag`` is the server's for object stores and ``<size>-<mtime in ns>`` for local files: it changes when the bytes
+    do.
     """
 
     path: str
@@ -63,42 +66,16 @@ class Entry:
     etag: str
 
 
-def protocol_of(url: str) -> str:
-    """``s3`` for ``s3://…``; ``file`` for a path without a scheme."""
-    return url.split("://", 1)[0] if "://" in url else "file"
-
-
-def absolute(url: str, folder: str = "") -> str:
-    """A path made absolute, without ``..``; URLs unchanged.
-
-    A relative one is relative to ``folder``, a path or any URL (default: the working directory).
-    """
-    if protocol_of(url) != "file":
-        return url
-    path = Path(url.removeprefix("file://")).expanduser()
-    if protocol_of(folder) == "file" or path.is_absolute():
-        return str(_without_dots(Path(folder, path).absolute()))
-    scheme, _, place = folder.partition("://")
-    host, _, above = place.partition("/")
-    return f"{scheme}://{host}{posixpath.normpath(posixpath.join('/', above, url))}{'/' * url.endswith('/')}"
-
-
-def _without_dots(path: Path) -> Path:
-    """``path`` without ``..``, save after a link: what lies above it only the file system knows."""
-    if ".." not in path.parts:
-        return path
-    kept = Path(path.anchor)
-    for name in path.parts[1:]:
-        up = name == ".." and kept.name != ".." and not kept.is_symlink()
-        kept = kept.parent if up else kept / name
-    return kept
-
-
 class Store:
-    """A folder on any file system; every path below it is given relative to it, with ``/`` between names."""
+    """A folder on any file system; every path below it is given relative to it, with ``/`` between names.
+
+    Names come out of it and go into it as ``outside_text`` has them; only here are they what a file system calls them.
+    ``Store(url)`` with the path "" is the object at ``url``, whatever is in its name.
+    """
 
     def __init__(self, url: str) -> None:
-        self.url = absolute(url).rstrip("/") or "/"
+        url = absolute(url)
+        self.url = url if is_http(url) else url.rstrip("/") or "/"
         self.protocol = protocol_of(self.url)
         self._fs: Any = None
 
@@ -127,11 +104,11 @@ class Store:
     @property
     def root(self) -> str:
         """The store's place as its file system names it (bucket/prefix for S3)."""
-        return cast(str, self.fs._strip_protocol(self.url))
+        return cast(str, self.fs._strip_protocol(native(self.url)))
 
     def full(self, path: str) -> str:
         """``path`` as the file system names it."""
-        return f"{self.root.rstrip('/')}/{path}" if path else self.root
+        return f"{self.root.rstrip('/')}/{native(path)}" if path else self.root
 
     def url_of(self, path: str) -> str:
         """The URL under which anyone finds ``path``."""
@@ -160,11 +137,11 @@ class Store:
                         continue
                     with contextlib.suppress(FileNotFoundError):
                         stat = os.stat(f"{folder}/{name}")  # noqa: PTH116 (a million Paths cost more than their files)
-                        yield Entry(below + name, stat.st_size, _mtime_etag(stat))
+                        yield Entry(entered(below + name), stat.st_size, _mtime_etag(stat))
         else:
             root = self.root.rstrip("/") + "/"
             for name, info in self.fs.find(self.full(prefix), detail=True).items():
-                yield Entry(name.removeprefix(root), info["size"] or 0, _etag(info))
+                yield Entry(entered(name.removeprefix(root)), info["size"] or 0, _etag(info))
 
     def list_hashed(self, prefix: str) -> Iterator[Entry]:
         """Every object under the folder ``prefix`` whose name begins with a hexadecimal digit, as ``list`` gives it.
@@ -186,7 +163,7 @@ class Store:
 
     def _is_within(self, folder: str) -> bool:
         """Whether a folder is below the store's own place, and no link on the way to it."""
-        root = Path(os.path.realpath(self.root))
+        root, folder = Path(os.path.realpath(self.root)), native(folder)
         return ".." not in Path(folder).parts and Path(os.path.realpath(root / folder)) == root / folder
 
     def folders(self, prefix: str) -> Sequence[str]:
@@ -202,7 +179,7 @@ class Store:
                 ]
             except FileNotFoundError:
                 return []
-        return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
+        return sorted(entered(name.rstrip("/").rpartition("/")[2]) for name in found)
 
     def _list_s3(self, prefix: str) -> Iterator[Entry]:
         for page in self._pages(self._s3_start() + (f"{prefix}/" if prefix else "")):
@@ -233,7 +210,7 @@ class Store:
     def _entries(self, page: dict[str, Any]) -> Sequence[Entry]:
         start = self._s3_start()
         return [
-            Entry(item["Key"].removeprefix(start), item["Size"], item["ETag"].strip('"'))
+            Entry(entered(item["Key"].removeprefix(start)), item["Size"], item["ETag"].strip('"'))
             for item in page.get("Contents", ())
             if not item["Key"].endswith("/")
         ]
@@ -401,8 +378,8 @@ def _get_if_match(listed: Sequence[tuple[str, str]], at_most: int | None) -> lis
     fs = _filesystem("s3")
 
     async def get(url: str, etag: str) -> bytes | Exception:
-        bucket, key, _ = fs.split_path(url)
         try:
+            bucket, key, _ = fs.split_path(native(url))
             answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, IfMatch=f'"{etag}"')
             if at_most is not None and answer["ContentLength"] > at_most:
                 answer["Body"].close()
@@ -457,7 +434,7 @@ def get_ranges(
         if fs is not None and len(group) > 1:
             # The file system's own batched reads share one event loop: a fraction of the CPU of threads. `cat` is
             # not used: it takes "[1]" in a name for a pattern.
-            names = [fs._strip_protocol(url) for url, _, _ in group]
+            names = [Store(url).root for url, _, _ in group]
             bounds = [_bounds(protocol, start, stop, at_most) for _, start, stop in group]
             limit = {"at_most": at_most} if protocol != "s3" else {}
             contents = fs.cat_ranges(
@@ -545,6 +522,7 @@ def _filesystem(protocol: str, hosts: tuple[str, ...] = ()) -> Any:
     if getattr(fs, "session", fs) is None:
         fs.session = AioSession(**fs.kwargs)
         s3_pages.listen(fs.session)
+    s3_keys.take_literally(fs)
     return fs
 
 

@@ -9,12 +9,13 @@ from itertools import chain, count
 import yaml
 
 from clipseg_ray import yaml_text
+from clipseg_ray.addresses import absolute, protocol_of
 from clipseg_ray.config import DEFAULT_TABLE, RunConfig
 from clipseg_ray.drafting.first_look import FirstLook, look
 from clipseg_ray.errors import UserError
 from clipseg_ray.model import drawn_scenes, hub
 from clipseg_ray.printable import printable
-from clipseg_ray.storage import Store, absolute, plain_errors, protocol_of
+from clipseg_ray.storage import Store, plain_errors
 
 _SHOWN = 60
 """Characters of an example."""

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipseg_ray.addresses import below, is_http, without_query
 from clipseg_ray.boundary import Boundary
 from clipseg_ray.drafting import fields
 from clipseg_ray.errors import UserError, brief
@@ -21,7 +22,7 @@ from clipseg_ray.sources.formats import SOURCES, source_of
 from clipseg_ray.sources.manifest import Manifest
 from clipseg_ray.sources.matching import Found, match
 from clipseg_ray.sources.parquet import Parquet
-from clipseg_ray.storage import Store, plain_errors, protocol_of
+from clipseg_ray.storage import Store, plain_errors
 
 FIRST_PAGE = 10_000
 """Names of a folder that are looked at, at most."""
@@ -55,7 +56,7 @@ class FirstLook:
 
 def look(url: str) -> FirstLook:
     """Look at an input: a listing, or its first page, and a few images. Raises UserError where nothing can be read."""
-    page = OVER_HTTP if protocol_of(url) in ("http", "https") else FIRST_PAGE
+    page = OVER_HTTP if is_http(url) else FIRST_PAGE
     found = match(url, page)
     ways = _ways(found)
     if not ways:
@@ -80,16 +81,11 @@ def _ways(found: Found) -> list[str]:
 def _of_format(found: Found, name: str, *, further: bool = False) -> list[Member]:
     kind = SOURCES[name]
     endings = kind.endings + (kind.further_endings if further else ())
-    above = f"{found.root.rstrip('/')}/"
     return [
-        Member(url.removeprefix(above), entry.size, entry.etag)
+        Member(below(url, found.root), entry.size, entry.etag)
         for url, entry in found.objects
-        if _without_query(url).lower().endswith(endings)
+        if without_query(url).lower().endswith(endings)
     ]
-
-
-def _without_query(url: str) -> str:
-    return url.partition("?")[0] if protocol_of(url) in ("http", "https") else url
 
 
 def _read(url: str, found: Found, name: str, *, whole: bool) -> FirstLook:
@@ -197,6 +193,6 @@ def _endings(found: Found, without: Collection[str]) -> dict[str, int]:
         above = f"{found.root.rstrip('/')}/"
         for url, _ in found.objects:
             if url.removeprefix(above) not in without:
-                yield PurePosixPath(_without_query(url)).suffix.lower() or "names without ending"
+                yield PurePosixPath(without_query(url)).suffix.lower() or "names without ending"
 
     return dict(Counter(others()).most_common(8))

@@ -17,9 +17,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from clipseg_ray.addresses import protocol_of
 from clipseg_ray.errors import UserError, brief, meant, nearest
 from clipseg_ray.model import hub, weight_file, weights
-from clipseg_ray.storage import Entry, Store, plain_errors, protocol_of
+from clipseg_ray.storage import Entry, Store, plain_errors
 
 _SHIPPED = Path(__file__).parent / "shipped"
 """The folder of the checkpoints that ``builtin:<name>`` names."""

@@ -134,7 +134,8 @@ class Reader:
                 if isinstance(found, DecodedImage):
                     pixels_bhwc[good] = found.pixels_hwc
                     good += 1
-                    phrases.append(self._phrases(sample))
+                    asked, row["error"] = self._phrases(sample)
+                    phrases.append(asked)
                     row |= {"width": found.width, "height": found.height, "orientation": found.orientation}
                 else:
                     row |= {"status": found.status, "error": found.message}
@@ -171,10 +172,13 @@ class Reader:
             f"{layout.IMAGES}, to have the chunk computed anew without it"
         )
 
-    def _phrases(self, sample: Sample) -> list[str]:
-        if self.phrase_field is None:
-            return []
-        return phrases_of(sample.fields, self.phrase_field, sample.image_id)
+    def _phrases(self, sample: Sample) -> tuple[list[str], str | None]:
+        """What a sample asks of its image, or why what it has cannot be asked: other queries still are."""
+        try:
+            asked = [] if self.phrase_field is None else phrases_of(sample.fields, self.phrase_field, sample.image_id)
+        except UserError as error:
+            return [], str(error)
+        return asked, None
 
 
 def _image(sample: Sample) -> bytes:

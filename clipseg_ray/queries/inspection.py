@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from clipseg_ray.addresses import absolute
 from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.cleaning import cleaned
 from clipseg_ray.model.embedding import token_counts
@@ -21,7 +22,7 @@ from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.others import groups_of
 from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
-from clipseg_ray.storage import Store, absolute, plain_errors
+from clipseg_ray.storage import Store, plain_errors
 
 CLIP_TOKENS = 77
 """Tokens that CLIP's text tower reads, start and end included."""

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
+from clipseg_ray.addresses import protocol_of
 from clipseg_ray.boundary import is_local
 from clipseg_ray.errors import UserError
 from clipseg_ray.http_client import hosts_of
@@ -19,7 +20,7 @@ from clipseg_ray.queries.supports import Support, make_support
 from clipseg_ray.queries.table_checks import Draft, Fault, check_row, column_faults
 from clipseg_ray.queries.table_file import TableRows, read_rows
 from clipseg_ray.queries.table_relations import Chosen, Relations
-from clipseg_ray.storage import explain, get_many, protocol_of
+from clipseg_ray.storage import explain, get_many
 
 __all__ = ["Query", "from_texts", "load_queries"]
 

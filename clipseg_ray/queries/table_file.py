@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from clipseg_ray import yaml_text
+from clipseg_ray.addresses import absolute, without_query
 from clipseg_ray.errors import UserError, brief, meant
-from clipseg_ray.storage import Store, absolute, plain_errors, protocol_of
+from clipseg_ray.storage import Store, plain_errors
 from clipseg_ray.tables import read_parquet
 
 SHIPPED = Path(__file__).parent / "tables"
@@ -44,8 +44,7 @@ def read_rows(table: str) -> TableRows:
     source = table
     if table.startswith("builtin:"):
         table = str(_shipped(table.removeprefix("builtin:")))
-    path = urlsplit(table).path if protocol_of(table) in ("http", "https") else table
-    extension = posixpath.splitext(path)[1].lower()
+    extension = posixpath.splitext(without_query(table))[1].lower()
     read = _READERS.get(extension)
     if read is None:
         raise UserError(
@@ -64,7 +63,7 @@ def read_rows(table: str) -> TableRows:
         raise UserError(f"{source}: the table has no rows; give it at least one query")
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
     kept = tuple({column: value for column, value in row.items() if value is not None} for row in rows)
-    return TableRows(source, absolute(table).rpartition("/")[0], columns, kept)
+    return TableRows(source, without_query(absolute(table)).rpartition("/")[0], columns, kept)
 
 
 def shipped_tables() -> list[str]:

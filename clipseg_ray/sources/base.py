@@ -8,19 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from clipseg_ray.addresses import absolute, located
 from clipseg_ray.boundary import Boundary
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.chunking import Chunking
-from clipseg_ray.storage import Store, protocol_of
+from clipseg_ray.storage import Store
 
 
 @dataclass(frozen=True)
 class Member:
     """One object of the input: a shard file, or one image of a slice.
 
-    ``path`` is relative to the input root (a full URL where it lies elsewhere); ``size`` in bytes and ``etag`` as
-    listed (0 and "" where a manifest names the image and nobody has listed it); ``fields`` is the JSON text of a
-    manifest row's other columns, else None.
+    ``path`` is relative to the input root (a full URL where it lies elsewhere: see ``addresses.below``); ``size`` in
+    bytes and ``etag`` as listed (0 and "" where a manifest names the image and nobody has listed it); ``fields`` is the
+    JSON text of a manifest row's other columns, else None.
     """
 
     path: str
@@ -55,8 +56,7 @@ class Shard:
     @classmethod
     def at(cls, url: str) -> Shard:
         """The shard that is the object at ``url`` as it lies there now. Raises FileNotFoundError."""
-        folder, _, name = url.rpartition("/")
-        entry = Store(folder or "/").entry(name)
+        entry = Store(url).entry("")
         return cls.of_object(Member(url, entry.size, entry.etag))
 
     @classmethod
@@ -152,7 +152,7 @@ class Source(ABC):
         boundary: Boundary = Boundary(),  # noqa: B008 (frozen)
         max_image_bytes: int = MAX_IMAGE_BYTES,
     ) -> None:
-        self.root = root
+        self.root = absolute(root)
         self.image_field = image_field
         self.id_field = id_field
         self.boundary = boundary
@@ -160,7 +160,7 @@ class Source(ABC):
 
     def url_of(self, path: str) -> str:
         """The full URL of a member path."""
-        return path if protocol_of(path) != "file" or path.startswith("/") else Store(self.root).url_of(path)
+        return located(path, self.root)
 
     def members(self, objects: Sequence[Member]) -> Sequence[Member]:
         """The members a listing of objects stands for: themselves, or the images a manifest names."""
@@ -184,8 +184,7 @@ class Source(ABC):
         Images of a slice are held against the listing one by one as they are read.
         """
         if shard.members is None and shard.etag:
-            folder, _, name = self.url_of(shard.path).rpartition("/")
-            Store(folder or "/").confirm(name, shard.etag)
+            Store(self.url_of(shard.path)).confirm("", shard.etag)
 
     @abstractmethod
     def count(self, shard: Shard, at_most: int | None = None) -> int:

@@ -112,6 +112,5 @@ class Delivery:
 
 def deliver(url: str, size: int, etag: str) -> Delivery:
     """Open the object at ``url`` as it was listed. Raises FileNotFoundError, StaleObject, and what storage raises."""
-    folder, _, name = url.rpartition("/")
-    handle = Store.of(folder or "/").open(name, etag or None)
+    handle = Store.of(url).open("", etag or None)
     return Delivery(handle, size or getattr(handle, "size", None), url)

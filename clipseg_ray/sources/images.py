@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Iterator, Sequence
 from http.client import responses
 from itertools import pairwise
-from pathlib import Path
 from typing import ClassVar
 
 from clipseg_ray.errors import Refused, TooLarge, brief
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.base import FAILED, Member, Place, Sample, Shard, Source
-from clipseg_ray.storage import StaleObject, get_listed, get_many, protocol_of
+from clipseg_ray.storage import StaleObject, Store, get_listed, get_many
 
 FETCH_IMAGES = 32
 """Images asked for at once."""
@@ -84,7 +84,8 @@ class Images(Source):
 
     def _fetch(self, members: Sequence[Member]) -> list[bytes | Exception]:
         """Images or what stands for them; faults that may pass are tried again, and raised if nothing else comes."""
-        if protocol_of(self.root) == "file" and not Path(self.root).is_dir():
+        root = Store(self.root)
+        if root.protocol == "file" and not root.fs.isdir(root.root):
             raise OSError(f"{self.root}: the input root is not on this machine")
         fetched = self._get(members)
         for attempt in range(FETCH_ATTEMPTS):
@@ -151,6 +152,10 @@ def _verdict(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, IsADirectoryError | NotADirectoryError):
         return "not a file"
+    if isinstance(error, ValueError) or getattr(error, "errno", None) in (errno.ELOOP, errno.ENAMETOOLONG):
+        return f"no name that a file or URL can have ({brief(error)})"
+    if type(error).__name__ == "TooManyRedirects":
+        return "the server redirects without end"
     code = getattr(error, "status", None)  # aiohttp.ClientResponseError
     if isinstance(code, int) and 400 <= code < 500 and code not in _TRY_AGAIN:
         return f"the server answers {code} {responses.get(code, '')}".rstrip()  # its own words may be anything

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from clipseg_ray.addresses import absolute, below, located, without_query
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Member, Shard, Source
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.sources.formats import SOURCES
 from clipseg_ray.sources.matching import match
-from clipseg_ray.storage import absolute, plain_errors
+from clipseg_ray.storage import plain_errors
 from clipseg_ray.tables import parquet_bytes, parquet_table
 
 SAMPLED_SHARDS = 32
@@ -68,17 +69,18 @@ def discover(urls: Sequence[str], format: str | None, root: str | None = None) -
     objects: dict[str, Member] = {}
     for each in found:
         for url, entry in each.objects:
-            path = _relative(url, base)
+            path = below(url, base)
             objects.setdefault(path, Member(path, entry.size, entry.etag))
     kept = sorted(objects)
-    chosen = format or _format_of(kept, urls)
-    named = {_relative(url, base) for each in found if each.named for url, _ in each.objects}
+    names = {path: without_query(located(path, base)).lower() for path in kept}
+    chosen = format or _format_of(list(names.values()), urls)
+    named = {below(url, base) for each in found if each.named for url, _ in each.objects}
     endings = SOURCES[chosen].endings + SOURCES[chosen].further_endings
-    kept = [path for path in kept if path in named or path.lower().endswith(endings)]
+    kept = [path for path in kept if path in named or names[path].endswith(endings)]
     if not kept:
         raise UserError(
             f"{_all(urls)}: no name there ends in {', '.join(endings)}, as input.format: {chosen} has it; found "
-            f"{_endings(list(objects))}"
+            f"{_endings(list(names.values()))}"
         )
     return Listing(base, chosen, tuple(objects[path] for path in kept))
 
@@ -166,20 +168,15 @@ def _common(roots: Sequence[str]) -> str:
     return folder or "/"
 
 
-def _relative(url: str, root: str) -> str:
-    prefix = root.rstrip("/") + "/"
-    return url.removeprefix(prefix) if url.startswith(prefix) else url
-
-
-def _format_of(paths: Sequence[str], urls: Sequence[str]) -> str:
-    counts = {kind: sum(path.lower().endswith(kind.endings) for path in paths) for kind in SOURCES.values()}
+def _format_of(names: Sequence[str], urls: Sequence[str]) -> str:
+    counts = {kind: sum(name.endswith(kind.endings) for name in names) for kind in SOURCES.values()}
     present = [kind for kind, count in counts.items() if count]
     if len(present) == 1 and not (present[0].one_object and counts[present[0]] > 1):
         return present[0].name
     hint = f"set input.format to one of {', '.join(SOURCES)}"
     if not present:
-        raise UserError(f"{_all(urls)}: no name there has the ending of a format; found {_endings(paths)}; {hint}")
-    raise UserError(f"{_all(urls)}: the names are not of a single format; found {_endings(paths)}; {hint}")
+        raise UserError(f"{_all(urls)}: no name there has the ending of a format; found {_endings(names)}; {hint}")
+    raise UserError(f"{_all(urls)}: the names are not of a single format; found {_endings(names)}; {hint}")
 
 
 def _endings(paths: Sequence[str]) -> str:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
 
+from clipseg_ray.addresses import below, is_whole, joined, protocol_of, without_query
 from clipseg_ray.boundary import is_local, named_by
 from clipseg_ray.errors import UserError, brief
+from clipseg_ray.outside_text import entered_value
 from clipseg_ray.redaction import HIDDEN, redacted
 from clipseg_ray.sources.base import Member
 from clipseg_ray.sources.images import Images
 from clipseg_ray.sources.parquet import Parquet
-from clipseg_ray.storage import Store, get_many, plain_errors, protocol_of
+from clipseg_ray.storage import Store, get_many, plain_errors
 from clipseg_ray.tables import UNREADABLE, read_parquet
 
 URL_COLUMNS = ("image", "image_url", "url", "image_path", "path", "file_name", "filename", "file", "img", "uri")
@@ -56,7 +57,7 @@ class Manifest(Images):
         signed: dict[str, Member] = {}
         for manifest in objects:
             column = ""
-            for number, row in enumerate(self._rows(manifest), 1):
+            for number, row in enumerate(map(entered_value, self._rows(manifest)), 1):
                 where = f"{manifest.path} row {number}"
                 column = column or self._url_column(manifest, row)
                 member, url = self._member(manifest, row, column, number)
@@ -105,7 +106,7 @@ class Manifest(Images):
             self._signed = {}
             for manifest in self._signed_in:
                 column = ""
-                for number, row in enumerate(self._rows(manifest), 1):
+                for number, row in enumerate(map(entered_value, self._rows(manifest)), 1):
                     column = column or self._url_column(manifest, row)
                     found, url = self._member(manifest, row, column, number)
                     if url != found.path:
@@ -117,11 +118,12 @@ class Manifest(Images):
     def _member(self, manifest: Member, row: dict[str, Any], column: str, number: int) -> tuple[Member, str]:
         """The row's member without secrets, and its path with them."""
         url = row.pop(column, None)
+        folder, _, name = without_query(self.url_of(manifest.path)).rpartition("/")
         # A row without a URL keeps its place: the name it is given is found nowhere and becomes its error row.
-        path = str(url).strip() if url else f"{posixpath.basename(manifest.path)}@{number}"
+        path = str(url).strip() if url else f"{name}@{number}"
         path = path.removeprefix("file://")
-        if protocol_of(path) == "file" and not path.startswith("/"):
-            path = _join(posixpath.dirname(manifest.path), path, self.root)
+        if not is_whole(path):
+            path = below(joined(folder or "/", path), self.root)
         kept = path if is_local(self.url_of(path)) else redacted(path)
         fields = redacted(json.dumps(row, ensure_ascii=False, default=str)) if row else None
         return Member(kept, fields=fields), path
@@ -142,7 +144,7 @@ class Manifest(Images):
             data = get_many([url])[0]
             if isinstance(data, Exception):
                 raise data
-        name = manifest.path.lower()
+        name = without_query(url).lower()
         if name.endswith(_JSON_LINES):
             yield from _json_lines(data, manifest.path)
             return
@@ -153,15 +155,6 @@ class Manifest(Images):
         kept = [field.name for field in table.schema if not _is_binary(field.type)]
         for batch in table.select(kept).to_batches(max_chunksize=4096):
             yield from batch.to_pylist()
-
-
-def _join(folder: str, path: str, root: str) -> str:
-    """``folder/path`` below the root, as a full URL where it climbs out of the root."""
-    joined = posixpath.normpath(posixpath.join(folder, path))
-    if joined != ".." and not joined.startswith("../"):
-        return joined
-    scheme, mark, rest = Store(root).url.rpartition("://")
-    return f"{scheme}{mark}{posixpath.normpath(posixpath.join(rest, joined))}"
 
 
 def _csv(data: bytes, name: str) -> pa.Table:

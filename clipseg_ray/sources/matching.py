@@ -12,9 +12,11 @@ from pathlib import Path, PurePosixPath
 from braceexpand import braceexpand
 from fsspec.utils import glob_translate
 
+from clipseg_ray.addresses import absolute, is_http, protocol_of, without_query
 from clipseg_ray.errors import UserError, nearest
+from clipseg_ray.outside_text import native
 from clipseg_ray.sources.images import Images
-from clipseg_ray.storage import Entry, Store, absolute, plain_errors, protocol_of
+from clipseg_ray.storage import Entry, Store, plain_errors
 
 _HEAD_THREADS = 16
 
@@ -44,33 +46,39 @@ def match(url: str, at_most: int | None = None) -> Found:
     with plain_errors(url):
         Store.of(url)
         first = _first_magic(url)
-        if first is None or (protocol_of(url) == "file" and Path(url).exists()):
+        if first is None or (protocol_of(url) == "file" and Path(native(url)).exists()):
             return _object_or_folder(url, at_most)
-        if protocol_of(url) in ("http", "https") and "{" in url:
+        if is_http(url) and "{" in url:
             return _over_http(url)
         return _pattern(url, first)
 
 
 def _first_magic(url: str) -> int | None:
-    """Where the first glob or brace character stands; over HTTP a question mark begins the query string."""
-    magic = "*[{" if protocol_of(url) in ("http", "https") else "*?[{"
-    return next((index for index, character in enumerate(url) if character in magic), None)
+    """Where the first glob or brace character stands.
+
+    Over HTTP a question mark begins the query string, in which braces alone are spelt out; a host may have brackets.
+    """
+    if not is_http(url):
+        return next((index for index, character in enumerate(url) if character in "*?[{"), None)
+    path = url.find("/", url.index("://") + 3) % (len(url) + 1)
+    query = len(without_query(url))
+    return next((at for at in range(path, len(url)) if url[at] in ("*[{" if at < query else "{")), None)
 
 
 def _object_or_folder(url: str, at_most: int | None) -> Found:
-    if not url.endswith("/"):
-        folder, _, name = url.rpartition("/")
+    if not without_query(url).endswith("/"):
+        folder = without_query(url).rpartition("/")[0]
         # A bare bucket or host is a folder.
         if folder and not folder.endswith(":/"):
             try:
-                return Found(url, folder, ((url, Store(folder).entry(name)),), named=True)
+                return Found(url, folder, ((url, Store(url).entry("")),), named=True)
             except (FileNotFoundError, IsADirectoryError):
                 pass
     store = Store(url)
     objects = tuple(islice(_listed(store), at_most))
     if not objects:
         raise _nothing(url, url.rstrip("/"))
-    return Found(url, store.url, objects)
+    return Found(url, store.url.rstrip("/") or "/", objects)
 
 
 def _pattern(url: str, first: int) -> Found:
@@ -97,20 +105,19 @@ def _pattern(url: str, first: int) -> Found:
 
 def _over_http(url: str) -> Found:
     urls = _expand(url, url)
-    if any("*" in name or "[" in name for name in urls):
+    if any(_first_magic(name) is not None for name in urls):
         raise UserError(f"{url}: braces and wildcards cannot be mixed over HTTP; use one of them")
 
     def entry(name: str) -> Entry | None:
-        folder, _, last = name.rpartition("/")
         try:
-            return Store(folder).entry(last)
+            return Store(name).entry("")
         except FileNotFoundError:
             return None
 
     with ThreadPoolExecutor(_HEAD_THREADS) as threads:
         entries = list(threads.map(entry, urls))
     objects = tuple((name, found) for name, found in zip(urls, entries, strict=True) if found is not None)
-    root = url[: url.index("{")].rpartition("/")[0]
+    root = without_query(url[: url.index("{")]).rpartition("/")[0]
     if len(objects) < len(urls):
         raise _absent(url, set(urls) - {name for name, _ in objects}, total=len(urls))
     return Found(url, root, objects)

@@ -10,9 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipseg_ray.addresses import is_whole, without_query
 from clipseg_ray.errors import Refused, TooLarge, UserError, brief
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.base import Place, Sample, Shard, Source
+from clipseg_ray.sources.cells import records
 from clipseg_ray.sources.delivery import Delivery, deliver
 from clipseg_ray.storage import StaleObject, get_many
 
@@ -113,7 +115,7 @@ class Parquet(Source):
                 done = 0
                 for batch in images:
                     skip = min(max(start - first - done, 0), len(batch))
-                    lines = fields.slice(done + skip, len(batch) - skip).to_pylist()
+                    lines = records(fields.slice(done + skip, len(batch) - skip))
                     lines = lines or [{} for _ in range(len(batch) - skip)]
                     paths = [(line.pop(column, None) or {}).get("path") if has_path else None for line in lines]
                     encoded = self._fetched(shard, batch[skip:], paths)
@@ -152,10 +154,10 @@ class Parquet(Source):
         return found
 
     def _folder(self, shard: Shard) -> str:
-        return self.url_of(shard.path).rpartition("/")[0] or "/"
+        return without_query(self.url_of(shard.path)).rpartition("/")[0] or "/"
 
     def _beside(self, shard: Shard, path: str) -> str:
-        if "://" in path or path.startswith(("/", "~")):
+        if is_whole(path) or path.startswith("~"):
             return path
         return f"{self._folder(shard).rstrip('/')}/{path}"
 

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, Any, cast
 
+from clipseg_ray.addresses import without_query
 from clipseg_ray.errors import brief
+from clipseg_ray.outside_text import entered, entered_value
 from clipseg_ray.sources.base import Place, Sample, Shard, Source
 from clipseg_ray.sources.delivery import Delivery, deliver
 from clipseg_ray.storage import get_ranges
@@ -110,7 +112,7 @@ class WebDataset(Source):
     def samples(self, shard: Shard, position: int | None = None) -> Iterator[Sample]:
         """See ``Source.samples``; positions are byte offsets of tar headers, None in a compressed tar."""
         with deliver(self.url_of(shard.path), shard.size, shard.etag) as delivery:
-            if shard.path.lower().endswith((".tgz", ".gz")):
+            if without_query(self.url_of(shard.path)).lower().endswith((".tgz", ".gz")):
                 unpacked = cast(IO[bytes], gzip.GzipFile(fileobj=cast(IO[bytes], delivery)))
                 yield from self._samples(shard, delivery, unpacked, size=None, position=0, seekable=False)
             else:
@@ -200,12 +202,13 @@ class WebDataset(Source):
                 sample.fields[extension] = _json_value(text) if kind == "json" else text
 
     def _sample(self, shard: Shard, found: _Open, seekable: bool) -> Sample:
+        fields = entered_value(found.fields)
         sample = Sample(
-            image_id=self.id_of(found.fields, f"{shard.path}/{found.key}"),
+            image_id=self.id_of(fields, f"{shard.path}/{found.key}"),
             key=found.key,
             source_url=self.url_of(shard.path),
             position=found.position if seekable else None,
-            fields=found.fields,
+            fields=fields,
         )
         if found.excess:
             sample.status, sample.error = "too_large", f"{shard.path}: {found.excess}"
@@ -234,7 +237,7 @@ class _Archive:
 
     def __init__(self, stream: IO[bytes], position: int, size: int | None) -> None:
         # An empty archive: it only carries the state that TarInfo.fromtarfile needs.
-        self._tar = tarfile.TarFile(fileobj=io.BytesIO(bytes(2 * _BLOCK)))
+        self._tar = tarfile.TarFile(fileobj=io.BytesIO(bytes(2 * _BLOCK)), encoding="utf-8", errors="surrogateescape")
         self._tar.fileobj = stream
         self._tar.offset = position
         self._stream = stream
@@ -283,6 +286,7 @@ def _entry(info: tarfile.TarInfo, start: int) -> _Entry | None:
     """The member's key and extension; None for what is no part of a sample (folders, hidden and nameless files)."""
     if not (info.isreg() or info.islnk() or info.issym()):
         return None
+    info.name = entered(info.name)
     folder, slash, base = info.name.removeprefix("./").rpartition("/")
     stem, _, extension = base.partition(".")
     if not stem or not extension:

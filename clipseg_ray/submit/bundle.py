@@ -19,10 +19,10 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 import clipseg_ray
+from clipseg_ray.addresses import protocol_of
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.queries.attachments import Attachment, attachments
-from clipseg_ray.storage import protocol_of
 
 _QUERIES = "queries"
 

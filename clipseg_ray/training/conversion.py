@@ -11,11 +11,12 @@ from typing import Any
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPSegConfig, CLIPSegForImageSegmentation
 
+from clipseg_ray.addresses import absolute
 from clipseg_ray.errors import UserError
 from clipseg_ray.model.architecture import ClipsegConfig
 from clipseg_ray.model.folder import folder_of, json_object
 from clipseg_ray.model.weights import read_weights
-from clipseg_ray.storage import Store, absolute, get_all, plain_errors
+from clipseg_ray.storage import Store, get_all, plain_errors
 from clipseg_ray.training.authors_decoder import decoder_sizes, read_decoder, taps_of
 from clipseg_ray.training.openai_clip import VOCABULARY, openai_tokenizer, towers_of
 from clipseg_ray.training.saving import imagenet_preprocessing, save

@@ -22,13 +22,14 @@ from typing import Any
 
 from benchmarks import inputs
 from benchmarks.harness import Contestant, Race, aligned, environment, race, report
+from clipseg_ray.addresses import protocol_of
 from clipseg_ray.errors import UserError
 from clipseg_ray.pixels.decode import decode
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.images import Images
 from clipseg_ray.sources.webdataset import WebDataset
-from clipseg_ray.storage import Entry, Store, protocol_of
+from clipseg_ray.storage import Entry, Store
 
 _TARS = 4
 _AT_ONCE = 32

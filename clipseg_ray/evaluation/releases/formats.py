@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from clipseg_ray.addresses import absolute
 from clipseg_ray.errors import UserError, meant
 from clipseg_ray.evaluation.releases import coco, lvis, masks, phrasecut, sa_co, voc
 from clipseg_ray.evaluation.releases.release import Release
-from clipseg_ray.storage import absolute
 
 FORMATS: dict[str, Callable[..., Release]] = {
     "phrasecut": phrasecut.read,
