@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from clipseg_ray.errors import Refused, TooLarge
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_CONNECT_S, _ANSWER_S = 10, 300
+"""Seconds for a connection, and for the whole of an answer. Hosts that are gone often say nothing at all."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _asked: contextvars.ContextVar[str] = contextvars.ContextVar("asked", default="")
 """``host:port`` of the request that a connection is made for."""
@@ -67,7 +69,8 @@ class _Client:
         import aiohttp
 
         connector = aiohttp.TCPConnector(socket_factory=self._socket)
-        return aiohttp.ClientSession(connector=connector, middlewares=(_named,), **kwargs)
+        timeout = aiohttp.ClientTimeout(total=_ANSWER_S, sock_connect=_CONNECT_S)
+        return aiohttp.ClientSession(connector=connector, middlewares=(_named,), timeout=timeout, **kwargs)
 
     def _socket(self, address_info: Any) -> socket.socket:
         family, kind, protocol, _, address = address_info
