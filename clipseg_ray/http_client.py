@@ -19,6 +19,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UP_TO_PATH = re.compile("[^/?#]*")
 _NOT_IN_HOST = re.compile(r"[\x00-\x20\x7f%<>\"\\^`{|}]")
 _NOT_IN_URL = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]")
+_CONNECT_S, _ANSWER_S = 10, 300
+"""Seconds for a connection, and for the whole of an answer. Hosts that are gone often say nothing at all."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _asked: contextvars.ContextVar[str] = contextvars.ContextVar("asked", default="")
 """``host:port`` of the request that a connection is made for."""
@@ -96,7 +98,8 @@ class _Client:
 
         connector = aiohttp.TCPConnector(socket_factory=self._socket)
         settings = {"middlewares": (_named,), "response_class": _answer(), "requote_redirect_url": False}
-        return aiohttp.ClientSession(connector=connector, **settings, **kwargs)
+        timeout = aiohttp.ClientTimeout(total=_ANSWER_S, sock_connect=_CONNECT_S)
+        return aiohttp.ClientSession(connector=connector, timeout=timeout, **settings, **kwargs)
 
     def _socket(self, address_info: Any) -> socket.socket:
         family, kind, protocol, _, address = address_info

@@ -25,7 +25,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Va
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from clipseg_ray import addresses, storage, yaml_text
+from clipseg_ray import addresses, setting_faults, storage, yaml_text
 from clipseg_ray.errors import UserError, brief, nearest
 from clipseg_ray.redaction import redacted
 
@@ -64,7 +64,7 @@ def _located(value: Any, info: ValidationInfo) -> Any:
     url = addresses.absolute(value, "" if isinstance(value, _Typed) else info.context or "")
     if redacted(url) != url:
         raise PydanticCustomError(
-            _SECRET,
+            setting_faults.SECRET,
             "{scheme}://… holds credentials; give them in the environment instead",
             {"scheme": addresses.protocol_of(url)},
         )
@@ -83,8 +83,6 @@ def _checkpoint(value: Any, info: ValidationInfo) -> Any:
             return located
     return value
 
-
-_SECRET = "secret"
 
 OneOrSeveral = Annotated[list[str], BeforeValidator(_listed)]
 """A list of strings that may be written as one string."""
@@ -170,7 +168,7 @@ class Settings(Section):
         try:
             config = cls.model_validate(merged, context=folder)
         except ValidationError as error:
-            faults += [_fault(item, cls.examples) for item in error.errors() if item["type"] != "extra_forbidden"]
+            faults += [setting_faults.line(item, cls) for item in error.errors() if item["type"] != "extra_forbidden"]
         if config is not None:
             faults += config.faults()
         if faults or config is None:
@@ -242,20 +240,3 @@ def _dotted_names(model: type[BaseModel], path: str) -> Iterator[str]:
         yield f"{path}{key}"
         if _is_section(inner := _without_none(field.annotation)):
             yield from _dotted_names(inner, f"{path}{key}.")
-
-
-def _fault(item: Any, examples: Mapping[str, str]) -> str:
-    path = ".".join(str(part) for part in item["loc"] if not str(part).startswith("function-"))
-    if item["type"] == "missing":
-        example = examples.get(path.split(".")[0], "")
-        return f"{path}: required" + (f", e.g. {example}" if example else "")
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == _SECRET:
-        return f"{path}: {message}"
-    shown = repr(item["input"])
-    hint = ""
-    if item["type"] == "literal_error" and isinstance(item["input"], str):
-        choices = re.findall(r"'([^']+)'", item["ctx"]["expected"])
-        near = nearest(item["input"], choices)
-        hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{path}: {message[0].lower()}{message[1:]} (got {shown if len(shown) < 80 else shown[:77] + '…'}){hint}"

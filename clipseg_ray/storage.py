@@ -29,10 +29,11 @@ from typing import IO, Any, cast
 import fsspec
 from fsspec.asyn import sync
 
-from clipseg_ray import http_client, s3_keys, s3_pages
+from clipseg_ray import http_client, s3_keys, s3_pages, storage_faults
 from clipseg_ray.addresses import absolute, is_http, protocol_of
-from clipseg_ray.errors import Refused, TooLarge, UserError, brief
+from clipseg_ray.errors import TooLarge, UserError, brief
 from clipseg_ray.outside_text import entered, native
+from clipseg_ray.storage_faults import ACCOUNT
 
 READ_AHEAD_BYTES = 16 * 2**20
 """Bytes asked for by one ranged GET when an object is read front to back."""
@@ -310,10 +311,10 @@ class Store:
         place = {"Bucket": self._bucket(), "Key": f"{self._s3_start()}.writable"}
         try:
             upload = self.fs.call_s3("create_multipart_upload", **place)["UploadId"]
-        except (PermissionError, FileNotFoundError) as error:
-            return str(explain(error, self.url))
-        except Exception:  # a server that knows no such uploads
-            return None
+        except Exception as error:
+            if isinstance(error, PermissionError | FileNotFoundError) or storage_faults.s3_code(error) in ACCOUNT:
+                return str(explain(error, self.url))
+            return None  # a server that knows no such uploads
         with contextlib.suppress(Exception):  # who may put and not take back has an upload without a byte there
             self.fs.call_s3("abort_multipart_upload", **place, UploadId=upload)
         return None
@@ -458,7 +459,7 @@ def _bounds(protocol: str, start: int | None, stop: int | None, at_most: int | N
 def _whole(url: str, content: bytes | Exception, at_most: int | None) -> bytes | Exception:
     if isinstance(content, Exception):
         # S3 has no first byte of an object without any.
-        return b"" if at_most is not None and _error_code(content) in ("InvalidRange", "416") else content
+        return b"" if at_most is not None and storage_faults.s3_code(content) in ("InvalidRange", "416") else content
     return TooLarge(f"{url}: more than {at_most} bytes") if at_most is not None and len(content) > at_most else content
 
 
@@ -478,28 +479,11 @@ def plain_errors(url: str) -> Iterator[None]:
 
 def explain(error: BaseException, url: str) -> UserError | None:
     """The line a person should read for a storage error, or None when it is none."""
-    kind = f"{type(error).__module__}.{type(error).__name__}"
-    anonymous = " The request was anonymous: no AWS credentials were found." if _anonymous(url) else ""
     if isinstance(error, StaleObject):
         return UserError(f"{brief(error)}; put the former bytes back, or set another output.url")
-    if isinstance(error, Refused | TooLarge):
-        return UserError(str(error))
-    if isinstance(error, PermissionError):
-        hint = "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE)"
-        if protocol_of(url) == "file":
-            hint = "check the file's permissions"
-        return UserError(f"{url}: access denied ({brief(error)});{anonymous} {hint}")
-    if isinstance(error, FileNotFoundError):
-        return UserError(f"{url}: not found ({brief(error)}); check the bucket and path")
-    if "NoCredentials" in kind or "PartialCredentials" in kind:
-        return UserError(f"{url}: no usable credentials ({brief(error)}); set AWS_ACCESS_KEY_ID and its secret")
-    network = isinstance(error, OSError | TimeoutError) or kind.startswith(("botocore.", "aiohttp."))
-    if network:
-        return UserError(
-            f"{url}: cannot be reached ({brief(error)});{anonymous} check the network and AWS_ENDPOINT_URL, "
-            "then run again"
-        )
-    return None
+    local = protocol_of(url) == "file"
+    line = storage_faults.explained(error, url, local=local, anonymous=not local and _anonymous(url))
+    return None if line is None else UserError(line)
 
 
 def _filesystem(protocol: str, hosts: tuple[str, ...] = ()) -> Any:
@@ -540,9 +524,17 @@ def _anonymous(url: str) -> bool:
 
 
 def _local_refusal(folder: Path) -> str | None:
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+    except OSError as error:  # a name that is too long
+        return str(explain(error, str(folder)))
     if not there.is_dir():
-        return f"{folder}: {there} is a file; choose another folder"
+        kind = "a file" if there.exists() else "a link that leads nowhere"
+        return f"{folder}: {there} is {kind}; choose another folder"
+    disk = os.statvfs(there)
+    full = errno.ENOSPC if disk.f_blocks and not disk.f_bavail else 0
+    if code := errno.EROFS if disk.f_flag & os.ST_RDONLY else full:
+        return str(explain(OSError(code, os.strerror(code)), str(folder)))
     for path in (there, *(path for path in folder.glob("*") if path.is_dir())):
         if not os.access(path, os.W_OK | os.X_OK):
             return f"{folder}: {path} cannot be written to; check its permissions, or choose another folder"
@@ -676,13 +668,8 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _error_code(error: Exception) -> str:
-    """What S3 calls an error; empty for others."""
-    return str(getattr(error.__cause__ or error, "response", {}).get("Error", {}).get("Code", ""))
-
-
 def _is_precondition(error: OSError) -> bool:
-    code = _error_code(error)
+    code = storage_faults.s3_code(error)
     return (
         code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
         or "pre-condition" in str(error).lower()

@@ -62,8 +62,8 @@ def test_every_fault_is_reported_at_once_with_its_path() -> None:
     assert "input.chunk_imges: unknown key; did you mean input.chunk_images?" in message
     assert "mask: unknown key; did you mean masks?" in message
     assert "input.url: " in message
-    assert "input.decode: input should be 'fast' or 'exact' (got 'fats'); did you mean fast?" in message
-    assert "masks.threshold: input should be less than 1 (got 1.5)" in message
+    assert "input.decode: it must be 'fast' or 'exact' (got 'fats'); did you mean fast?" in message
+    assert "masks.threshold: it must be more than 0 and less than 1 (got 1.5)" in message
     assert "pool.memory: write bytes as a number or like 8GiB, 500MB (got 'lots')" in message
     assert "output: required, e.g. output: {url: masks/}" in message
 

@@ -61,8 +61,8 @@ def test_every_fault_is_reported_with_the_place_it_stands_at() -> None:
         "  walls.1.color: unknown key; did you mean walls.1.colour?",
         "  doors.front.coat: unknown key; did you mean doors.front.coats?",
         "  url: required, e.g. url: houses/",
-        "  doors.back.coats: input should be greater than or equal to 1 (got 0)",
-        "  roof.colour: input should be 'red' or 'green' (got 'gren'); did you mean green?",
+        "  doors.back.coats: it must be at least 1 (got 0)",
+        "  roof.colour: it must be 'red' or 'green' (got 'gren'); did you mean green?",
     ]
 
 

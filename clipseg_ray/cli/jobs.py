@@ -44,7 +44,12 @@ def run(
     config: ConfigPath,
     set_: Overrides = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also compute again chunks with images that were not found (404).")
+        bool,
+        typer.Option("--retry-failed", help="Also compute again chunks with images that were not found or reached."),
+    ] = False,
+    give_up: Annotated[
+        bool,
+        typer.Option("--give-up", help="Go on without images that cannot be reached: they get status unreachable."),
     ] = False,
 ) -> None:
     """Segment every image that has no masks yet."""
@@ -52,7 +57,7 @@ def run(
     from clipseg_ray.pipeline import driver
 
     loaded = configuration.load(config, set_ or ())
-    outcome = driver.run(loaded, retry_failed=retry_failed, invocation=repeated("run", config, set_))
+    outcome = driver.run(loaded, retry_failed=retry_failed, give_up=give_up, invocation=repeated("run", config, set_))
     say(outcome.message, error=outcome.code != 0)
     if outcome.code == 0:
         show, gallery = (repeated(verb, loaded.output.url, None) for verb in ("show", "gallery"))

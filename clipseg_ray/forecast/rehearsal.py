@@ -100,7 +100,8 @@ def _rehearse(plan: Plan, place: Store, say: Callable[[str], None]) -> Measureme
             for folder in (layout.INPUTS, layout.SETS, layout.QUERIES):
                 for entry in plan.store.list(folder):
                     place.put(entry.path, plan.store.get(entry.path))
-    settled = settle(replace(plan, store=place), device_for(plan, capacity()), reader_threads=1)
+    # A host that is gone must not keep the run from being measured.
+    settled = settle(replace(plan, store=place, give_up=True), device_for(plan, capacity()), reader_threads=1)
     settled_s = time.perf_counter() - began
     device = settled.record.compute["device"]
     pool = pool_of(plan.config.pool, device, capacity(), chunks_at_most(plan.work))

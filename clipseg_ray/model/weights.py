@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from safetensors import safe_open
 
@@ -88,7 +90,31 @@ def _safetensors(path: Path, wanted: Iterable[str]) -> dict[str, torch.Tensor]:
 
 
 def _pickled(path: Path, wanted: Iterable[str]) -> dict[str, torch.Tensor]:
+    loaded = unpickled(path, str(path))
+    return {name: loaded[name] for name in wanted if name in loaded}
+
+
+def unpickled(file: Path | IO[bytes], name: str) -> dict[str, Any]:
+    """What torch.save wrote into a file, tensors and plain values by name; nothing in it is run.
+
+    ``name``: what the file is called in errors. Raises UserError for one that holds anything else.
+    """
     import torch
 
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: loaded[name] for name in wanted if name in loaded}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a strange pickle makes torch wonder at
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # torch's own words end in the advice to load it all the same.
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        raise UserError(
+            f"{name}: not loaded, it is no file of tensors alone"
+            + (f": it asks for {asked[1]}, and to load that may run any code" if asked else "")
+            + "; ask whoever made it for the weights as safetensors (save_pretrained)"
+        ) from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"{name}: it holds a {type(loaded).__name__}, not tensors by name")
+    return loaded

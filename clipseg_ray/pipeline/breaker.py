@@ -18,6 +18,7 @@ class Breaker:
         self.causes: list[str] = []
         self.reason: str | None = None
         self._in_a_row = 0
+        self._hosts_gone = False
 
     def succeeded(self) -> None:
         """A chunk has its parts."""
@@ -28,10 +29,17 @@ class Breaker:
         """A shard could not be read: one object's fault, quickly detected, and no sign that the others fail too."""
         self.causes.append(cause)
 
-    def chunk_failed(self, cause: str) -> None:
-        """A chunk has none."""
+    def chunk_failed(self, cause: str, *, hosts_gone: bool = False) -> None:
+        """A chunk has none.
+
+        ``hosts_gone``: images of it cannot be had, though the network is there. The web is full of hosts that are gone:
+        however many chunks fail for them, they are one event, and no sign that the rest of the input cannot be read.
+        """
         self.causes.append(cause)
         self.tried += 1
+        if hosts_gone and self._hosts_gone:
+            return
+        self._hosts_gone |= hosts_gone
         self.failed += 1
         self._in_a_row += 1
         many = self.tried >= SHARE_AFTER and self.failed > SHARE * self.tried

@@ -92,7 +92,7 @@ def retry_text(plan: Plan) -> str:
     if plan.redo:
         images = sum(item.images for item in plan.redo)
         lines.append(
-            f"retry     {len(plan.redo)} chunk(s) with {images} image(s) that were not found; their parts in images "
-            f"and in {len(plan.all_sets)} prompt set(s) are removed and computed again:\n{named(plan.redo)}"
+            f"retry     {len(plan.redo)} chunk(s) with {images} image(s) that were not found or reached; their parts "
+            f"in images and in {len(plan.all_sets)} prompt set(s) are removed and computed again:\n{named(plan.redo)}"
         )
-    return "\n".join(lines) or "retry     nothing: no chunk is missing, and every image was found"
+    return "\n".join(lines) or "retry     nothing: no chunk is missing, and every image was had"

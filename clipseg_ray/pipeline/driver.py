@@ -16,27 +16,32 @@ from clipseg_ray.report import card
 from clipseg_ray.results import retrying
 
 
-def run(config: RunConfig, *, retry_failed: bool = False, invocation: str = "clipseg-ray run CONFIG") -> Outcome:
+def run(
+    config: RunConfig,
+    *,
+    retry_failed: bool = False,
+    give_up: bool = False,
+    invocation: str = "clipseg-ray run CONFIG",
+) -> Outcome:
     """Do everything the dataset lacks, on the Ray cluster at ``RAY_ADDRESS`` or on this machine.
 
-    ``retry_failed``: also compute again the chunks with images that were not found, in every prompt set.
-    ``invocation`` is how to start the same run again, for messages. Raises UserError for anything that stops the run
-    before it begins.
+    ``retry_failed``: also compute again the chunks with images that were not found or reached, in every prompt set.
+    ``give_up``: go on without images that cannot be had now. ``invocation`` is how to start the same run again, for
+    messages. Raises UserError for anything that stops the run before it begins.
     """
     try:
         with terminate_as_interrupt():
-            return _run(config, retry_failed=retry_failed, invocation=invocation)
+            return _run(look(config, retry_failed=retry_failed, give_up=give_up), invocation)
     except KeyboardInterrupt:  # before the run has begun, or while it was ending
         return Outcome(INTERRUPTED, interrupted(invocation), None, {})
 
 
-def _run(config: RunConfig, *, retry_failed: bool, invocation: str) -> Outcome:
-    plan = look(config, retry_failed=retry_failed)
+def _run(plan: Plan, invocation: str) -> Outcome:
     if plan.refusal is not None:
         raise UserError(f"output.url: {plan.refusal}")
     for warning in plan.warnings:
         print(f"warning: {warning}", flush=True)
-    if retry_failed:
+    if plan.retry_failed:
         print(describe.retry_text(plan), flush=True)
     if plan.nothing_left and not plan.redo:
         return nothing_to_do(plan, plan.work)

@@ -44,7 +44,7 @@ def execute(plan: Plan, invocation: str, connect: Callable[[], None]) -> Outcome
     try:
         settled = settle(plan, device_for(plan, cluster), reader_threads=1, model=model)
     except Outpaced:  # another first run was faster: what it settled is this run's dataset too
-        plan = look(plan.config, retry_failed=plan.retry_failed)
+        plan = look(plan.config, retry_failed=plan.retry_failed, give_up=plan.give_up)
         settled = settle(plan, device_for(plan, cluster), reader_threads=1)
     config, store, device = plan.config, plan.store, settled.record.compute["device"]
     for warning in settled.warnings:
@@ -202,7 +202,7 @@ def _one_pass(
             elif result.chunk == WHOLE_SHARD:
                 breaker.shard_unread(result.failure)
             else:
-                breaker.chunk_failed(result.failure)
+                breaker.chunk_failed(result.failure, hosts_gone=result.hosts_gone)
             if not isolate:
                 breaker.check()
     except (RunStopped, KeyboardInterrupt):

@@ -15,7 +15,6 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.model import checkpoint, drawn_scenes, identity
 from clipseg_ray.pipeline import retry
 from clipseg_ray.pipeline.reader import READER_VERSION
-from clipseg_ray.pipeline.unread import Unread, image_bytes
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.query import Query
@@ -26,6 +25,7 @@ from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.retrying import Redo
+from clipseg_ray.results.unread import Unread, image_bytes
 from clipseg_ray.sources import formats
 from clipseg_ray.sources.base import Shard, Source
 from clipseg_ray.sources.chunking import Chunking
@@ -42,7 +42,7 @@ class Plan:
     nothing need be loaded to know it; ``tables``: the sets' tables of queries are there too. ``refusal``: why
     nothing can be written to the output from here, None where it can or nothing need be. With ``retry_failed``
     the work is that of every prompt set, not only those asked for: ``redo`` are chunks to compute again, whose parts
-    of ``all_sets`` go together.
+    of ``all_sets`` go together. ``give_up``: see ``Reader``.
     """
 
     config: RunConfig
@@ -63,6 +63,7 @@ class Plan:
     retry_failed: bool = False
     all_sets: tuple[str, ...] = ()
     redo: tuple[Redo, ...] = ()
+    give_up: bool = False
 
     @property
     def written(self) -> tuple[Query, ...]:
@@ -75,10 +76,11 @@ class Plan:
         return self.work.complete and self.unchanged_model and self.tables
 
 
-def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
+def look(config: RunConfig, *, retry_failed: bool = False, give_up: bool = False) -> Plan:
     """Plan a run without writing anything. Raises UserError for anything that would stop the run.
 
-    ``retry_failed``: also compute again the chunks with images that were not found.
+    ``retry_failed``: also compute again the chunks with images that were not found or reached; ``give_up``: see
+    ``Reader``.
     """
     store, model = Store.of(config.output.url), config.model
     present = record.read_to_write(store)
@@ -138,6 +140,7 @@ def look(config: RunConfig, *, retry_failed: bool = False) -> Plan:
         retry_failed=retry_failed,
         all_sets=tuple(owner.name for owner in known),
         redo=tuple(retry.redo(store, source, share_of(config, shards))) if retry_failed and present else (),
+        give_up=give_up,
     )
 
 

@@ -22,6 +22,7 @@ from clipseg_ray.results.schema import IMAGES
 from clipseg_ray.sources.base import FAILED, Sample, Shard, Source
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.sources.chunks import Chunk, ShardRecord, read_chunks
+from clipseg_ray.sources.faults import UNREACHABLE, Unreached
 from clipseg_ray.storage import Store, explain
 
 WHOLE_SHARD = -1
@@ -34,7 +35,10 @@ A part of the fingerprint: a dataset is not gone on with by another reader than 
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """Reads shards; made on the driver, pickled to the read tasks."""
+    """Reads shards; made on the driver, pickled to the read tasks.
+
+    ``give_up``: images that cannot be had now become rows with status unreachable, instead of failing their chunk.
+    """
 
     source: Source
     preprocessing: Preprocessing
@@ -42,6 +46,7 @@ class Reader:
     output: str
     phrase_field: str | None = None
     threads: int = 1
+    give_up: bool = False
 
     def rows(self, work: ShardWork) -> Iterator[ChunkRow]:
         """The chunks of a shard that lack a part, in order, as rows for the Segmenter.
@@ -61,7 +66,8 @@ class Reader:
                 try:
                     yield self.row(work, item, started)
                 except UserError as error:
-                    yield self._failure(work, item.index, started, str(error))
+                    hosts_gone = isinstance(error, Unreached) and error.hosts_gone
+                    yield self._failure(work, item.index, started, str(error), hosts_gone)
                 started = time.perf_counter()
         except Exception as error:
             explained = error if isinstance(error, UserError) else explain(error, self.source.url_of(work.shard.path))
@@ -85,7 +91,7 @@ class Reader:
         """Where the shard's chunks end."""
         return shard.chunking.decoded(3 * self.preprocessing.size**2)
 
-    def _failure(self, work: ShardWork, chunk: int, started: float, message: str) -> ChunkRow:
+    def _failure(self, work: ShardWork, chunk: int, started: float, message: str, hosts_gone: bool = False) -> ChunkRow:
         return ChunkRow(
             shard=work.shard.shard_id,
             chunk=chunk,
@@ -95,16 +101,20 @@ class Reader:
             phrases=[],
             read_s=time.perf_counter() - started,
             failure=redacted(message),
+            hosts_gone=hosts_gone,
         )
 
     def row(self, work: ShardWork, chunk: Chunk, started: float) -> ChunkRow:
         """A chunk decoded; ``started`` (``time.perf_counter``) is when reading it began.
 
-        Raises UserError when an image could not be had this time.
+        Raises Unreached when images could not be had this time, and nobody gives them up.
         """
         size = self.preprocessing.size
         written = self._written(work, chunk.index)
-        settled = {image_id: row for image_id, row in written.items() if row["status"] == "missing"}
+        settled = {image_id: row for image_id, row in written.items() if row["status"] in ("missing", UNREACHABLE)}
+        unreached = [each for each in chunk.samples if each.status == FAILED and each.image_id not in settled]
+        if unreached and not self.give_up:
+            raise Unreached(unreached, len(chunk.samples))
         decoding = time.perf_counter()
         encoded = [sample for sample in chunk.samples if sample.image is not None and sample.image_id not in settled]
         decoded = decode_all(encoded, _image, self.preprocessing, self.decode, threads=self.threads)
@@ -116,8 +126,6 @@ class Reader:
             if sample.image_id in settled:
                 rows.append(settled[sample.image_id])
                 continue
-            if sample.status == FAILED:
-                raise UserError(str(sample.error))
             row = {
                 "image_id": sample.image_id,
                 "key": sample.key,
@@ -126,7 +134,7 @@ class Reader:
                 "source_url": sample.source_url,
                 "offset": sample.offset,
                 "length": sample.length,
-                "status": sample.status,
+                "status": UNREACHABLE if sample.status == FAILED else sample.status,
                 "error": sample.error and redacted(sample.error),
             }
             if sample.image is not None:
@@ -159,7 +167,7 @@ class Reader:
         Later masks must agree with it: an image that was not there then and has come back stays as that part has it
         (a retry removes the part), and one that is gone since would leave a hole. Images inside a shard can do neither.
         """
-        if not self.source.slices or layout.IMAGES in work.lacking(chunk):
+        if not self.source.outside or layout.IMAGES in work.lacking(chunk):
             return {}
         part = parts.read_images(Store.of(self.output), work.shard.shard_id, chunk).to_pylist()
         return {row["image_id"]: row for row in part}

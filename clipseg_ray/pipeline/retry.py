@@ -61,6 +61,6 @@ def owners(store: Store, known: Sequence[SetRecord], assignment: Assignment) -> 
 
 
 def redo(store: Store, source: Source, shards: Sequence[Shard]) -> list[Redo]:
-    """Chunks of these shards with images that were not found. A shard that holds its images has none of these: what it
-    lacks, it lacks for ever."""
-    return retrying.find(store, shards) if source.slices else []
+    """Chunks of these shards with images that were not found or reached. A shard that holds its images has none of
+    these: what it lacks, it lacks for ever."""
+    return retrying.find(store, shards) if source.outside else []

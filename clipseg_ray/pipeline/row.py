@@ -22,6 +22,7 @@ SCHEMA = pa.schema(
         pa.field("read_s", pa.float64(), nullable=False),
         pa.field("decode_s", pa.float64(), nullable=False),
         pa.field("failure", pa.string()),
+        pa.field("hosts_gone", pa.bool_(), nullable=False),
     ]
 )
 
@@ -34,6 +35,7 @@ class ChunkRow:
     ``pixels_bhwc``: uint8, one image per sample with status ok, in order; ``phrases``: for each of those
     the phrases that came with it (empty lists unless the run asks for them). ``failure``: set when reading failed for
     a passing reason; the other fields are then empty and ``chunk`` may be -1 for "the rest of the shard".
+    ``hosts_gone``: the reason is images that cannot be had, though the network is there.
     """
 
     shard: str
@@ -45,6 +47,7 @@ class ChunkRow:
     read_s: float = 0.0
     decode_s: float = 0.0
     failure: str | None = None
+    hosts_gone: bool = False
 
     def to_arrow(self) -> pa.Table:
         """One row; the pixels are not copied."""
@@ -61,6 +64,7 @@ class ChunkRow:
             "read_s": [self.read_s],
             "decode_s": [self.decode_s],
             "failure": pa.array([self.failure], pa.string()),
+            "hosts_gone": [self.hosts_gone],
         }
         return pa.table(columns, schema=SCHEMA)
 
@@ -71,7 +75,7 @@ class ChunkRow:
             raise AssertionError(f"a chunk travels as one row, got {table.num_rows}: the block settings are wrong")
         value: dict[str, Any] = {
             name: table.column(name)[0].as_py()
-            for name in ("shard", "chunk", "folders", "phrases", "read_s", "decode_s", "failure")
+            for name in ("shard", "chunk", "folders", "phrases", "read_s", "decode_s", "failure", "hosts_gone")
         }
         pixels = np.frombuffer(_buffer(table.column("pixels")), np.uint8).reshape(-1, size, size, 3)
         images = pa.ipc.open_stream(_buffer(table.column("images"))).read_all()

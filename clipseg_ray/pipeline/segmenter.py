@@ -59,8 +59,8 @@ class ChunkResult:
 
     ``statuses`` counts images by status, ``encoded`` sums their bytes as they were read; ``masks`` counts rows written,
     ``nonempty`` those with an area; ``bytes`` is what was put; ``seconds`` by step (read, decode, model, rle, write);
-    ``failure`` says why there is no part; ``conflict``: because
-    another run has put one with other rows.
+    ``failure`` says why there is no part; ``conflict``: because another run has put one with other rows;
+    ``hosts_gone``: because some of its images cannot be had, though the network is there.
     """
 
     shard: str
@@ -75,6 +75,7 @@ class ChunkResult:
     worker: str = ""
     failure: str | None = None
     conflict: bool = False
+    hosts_gone: bool = False
 
     def to_json(self) -> str:
         """One line."""
@@ -134,7 +135,9 @@ class Segmenter:
         if self.spec.compute["device"] == "cpu":
             torch.set_num_threads(1)  # the setting is each thread's own, and Ray calls from several
         row = ChunkRow.from_arrow(batch, self.spec.preprocessing.size)
-        result = ChunkResult(shard=row.shard, chunk=row.chunk, worker=self.worker, failure=row.failure)
+        result = ChunkResult(
+            shard=row.shard, chunk=row.chunk, worker=self.worker, failure=row.failure, hosts_gone=row.hosts_gone
+        )
         if row.failure is None:
             try:
                 self.process(row, result)

@@ -149,6 +149,7 @@ def settle(plan: Plan, device: str, reader_threads: int, model: Model | None = N
         output=store.url,
         phrase_field=plan.phrases.field if plan.phrases else None,
         threads=reader_threads,
+        give_up=plan.give_up,
     )
     spec = SegmenterSpec(
         output=store.url,

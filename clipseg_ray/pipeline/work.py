@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from clipseg_ray.pipeline.unread import Unread
 from clipseg_ray.results.completeness import Missing
 from clipseg_ray.results.shard_records import ShardCounts
+from clipseg_ray.results.unread import Unread
 from clipseg_ray.sources.base import Shard
 
 

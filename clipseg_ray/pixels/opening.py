@@ -68,6 +68,11 @@ def detected(data: bytes) -> str:
     return "text"
 
 
+def _begun(data: bytes) -> str | None:
+    """The format as which the first bytes can be told, whatever follows them."""
+    return next((name for name in FORMATS if (begins := Image.OPEN[name][1]) and begins(data[:16]) is True), None)
+
+
 @contextmanager
 def opened(data: bytes) -> Iterator[Image.Image]:
     """The image, its size checked and its pixels not read yet; what goes wrong inside is a verdict too.
@@ -85,6 +90,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", f"too many pixels: {error}") from error
     except Image.UnidentifiedImageError as error:
+        if name := _begun(data):
+            raise ImageError("undecodable", f"damaged {name} image: its header is broken or cut") from error
         raise ImageError("undecodable", f"no JPEG, PNG, WebP or GIF image: it is {detected(data)}") from error
     except MemoryError:
         raise

@@ -12,6 +12,9 @@ BILINEAR = 2
 RESAMPLING_CODES = range(6)
 """PIL's codes: nearest 0, lanczos 1, bilinear 2, bicubic 3, box 4, hamming 5."""
 
+MAX_SIDE = 4096
+"""Pixels of a square input's side, at most: 48 MiB an image. CLIPSeg's own is 352."""
+
 _FILE = "preprocessor_config.json"
 
 
@@ -108,4 +111,6 @@ def _square_side(size: object) -> int:
             side = size["shortest_edge"]
     if not isinstance(side, int) or isinstance(side, bool) or side <= 0:
         raise _fault("size", f"is {size!r}", 'it must be a number, {"height", "width"} or {"shortest_edge"}')
+    if side > MAX_SIDE:
+        raise _fault("size", f"is {size!r:.80}", f"it must be at most {MAX_SIDE} pixels")
     return side

@@ -1,4 +1,4 @@
-"""Chunks to compute again though they are there: those with images that could not be found (404)."""
+"""Chunks to compute again though they are there: those with images that were not found, or given up as unreachable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Redo:
-    """A chunk whose images part has ``images`` rows with status missing; ``path`` is its shard's."""
+    """A chunk whose images part has ``images`` rows with status missing or unreachable; ``path`` is its shard's."""
 
     path: str
     shard_id: str
@@ -24,17 +24,18 @@ class Redo:
 
     def __str__(self) -> str:
         name = layout.part_name(self.shard_id, self.chunk)
-        return f"{self.path}: chunk {self.chunk} ({name}): {self.images} image(s) not found"
+        return f"{self.path}: chunk {self.chunk} ({name}): {self.images} image(s) not found or reached"
 
 
 def find(store: Store, shards: Iterable[Shard]) -> list[Redo]:
-    """The chunks of these shards with images that were not found. Reads three columns of ``images``."""
+    """The chunks of these shards with images that were not found or reached. Reads three columns of ``images``."""
     paths = {shard.shard_id: shard.path for shard in shards}
     with plain_errors(store.url), reading.connect(store) as connection:
         if not connection.execute("SELECT 1 FROM duckdb_views() WHERE view_name = 'images'").fetchall():
             return []
         rows = connection.execute(
-            "SELECT shard, chunk, count(*) FROM images WHERE status = 'missing' GROUP BY 1, 2 ORDER BY 1, 2"
+            "SELECT shard, chunk, count(*) FROM images WHERE status IN ('missing', 'unreachable') "
+            "GROUP BY 1, 2 ORDER BY 1, 2"
         ).fetchall()
     return [Redo(paths[shard], shard, chunk, images) for shard, chunk, images in rows if shard in paths]
 

@@ -36,7 +36,9 @@ IMAGES = pa.schema(
         field("height", pa.int32(), "pixels, after EXIF orientation", True),
         field("orientation", pa.int8(), "EXIF orientation as found, 1 to 8; 1 means none was applied", True),
         field(
-            "status", pa.string(), "ok, or why there are no masks: empty, undecodable, too_large, missing, truncated"
+            "status",
+            pa.string(),
+            "ok, or why there are no masks: empty, undecodable, too_large, missing, truncated, unreachable",
         ),
         field("error", pa.string(), "the same for a person", True),
     ]

@@ -99,7 +99,9 @@ class Sample:
     Parquet file, an index in a slice; None where the format cannot be entered midway). ``source_url``, ``offset`` and
     ``length`` find the encoded image again (offset: bytes in a tar, row index in a Parquet file; length in bytes).
     ``image`` is None exactly when ``status`` is not "ok"; ``error`` then says why for a person. Status ``FAILED`` is
-    no verdict: the image could not be had this time, and its chunk must be tried again.
+    no verdict: the image could not be had this time, and its chunk must be tried again; ``answered``: by the word of a
+    server, which shows that the network is there. ``held``: whether the image's bytes are the shard's own, not only
+    named there.
     """
 
     image_id: str
@@ -112,6 +114,8 @@ class Sample:
     fields: dict[str, Any] = field(default_factory=dict)
     status: str = "ok"
     error: str | None = None
+    held: bool = True
+    answered: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,8 @@ class Source(ABC):
     """Whether only a single name shows the format: several such files are likely to be something else."""
     slices: ClassVar[bool] = False
     """Whether the listing names single images, to be cut into slices, rather than shards."""
+    outside: ClassVar[bool] = False
+    """Whether images may lie outside of the shards, so that one that is not there today may be tomorrow."""
 
     def __init__(
         self,

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Sample, Shard, Source
 from clipseg_ray.sources.chunking import Chunking
+from clipseg_ray.sources.faults import may_pass
 from clipseg_ray.storage import StaleObject
 
 ATTEMPTS = 4
@@ -83,9 +83,8 @@ def read_chunks(
     chunk, and yields no record. The chunks are a pure function of the shard's bytes and ``chunking``, whatever is
     wanted and whatever faults occur on the way.
 
-    Raises what the source raises once ``ATTEMPTS`` attempts in a row brought no new sample; UserError,
-    PermissionError, FileNotFoundError (the shard is gone) and StaleObject at once; StaleObject when the shard is
-    not as ``record`` has it.
+    Raises what the source raises once ``ATTEMPTS`` attempts in a row brought no new sample; at once what cannot pass
+    (``faults.may_pass``: a shard that is gone, among others); StaleObject when the shard is not as ``record`` has it.
     """
     is_wanted = wanted if callable(wanted) else wanted.__contains__
     if record is None:
@@ -103,14 +102,15 @@ def _whole(
     keep = False
     seen: set[bytes] = set()
     repeated: dict[str, None] = {}
-    # In a slice the listed sizes count: an image that cannot be fetched now must not move the chunks behind it.
+    # In a slice the listed sizes count, and of images that a shard only names none: one that cannot be fetched now must
+    # not move the chunks behind it.
     listed = iter([member.size for member in shard.members]) if shard.members else None
     for sample in itertools.islice(_steady(source, shard, None), shard.take):
         if not count:
             first = (sample.position, sample.key)
             keep = is_wanted(len(records))
         count += 1
-        size += len(sample.image or b"") if listed is None else next(listed)
+        size += next(listed) if listed else len(sample.image or b"") if sample.held else 0
         digest = hashlib.blake2b(sample.image_id.encode(), digest_size=16).digest()
         if digest in seen:
             repeated[sample.image_id] = None
@@ -163,10 +163,8 @@ def _confirm(source: Source, shard: Shard) -> None:
     for attempt in range(ATTEMPTS):
         try:
             return source.confirm(shard)
-        except (UserError, PermissionError, FileNotFoundError, StaleObject):
-            raise
-        except Exception:
-            if attempt + 1 == ATTEMPTS:
+        except Exception as error:
+            if attempt + 1 == ATTEMPTS or not may_pass(error):
                 raise
         time.sleep(BACKOFF_S * 2**attempt)
     return None
@@ -199,11 +197,9 @@ def _steady(source: Source, shard: Shard, position: int | None) -> Iterator[Samp
                         position, known = sample.position, 1
                     yield sample
             return
-        except (UserError, PermissionError, FileNotFoundError, StaleObject):
-            raise
-        except Exception:
+        except Exception as error:
             fruitless = 0 if advanced else fruitless + 1
-            if fruitless >= ATTEMPTS:
+            if fruitless >= ATTEMPTS or not may_pass(error):
                 raise
         time.sleep(BACKOFF_S * 2 ** max(fruitless - 1, 0))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
 from clipseg_ray.sources.base import Place, Sample, Shard, Source
-from clipseg_ray.sources.images import BACKOFF_S, FETCH_ATTEMPTS, FETCH_BYTES, FETCH_IMAGES, may_pass
+from clipseg_ray.sources.images import FETCH_BYTES, FETCH_IMAGES, patiently
 from clipseg_ray.storage import StaleObject
 
 
@@ -53,15 +52,7 @@ def _windows(places: Sequence[Place]) -> Iterator[list[Place]]:
 
 
 def _fetch(source: Source, places: Sequence[Place]) -> list[bytes | Exception | None]:
-    found = source.fetch(places)
-    for attempt in range(FETCH_ATTEMPTS):
-        again = [index for index, image in enumerate(found) if may_pass(image)]
-        if not again:
-            break
-        time.sleep(BACKOFF_S * 2**attempt)
-        for index, image in zip(again, source.fetch([places[index] for index in again]), strict=True):
-            found[index] = image
-    return found
+    return patiently(lambda asked: source.fetch([places[index] for index in asked]), [place.url for place in places])
 
 
 class _Pass:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import time
-from collections.abc import Iterator, Sequence
-from http.client import responses
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
-from clipseg_ray.errors import Refused, TooLarge, brief
+from clipseg_ray.addresses import protocol_of
+from clipseg_ray.errors import TooLarge
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.base import FAILED, Member, Place, Sample, Shard, Source
+from clipseg_ray.sources.faults import WEB, Fault, fault_of
 from clipseg_ray.storage import StaleObject, Store, get_listed, get_many
 
 FETCH_IMAGES = 32
@@ -25,7 +25,7 @@ FETCH_ATTEMPTS = 3
 BACKOFF_S = 0.5
 """Seconds before the first of these; doubled before each further one."""
 
-_TRY_AGAIN = (408, 425, 429)
+T = TypeVar("T")
 
 
 class Images(Source):
@@ -35,7 +35,7 @@ class Images(Source):
     endings: ClassVar[tuple[str, ...]] = (
         ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff",
     )  # fmt: skip
-    slices = True
+    slices = outside = True
 
     def count(self, shard: Shard, at_most: int | None = None) -> int:
         """Members of the slice."""
@@ -78,46 +78,39 @@ class Images(Source):
             return TooLarge(f"{member.size} bytes, more than {self.max_image_bytes}")
         try:
             self.refuse(member.path)
-        except Refused as error:
+        except Exception as error:  # its place is refused, or no place at all
             return error
         return None
 
-    def _fetch(self, members: Sequence[Member]) -> list[bytes | Exception]:
-        """Images or what stands for them; faults that may pass are tried again, and raised if nothing else comes."""
+    def _fetch(self, members: Sequence[Member]) -> list[bytes | Fault]:
+        """Images or what stands for them. Raises what they share: an input that is gone, changed or shut to all.
+
+        Hosts of the web have nothing in common: however many of them are gone, others are asked for the next images.
+        """
         root = Store(self.root)
         if root.protocol == "file" and not root.fs.isdir(root.root):
             raise OSError(f"{self.root}: the input root is not on this machine")
-        fetched = self._get(members)
-        for attempt in range(FETCH_ATTEMPTS):
-            again = [index for index, image in enumerate(fetched) if may_pass(image)]
-            if not again:
-                break
-            time.sleep(BACKOFF_S * 2**attempt)
-            for index, image in zip(again, self._get([members[index] for index in again]), strict=True):
-                fetched[index] = image
+        urls = [self.url_of(member.path) for member in members]
+        fetched = patiently(lambda asked: self._get([members[index] for index in asked]), urls)
         for image in fetched:
             if isinstance(image, StaleObject):
                 raise image
-            if isinstance(image, Refused) or not isinstance(image, PermissionError):
-                continue
-            if all(isinstance(other, Exception) for other in fetched):
-                raise image
-        if len(fetched) > 1 and all(may_pass(image) for image in fetched):
+        found = settled(fetched, urls)
+        lost = [image for image in found if isinstance(image, Fault) and image.status is None]
+        if len(lost) == len(found) > 1 and not any(protocol_of(url) in WEB for url in urls):
             raise next(image for image in fetched if isinstance(image, Exception))
-        return fetched
+        return found
 
-    def _sample(self, member: Member, index: int, image: bytes | Exception) -> Sample:
+    def _sample(self, member: Member, index: int, image: bytes | Fault) -> Sample:
         url = self.url_of(member.path)
         fields = json.loads(member.fields) if member.fields else {}
         image_id = self.id_of(fields, member.path)
         sample = Sample(image_id=image_id, key=member.path, source_url=url, position=index, fields=fields)
-        if isinstance(image, Exception):
-            verdict = _verdict(image)
-            sample.status, why = (
-                ("missing", verdict) if verdict else (FAILED, f"{type(image).__name__}: {brief(image)}")
-            )
-            if isinstance(image, TooLarge):
-                sample.status, why = "too_large", f"more than {self.max_image_bytes} bytes (input.max_image_bytes)"
+        if isinstance(image, Fault):
+            sample.status, sample.answered = image.status or FAILED, image.answered
+            why = image.words
+            if image.status == "too_large":
+                why = f"more than {self.max_image_bytes} bytes (input.max_image_bytes)"
             sample.error = redacted(f"{url}: {why}")
             return sample
         if member.size and len(image) != member.size:
@@ -138,29 +131,30 @@ def _cuts(members: Sequence[Member], start: int) -> Iterator[int]:
             count = size = 0
 
 
-def may_pass(image: object) -> bool:
-    """Whether this stands for a fault that may pass: not for an image, nor for one that will never come."""
-    settled = isinstance(image, PermissionError | StaleObject)
-    return isinstance(image, Exception) and not settled and _verdict(image) is None
+def patiently(get: Callable[[Sequence[int]], Sequence[T]], urls: Sequence[str]) -> list[T]:
+    """What ``get`` gives for the images at ``urls``, by their indices; it is asked again where a fault may pass.
+
+    Where ``get`` gives neither an image nor an exception, that is what stands there.
+    """
+    found = list(get(range(len(urls))))
+    for attempt in range(FETCH_ATTEMPTS):
+        again = [
+            index
+            for index, image in enumerate(found)
+            if isinstance(image, Exception) and fault_of(image, urls[index]).passing
+        ]
+        if not again:
+            break
+        time.sleep(BACKOFF_S * 2**attempt)
+        for index, image in zip(again, get(again), strict=True):
+            found[index] = image
+    return found
 
 
-def _verdict(error: Exception) -> str | None:
-    """Why an image will never come, or None for a fault that may pass."""
-    if isinstance(error, FileNotFoundError):
-        return "not found"
-    if isinstance(error, Refused | TooLarge):
-        return str(error)
-    if isinstance(error, IsADirectoryError | NotADirectoryError):
-        return "not a file"
-    if isinstance(error, ValueError) or getattr(error, "errno", None) in (errno.ELOOP, errno.ENAMETOOLONG):
-        return f"no name that a file or URL can have ({brief(error)})"
-    if type(error).__name__ == "TooManyRedirects":
-        return "the server redirects without end"
-    code = getattr(error, "status", None)  # aiohttp.ClientResponseError
-    if isinstance(code, int) and 400 <= code < 500 and code not in _TRY_AGAIN:
-        return f"the server answers {code} {responses.get(code, '')}".rstrip()  # its own words may be anything
-    if type(error).__name__ in ("InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError"):
-        return "not a valid URL"
-    if type(error).__name__ in ("InvalidUrlRedirectClientError", "NonHttpUrlRedirectClientError"):
-        return "the server redirects to what is no HTTP URL"
-    return None
+def settled(fetched: Sequence[bytes | Exception], urls: Sequence[str]) -> list[bytes | Fault]:
+    """Images that were asked for together, and of the others what their faults mean."""
+    some = any(isinstance(image, bytes) for image in fetched)
+    return [
+        fault_of(image, url, beside=some) if isinstance(image, Exception) else image
+        for image, url in zip(fetched, urls, strict=True)
+    ]

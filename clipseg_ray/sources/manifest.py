@@ -81,9 +81,7 @@ class Manifest(Images):
                     )
         members = [member for member, _ in found.values()]
         self._signed_in, self._signed = tuple(signed.values()), None
-        for protocol, member in {protocol_of(member.path): member for member in members}.items():
-            if protocol != "file" and not is_local(member.path):
-                Store.of(member.path)
+        _refuse_what_nobody_serves(members)
         return members
 
     def identity(self, member: Member) -> str:
@@ -155,6 +153,25 @@ class Manifest(Images):
         kept = [field.name for field in table.schema if not _is_binary(field.type)]
         for batch in table.select(kept).to_batches(max_chunksize=4096):
             yield from batch.to_pylist()
+
+
+def _refuse_what_nobody_serves(members: Sequence[Member]) -> None:
+    """Raise UserError where no URL can be fetched here; among others that can, such a one is its own image's fault.
+
+    A scheme that some package would serve is refused in any case: whoever wrote the manifest means all its images.
+    """
+    schemes = {protocol_of(member.path): member.path for member in members}
+    unserved = []
+    for url in schemes.values():
+        try:
+            if not is_local(url):
+                Store.of(url)
+        except UserError as error:
+            if isinstance(error.__cause__, ImportError):
+                raise
+            unserved.append(error)
+    if unserved and len(unserved) == len(schemes):
+        raise unserved[0]
 
 
 def _csv(data: bytes, name: str) -> pa.Table:

@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipseg_ray.addresses import is_whole, without_query
-from clipseg_ray.errors import Refused, TooLarge, UserError, brief
+from clipseg_ray.errors import UserError, brief
 from clipseg_ray.redaction import redacted
-from clipseg_ray.sources.base import Place, Sample, Shard, Source
+from clipseg_ray.sources.base import FAILED, Place, Sample, Shard, Source
 from clipseg_ray.sources.cells import records
 from clipseg_ray.sources.delivery import Delivery, deliver
+from clipseg_ray.sources.faults import Fault
+from clipseg_ray.sources.images import patiently, settled
 from clipseg_ray.storage import StaleObject, get_many
 
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "bytes", "content")
@@ -33,6 +35,7 @@ class Parquet(Source):
 
     name = "parquet"
     endings = (".parquet", ".pq")
+    outside = True
 
     def count(self, shard: Shard, at_most: int | None = None) -> int:
         """Rows as the file's footer states them; 1, an error row, for a file that cannot be read."""
@@ -119,8 +122,11 @@ class Parquet(Source):
                     lines = lines or [{} for _ in range(len(batch) - skip)]
                     paths = [(line.pop(column, None) or {}).get("path") if has_path else None for line in lines]
                     encoded = self._fetched(shard, batch[skip:], paths)
-                    for index, (image, line, path) in enumerate(zip(encoded, lines, paths, strict=True)):
-                        yield self._sample(shard, first + done + skip + index, image, fields=line, path=path)
+                    for row, image in enumerate(encoded, skip):
+                        line, path = lines[row - skip], paths[row - skip]
+                        sample = self._sample(shard, first + done + row, image, fields=line, path=path)
+                        sample.held = batch[row] is not None
+                        yield sample
                     done += len(batch)
             first += rows
 
@@ -134,23 +140,21 @@ class Parquet(Source):
 
     def _fetched(
         self, shard: Shard, encoded: Sequence[bytes | None], paths: Sequence[str | None]
-    ) -> list[bytes | Exception | None]:
-        """The images with those that are only named fetched; an exception where there is none and will be none."""
-        found: list[bytes | Exception | None] = list(encoded)
-        asked = []
+    ) -> list[bytes | Fault | None]:
+        """The images with those that are only named fetched, or what stands for these."""
         boundary = self.boundary.beside(self._folder(shard))
-        for index, image in enumerate(encoded):
-            if image is None and paths[index]:
-                url = self._beside(shard, str(paths[index]))
-                if boundary.allows(url):
-                    asked.append((index, url))
-                else:
-                    found[index] = boundary.refusal(url)
-        fetched = get_many([url for _, url in asked], at_most=self.max_image_bytes, hosts=boundary.hosts)
-        for (index, _), content in zip(asked, fetched, strict=True):
-            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError | Refused | TooLarge):
-                raise content
-            found[index] = content
+        named = [index for index, image in enumerate(encoded) if image is None and paths[index]]
+        urls = [self._beside(shard, str(paths[index])) for index in named]
+
+        def get(asked: Sequence[int]) -> list[bytes | Exception]:
+            allowed = [url for index in asked if boundary.allows(url := urls[index])]
+            fetched = get_many(allowed, at_most=self.max_image_bytes, hosts=boundary.hosts)
+            bodies = dict(zip(allowed, fetched, strict=True))
+            return [bodies[url] if (url := urls[index]) in bodies else boundary.refusal(url) for index in asked]
+
+        found: list[bytes | Fault | None] = list(encoded)
+        for index, image in zip(named, settled(patiently(get, urls), urls), strict=True):
+            found[index] = image
         return found
 
     def _folder(self, shard: Shard) -> str:
@@ -165,27 +169,25 @@ class Parquet(Source):
         self,
         shard: Shard,
         row: int,
-        image: bytes | Exception | None,
+        image: bytes | Fault | None,
         *,
         fields: dict[str, Any],
         path: str | None,
     ) -> Sample:
         image_id, url = self.id_of(fields, f"{shard.path}/{row}"), self.url_of(shard.path)
         sample = Sample(image_id=image_id, key=str(row), source_url=url, position=row, offset=row, fields=fields)
-        if isinstance(image, TooLarge) or (isinstance(image, bytes) and len(image) > self.max_image_bytes):
+        fault = image if isinstance(image, Fault) else None
+        if fault and fault.status != "too_large":
+            sample.status, named = fault.status or FAILED, redacted(self._beside(shard, str(path)))
+            why = fault.words if fault.words.startswith(named) else f"{named}: {redacted(fault.words)}"
+            sample.error, sample.answered = f"{shard.path}: row {row} names {why}", fault.answered
+        elif fault or (isinstance(image, bytes) and len(image) > self.max_image_bytes):
             limit = f"{self.max_image_bytes} bytes (input.max_image_bytes)"
             sample.status, sample.error = "too_large", f"{shard.path}: row {row} has more than {limit}"
         elif isinstance(image, bytes):
             sample.image, sample.length = image, len(image)
         else:
             sample.status, sample.error = "missing", f"{shard.path}: row {row} holds no image"
-            if image is not None:
-                why = (
-                    brief(image)
-                    if isinstance(image, Refused)
-                    else f"{redacted(self._beside(shard, str(path)))}: not found"
-                )
-                sample.error = f"{shard.path}: row {row} names {why}"
         return sample
 
     def _image_column(self, schema: pa.Schema, shard: Shard) -> str:
@@ -215,7 +217,7 @@ def _guarded(delivery: Delivery, action: Any) -> Any:
         raise
     except Exception as error:
         if delivery.fault is not None:
-            raise delivery.fault from error
+            raise delivery.fault from (None if error is delivery.fault else error)
         raise _Unreadable(brief(error)) from error
 
 

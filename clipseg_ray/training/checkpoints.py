@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from clipseg_ray.errors import UserError, brief
+from clipseg_ray.model.weights import unpickled
 from clipseg_ray.storage import Store, plain_errors
 
 FOLDER = "checkpoints"
@@ -28,7 +29,7 @@ class Checkpoints:
                 return None
             data = self._store.get(names[-1])
         try:
-            state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            state = unpickled(io.BytesIO(data), names[-1])
         except Exception as error:
             raise UserError(
                 f"{self._store.url_of(names[-1])}: no training checkpoint ({brief(error, 200)}); remove it"

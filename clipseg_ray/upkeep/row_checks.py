@@ -18,7 +18,7 @@ from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.sets import SetRecord
 from clipseg_ray.tables import UNREADABLE, read_parquet
 
-STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated")
+STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated", "unreachable")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,14 +50,14 @@ def row(**values: Any) -> dict[str, Any]:
         (row(table="builtin:affordances"), "rows.0.table: goes with protocol: table"),
         (
             row(protocol="txt"),
-            "rows.0.protocol: input should be 'text', 'picture', 'hybrid', 'table' or 'argmax' (got 'txt'); did",
+            "rows.0.protocol: it must be 'text', 'picture', 'hybrid', 'table' or 'argmax' (got 'txt'); did",
         ),
         (row(template="fixd"), "rows.0.template: 'fixd' is no template set"),
         (row(kind="object"), "rows.0.kind: unknown key; did you mean rows.0.kinds?"),
         (row(queries="pascal-5i/4"), "rows.0.queries: there is no pascal-5i/4; pascal-5i has pascal-5i/0"),
         ({"supports": {"truth": "test", "mode": "crp"}}, "supports.mode: 'crp' is no mode; did you mean 'crop'?"),
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "rows: 'a' is the name of several; give each its own"),
-        ({"rows": []}, "rows: list should have at least 1 item"),
+        ({"rows": []}, "rows: it must have at least 1 entry (got [])"),
         ({"truth": {"test": "s3://key:hunter2@bucket/a"}}, "truth.test: s3://… holds credentials"),
     ],
 )

@@ -1,6 +1,8 @@
 """Checkpoints from directories and URLs; what is wrong with one is said in a line."""
 
 import json
+import os
+import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -78,6 +80,31 @@ def test_weights_that_do_not_fit_or_are_cut_are_refused(copy):
     (copy / "model.safetensors").write_bytes(whole[:1000])
     with pytest.raises(UserError, match="cannot be loaded"):
         load(str(copy))
+
+
+class Calls:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda path: torch.save({"a": Calls()}, path), r"it asks for \w+\.system, and to load that may run any code"),
+        (lambda path: path.write_bytes(pickle.dumps({"a": Calls()})), "no file of tensors alone"),
+        (lambda path: path.write_bytes(b"<html>404</html>"), "no file of tensors alone"),
+        (lambda path: path.write_bytes(b""), "no file of tensors alone"),
+        (lambda path: torch.save([1, 2], path), "it holds a list, not tensors by name"),
+    ],
+)
+def test_a_pickle_that_is_more_than_tensors_is_refused_without_advice_to_load_it(copy, write, words):
+    (copy / "model.safetensors").unlink()
+    write(copy / "pytorch_model.bin")
+    with pytest.raises(UserError, match=words) as caught:
+        load(str(copy))
+    assert str(caught.value).startswith(f"{copy}/pytorch_model.bin: ")
+    assert "weights_only" not in str(caught.value)
+    assert "trusted" not in str(caught.value)
 
 
 def test_a_path_that_is_none_is_not_looked_up_on_the_hub(tmp_path):

@@ -121,6 +121,18 @@ def test_the_breaker() -> None:
         breaker.check()
 
 
+def test_hosts_that_are_gone_are_one_event_for_the_breaker() -> None:
+    breaker = Breaker()
+    for _ in range(200):
+        breaker.chunk_failed("3 of 256 images cannot be had", hosts_gone=True)
+    breaker.check()
+    assert (breaker.tried, breaker.failed, len(breaker.causes)) == (200, 1, 200)
+    for _ in range(10):  # nothing of these chunks could be had: the network itself
+        breaker.chunk_failed("256 of 256 images cannot be had")
+    with pytest.raises(RunStopped):
+        breaker.check()
+
+
 def test_an_output_that_cannot_be_written_is_told_by_the_plan_and_refused_before_ray(
     tmp_path: Path, checkpoint_dir: Path, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,16 @@
 
 import contextlib
 import shutil
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -23,6 +27,7 @@ from clipseg_ray.results import agreement, layout, record, retrying, runs, sets,
 from clipseg_ray.storage import Store
 from clipseg_ray.upkeep import verification
 from tests.pipeline import world
+from tests.servers.s3 import free_port
 from tests.tars import tar_of
 
 GONE = 1
@@ -57,9 +62,9 @@ class Job:
     def remove_image(self, i: int) -> None:
         (self.root / "in" / f"p{i}.jpg").unlink()
 
-    def fill(self, values: Mapping[str, Any], *, retry_failed: bool = False) -> int:
+    def fill(self, values: Mapping[str, Any], *, retry_failed: bool = False, give_up: bool = False) -> int:
         """What a run does, in this process and without Ray; the chunks computed."""
-        planned = plan.look(config.parse(values), retry_failed=retry_failed)
+        planned = plan.look(config.parse(values), retry_failed=retry_failed, give_up=give_up)
         settled = settle(planned, "cpu", 1)
         retrying.clear(planned.store, planned.redo, planned.all_sets)
         segmenter = Segmenter(settled.spec)
@@ -319,6 +324,77 @@ def test_tars_have_nothing_that_can_come_back(tmp_path: Path, checkpoint_dir: Pa
     job.fill(values)
     assert job.statuses() == ["ok", "missing"]
     assert plan.look(config.parse(values), retry_failed=True).redo == ()
+
+
+class Pictures(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = world.jpeg(9)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("format", ["manifest", "parquet"])
+def test_unreachable_images_are_given_up_only_when_asked_and_taken_up_again(
+    job: Job, checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    monkeypatch.setattr("clipseg_ray.sources.images.BACKOFF_S", 0.001)
+    port = free_port()
+    host = f"http://127.0.0.1:{port}"
+    names = ["p0.jpg", f"{host}/a.jpg", "http://gone.invalid/b.jpg", "p1.jpg"]
+    allow = [host, "http://gone.invalid"]
+    if format == "parquet":
+        (job.root / "in" / "list.csv").unlink()
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        rows = pa.array([{"bytes": None, "path": name} for name in names], kind)
+        pq.write_table(pa.table({"image": rows}), job.root / "in" / "list.parquet")
+        file = job.root / "in" / "list.parquet"
+    else:
+        file = job.root / "in" / "list.csv"
+        file.write_text("\n".join(["url", *names]) + "\n")
+    small, large = (
+        {**values, "input": {**values["input"], "url": str(file), "format": format, "allow": allow}}
+        for values in (job.small, job.large)
+    )
+
+    settled = settle(plan.look(config.parse(small)), "cpu", 1)
+    rows_ = [row for work in settled.survey().todo for row in settled.reader.rows(work)]
+    failed = [row for row in rows_ if row.failure]
+    assert len(failed) == 1, "only the chunk of the dead host"
+    table = failed[0].to_arrow()
+    assert ChunkRow.from_arrow(table, settled.reader.preprocessing.size).hosts_gone
+    result = Segmenter(settled.spec)(table).column("result")[0].as_py()
+    assert ChunkResult.from_json(result).hosts_gone
+    assert f"{host}/a.jpg" in str(failed[0].failure)
+    assert "--give-up" in str(failed[0].failure)
+
+    def statuses(of_the_host: str) -> bool:
+        rows = world.images(job.output).to_pylist()
+        found = {row["image_id"] if format == "manifest" else names[int(row["key"])]: row["status"] for row in rows}
+        return found == dict(zip(names, ["ok", of_the_host, "missing", "ok"], strict=True))
+
+    job.fill(small, give_up=True)
+    assert statuses("unreachable")
+    assert plan.look(config.parse(small)).work.complete
+    httpd = ThreadingHTTPServer(("127.0.0.1", port), Pictures)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    try:
+        job.fill(large)
+        assert statuses("unreachable"), "one image, one answer to all queries"
+        assert verification.verify(job.output).sound
+        text = describe.retry_text(plan.look(config.parse(small), retry_failed=True))
+        assert "2 image(s) that were not found or reached" in text
+        job.fill(small, retry_failed=True)
+        assert statuses("ok")
+        report = verification.verify(job.output)
+        assert report.sound, report.text()
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
 
 
 @pytest.mark.usefixtures("ray_cluster")

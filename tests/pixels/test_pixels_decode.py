@@ -139,6 +139,20 @@ def test_text_named_jpg(preprocessing, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_header_that_is_broken_is_damage_and_no_other_format(make, preprocessing, mode):
+    broken = {kind: bytearray(make.encode(make.picture_hwc(40, 30), kind)) for kind in ("PNG", "JPEG", "GIF")}
+    broken["PNG"][29] ^= 1  # the checksum of its first chunk
+    broken["JPEG"][3:] = bytes(50)
+    del broken["GIF"][9:]
+    for kind, data in broken.items():
+        error = verdict(bytes(data), preprocessing, mode)
+        assert (error.status, error.message) == (
+            "undecodable",
+            f"damaged {kind} image: its header is broken or cut",
+        )
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_cut_in_the_middle(encoding, preprocessing, mode):
     first_picture_ends = encoding.find(b"\xff\xd9") if encoding.startswith(b"\xff\xd8") else len(encoding) // 2
     error = verdict(encoding[: min(first_picture_ends, len(encoding)) // 2], preprocessing, mode)

@@ -55,6 +55,8 @@ def test_every_way_to_state_a_square(size):
         ("size", 0),
         ("size", True),
         ("size", "352"),
+        ("size", 10**6),
+        ("size", {"shortest_edge": 10**400}),
         ("do_resize", False),
         ("do_rescale", False),
         ("do_normalize", False),

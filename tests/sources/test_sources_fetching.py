@@ -2,7 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipseg_ray.sources import fetching, images
+from clipseg_ray.sources import images
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.sources.fetching import fetch
 from clipseg_ray.sources.formats import source_of
@@ -13,7 +13,6 @@ from tests.tars import tar_of
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    monkeypatch.setattr(fetching, "BACKOFF_S", 0.0)
     monkeypatch.setattr(images, "BACKOFF_S", 0.0)
 
 
