@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from clipseg_ray.boundary import Boundary
+from clipseg_ray.errors import UserError
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.storage import Store, protocol_of
@@ -100,6 +101,10 @@ class Sample:
     ``length`` find the encoded image again (offset: bytes in a tar, row index in a Parquet file; length in bytes).
     ``image`` is None exactly when ``status`` is not "ok"; ``error`` then says why for a person. Status ``FAILED`` is
     no verdict: the image could not be had this time, and its chunk must be tried again.
+
+    ``made_of``: where several members of an archive make one sample, the name they share and what they are beside it.
+    ``further``: images that lie in it too and are not taken. ``breaks_off``: it stands for the rest of a shard that
+    cannot be read.
     """
 
     image_id: str
@@ -112,6 +117,9 @@ class Sample:
     fields: dict[str, Any] = field(default_factory=dict)
     status: str = "ok"
     error: str | None = None
+    made_of: tuple[str, tuple[str, ...]] | None = None
+    further: int = 0
+    breaks_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,6 +185,10 @@ class Source(ABC):
         """
         value = None if self.id_field is None else fields.get(self.id_field)
         return default if value is None else redacted(str(value))
+
+    def torn(self, shard: Shard, sample: Sample) -> UserError:
+        """What to say where members of a sample that was given before come again, apart from the others."""
+        return UserError(f"{shard.path}: the parts of {sample.key} are not together")
 
     def confirm(self, shard: Shard) -> None:
         """Raise StaleObject where a shard that is one object is not the one listed any more.

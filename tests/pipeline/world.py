@@ -20,8 +20,8 @@ from benchmarks.drawings import draw
 from clipseg_ray import config
 from clipseg_ray.pipeline import driver
 from clipseg_ray.pipeline.outcome import Outcome
-from clipseg_ray.pipeline.unread import Unread
 from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.results.unread import Unread
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.storage import Store
 from tests.tars import tar_of

@@ -10,7 +10,7 @@ from clipseg_ray import config
 from clipseg_ray.pipeline.plan import look
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.segmenter import ChunkResult
-from clipseg_ray.pipeline.unread import IMAGE_BYTES, Unread
+from clipseg_ray.results.unread import IMAGE_BYTES, Unread
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.storage import Store
