@@ -31,7 +31,11 @@ class InputConfig(Section):
     format: Annotated[str, AfterValidator(_known_format)] | None = None
     """``webdataset``, ``parquet``, ``images`` or ``manifest``. Found from the names when not given."""
     image_field: str | None = None
-    """The tar member extension, Parquet column or manifest column that holds the image (or its URL)."""
+    """The tar member extension, Parquet column or manifest column that holds the image (or its URL).
+
+    Of several extensions (``jpg;png``) the first that a sample has; ``*`` takes every image of a tar's sample, as
+    ``<key>.<extension>``.
+    """
     id_field: str | None = None
     """A sample field to take as ``image_id``; it must be unique. Default: ``<shard path>/<key>``."""
     chunk_images: Annotated[int, Field(ge=1, le=4096)] = 256

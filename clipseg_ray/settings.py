@@ -61,6 +61,8 @@ def _located(value: Any, info: ValidationInfo) -> Any:
         return [_located(each, info) for each in value]
     if not isinstance(value, str) or value.startswith("builtin:"):
         return value
+    if not value.strip():
+        raise ValueError("it is empty; name a folder or URL (. is the working directory)")
     url = addresses.absolute(value, "" if isinstance(value, _Typed) else info.context or "")
     if redacted(url) != url:
         raise PydanticCustomError(

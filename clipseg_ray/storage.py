@@ -119,26 +119,26 @@ class Store:
         """The store one or more folders down."""
         return Store(self.url_of(path))
 
-    def list(self, prefix: str = "", *, follow_links: bool = False) -> Iterator[Entry]:
+    def list(self, prefix: str = "") -> Iterator[Entry]:
         """Every object under the folder ``prefix``, in no promised order, page by page where the server pages.
 
         Temporary names of unfinished local writes are left out. A folder that does not exist is empty, and so is one
-        that is a link or lies behind one, unless ``follow_links``.
+        that is a link or lies behind one.
         """
         if self.protocol == "s3":
             yield from self._list_s3(prefix)
         elif self.protocol == "file":
             skipped = len(self.root.rstrip("/")) + 1
-            if not follow_links and not self._is_within(prefix):
+            if not self._is_within(prefix):
                 return
-            for folder, names in _walk(Path(self.full(prefix)), follow_links):
+            for folder, _, names in os.walk(self.full(prefix), onerror=_refuse_unreadable):
                 below = folder[skipped:] + "/" if len(folder) > skipped else ""
                 for name in names:
-                    if _is_temporary(name):
+                    if is_temporary(name):
                         continue
                     with contextlib.suppress(FileNotFoundError):
                         stat = os.stat(f"{folder}/{name}")  # noqa: PTH116 (a million Paths cost more than their files)
-                        yield Entry(entered(below + name), stat.st_size, _mtime_etag(stat))
+                        yield Entry(entered(below + name), stat.st_size, mtime_etag(stat))
         else:
             root = self.root.rstrip("/") + "/"
             for name, info in self.fs.find(self.full(prefix), detail=True).items():
@@ -222,7 +222,7 @@ class Store:
         if info["type"] == "directory":
             raise FileNotFoundError(self.url_of(path))
         if self.protocol == "file":
-            return Entry(path, info["size"], _mtime_etag(Path(self.full(path)).stat()))
+            return Entry(path, info["size"], mtime_etag(Path(self.full(path)).stat()))
         return Entry(path, info["size"] or 0, _etag(info))
 
     def exists(self, path: str) -> bool:
@@ -549,18 +549,10 @@ def _etag(info: dict[str, Any]) -> str:
     return str(info.get("size"))
 
 
-def _walk(top: Path, follow_links: bool) -> Iterator[tuple[str, list[str]]]:
-    """Folders with their file names, links to folders followed once; an unreadable folder is an error, not a gap."""
-
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            raise error
-
-    seen: set[str] = set()
-    for folder, folders, names in os.walk(top, onerror=refuse, followlinks=follow_links):
-        seen.add(os.path.realpath(folder))
-        folders[:] = [name for name in folders if os.path.realpath(Path(folder) / name) not in seen]
-        yield folder, names
+def _refuse_unreadable(error: OSError) -> None:
+    """A folder that cannot be read is an error, not a gap."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _at_once(listings: Sequence[Iterator[Sequence[Entry]]]) -> Iterator[Entry]:
@@ -615,11 +607,13 @@ def _read_file(path: str, start: int | None = None, stop: int | None = None, at_
         return file.read() if at_most is None else file.read(at_most + 1)
 
 
-def _mtime_etag(stat: os.stat_result) -> str:
+def mtime_etag(stat: os.stat_result) -> str:
+    """The etag of a local file."""
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
-def _is_temporary(name: str) -> bool:
+def is_temporary(name: str) -> bool:
+    """Whether a local file's name is that of an unfinished write."""
     return name.startswith(".") and name.endswith(".tmp")
 
 

@@ -7,12 +7,16 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from typing import IO
 
+import pyarrow as pa
+
 Members = Mapping[str, bytes] | Iterable[tuple[str | tarfile.TarInfo, bytes]]
 """Names with contents, in order; pairs where a name occurs twice or a header says more than a name."""
 
 
 def tar_of(members: Members, mode: str = "w", format: int = tarfile.PAX_FORMAT) -> bytes:
-    """A tar with these members in this order; mode ``w:gz`` compresses it."""
+    """A tar with these members in this order; mode ``w:gz`` compresses it, as do ``bz2``, ``xz`` and ``zst``."""
+    if mode == "w:zst":
+        return bytes(pa.compress(tar_of(members, "w", format), codec="zstd", asbytes=True))
     sink = io.BytesIO()
     write_tar(sink, members, mode, format)
     return sink.getvalue()

@@ -19,9 +19,9 @@ from pycocotools import mask as coco
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.releases.release import Draw, Drawn, Picture, Release, Size, read
 from clipseg_ray.evaluation.truth import Thing
+from clipseg_ray.pixels.kinds import ENDINGS
 from clipseg_ray.pixels.opening import ImageError, opened
 from clipseg_ray.pixels.orientation import read_orientation, swaps_axes, upright
-from clipseg_ray.sources.webdataset import IMAGE_EXTENSIONS
 from clipseg_ray.storage import Store, plain_errors
 
 IN_A_SHARD = 250
@@ -89,8 +89,8 @@ class Writer:
     def _add(self, tar: tarfile.TarFile, picture: Picture) -> list[bool]:
         """Of each mask that was drawn whether it has a pixel."""
         ending = picture.image.rpartition(".")[2].lower()
-        if ending not in IMAGE_EXTENSIONS:
-            raise UserError(f"{picture.image}: its name has none of the endings {', '.join(IMAGE_EXTENSIONS)}")
+        if ending not in ENDINGS:
+            raise UserError(f"{picture.image}: its name has none of the endings {', '.join(ENDINGS)}")
         data = read(picture.image)
         try:
             with opened(data) as image:

@@ -6,6 +6,7 @@ from typing import Any
 
 from clipseg_ray.pipeline.plan import Plan
 from clipseg_ray.results.completeness import named
+from clipseg_ray.sources import passed_over
 
 SHOWN = 12
 
@@ -35,6 +36,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "queries": [query.query_id for query in plan.written],
         "queries_new": sorted(set(plan.assignment.new) - unwritten),
         "phrases": None if plan.phrases is None else plan.phrases.field,
+        "passed_over": {**plan.listing.passed, **({passed_over.FURTHER: work.further} if work.further else {})},
         "warnings": list(plan.warnings),
     }
 
@@ -47,6 +49,7 @@ def plan_text(plan: Plan) -> str:
         f"input     {', '.join(plan.config.input.url)} ({plan.listing.format}, {work.bytes / 1e9:.3g} GB)",
         f"          {work.shards} shard(s), {plan.new_shards} of them new to this output; "
         f"{about}{work.chunks_estimate} chunk(s) of up to {plan.config.input.chunk_images} images",
+        *(f"          {line}" for line in passed_over.lines(plan.listing.passed, work.further)),
         f"model     {plan.config.model.checkpoint}"
         + ("" if plan.present is None else f" (dataset weights {plan.present.model['weights_sha256'][:12]}…)"),
     ]

@@ -30,9 +30,11 @@ from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.reader import WHOLE_SHARD
 from clipseg_ray.pipeline.settle import Outpaced, Settled, prepare, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.report import closing
 from clipseg_ray.results import retrying, runs
-from clipseg_ray.results.completeness import check_ids, named
+from clipseg_ray.results.completeness import named
 from clipseg_ray.results.foundation import OutputLost
+from clipseg_ray.results.soundness import unsound
 from clipseg_ray.storage import plain_errors
 
 
@@ -64,6 +66,7 @@ def execute(plan: Plan, invocation: str, connect: Callable[[], None]) -> Outcome
         "run_id": run_id,
         "started": started,
         "config": config.resolved(),
+        "passed_over": dict(plan.listing.passed),
         "fingerprint": settled.record.fingerprint,
         "prompt_sets": about["prompt_sets"],
         "versions": _versions(),
@@ -159,15 +162,23 @@ def _all_passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) ->
                 INCOMPLETE,
                 f"{len(conflicts)} chunk(s) were computed here and by another run, and differ:\n{named(conflicts)}",
             )
-        if repeated := check_ids(settled.plan.store):
-            return INCOMPLETE, repeated
+        plan = settled.plan
+        if fault := unsound(plan.store, plan.listed):
+            return INCOMPLETE, fault
         bad = totals.images - totals.statuses.get("ok", 0)
-        part = settled.plan.config.input.part
+        part = plan.config.input.part
         whole = "Complete" if part is None else f"Complete for input.part {part} (the other parts are other runs')"
         ours = "" if totals.images == left.images_known else f"; this run {totals.images} of them"
-        return COMPLETE, (
-            f"{whole}: {left.images_known} images{ours} ({bad} without masks, see images.status), {totals.masks} masks "
-            f"({totals.nonempty} not empty), {totals.bytes / 1e6:.1f} MB in {seconds:.1f} s → {settled.plan.store.url}"
+        said = closing.remarks(plan.listing.passed, left.further, totals.statuses, plan.store.url)
+        if plan.phrases and not totals.phrases and totals.statuses["ok"]:
+            said.append(closing.without_phrases(plan.phrases.field, plan.source, settled.shards[:1]))
+        return COMPLETE, "\n".join(
+            [
+                f"{whole}: {left.images_known} images{ours} ({bad} without masks, see images.status), {totals.masks} "
+                f"masks ({totals.nonempty} not empty), {totals.bytes / 1e6:.1f} MB in {seconds:.1f} s → "
+                f"{plan.store.url}",
+                *said,
+            ]
         )
     causes = "\n".join(f"  {cause}" for cause in list(dict.fromkeys(failures))[:5])
     return INCOMPLETE, (

@@ -7,7 +7,8 @@ from typing import Any
 
 from clipseg_ray.pipeline import describe
 from clipseg_ray.pipeline.plan import Plan, Work
-from clipseg_ray.results.completeness import check_ids
+from clipseg_ray.report import closing
+from clipseg_ray.results.soundness import statuses, unsound
 
 COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
 
@@ -28,13 +29,14 @@ def interrupted(invocation: str) -> str:
 
 
 def nothing_to_do(plan: Plan, work: Work) -> Outcome:
-    """The outcome of a run whose every part is there, as ``work`` found them: complete, unless image ids repeat."""
-    if repeated := check_ids(plan.store):
-        return Outcome(INCOMPLETE, repeated, None, {})
+    """The outcome of a run whose every part is there, as ``work`` found them: complete, if it is sound."""
+    if fault := unsound(plan.store, plan.listed):
+        return Outcome(INCOMPLETE, fault, None, {})
     part = plan.config.input.part
     message = (
         f"Nothing to do{'' if part is None else f' in input.part {part}'}: all {work.chunks_done} chunk(s) of "
         f"{work.shards} shard(s) ({work.images_known} images) "
         f"have masks for all {describe.queries_text(plan)} in {plan.store.url}"
     )
-    return Outcome(COMPLETE, message, None, {})
+    said = closing.remarks(plan.listing.passed, work.further, statuses(plan.store), plan.store.url)
+    return Outcome(COMPLETE, "\n".join([message, *said]), None, {})

@@ -26,7 +26,7 @@ from clipseg_ray.results.parts import PartIndex
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.retrying import Redo
 from clipseg_ray.results.unread import Unread, image_bytes
-from clipseg_ray.sources import formats
+from clipseg_ray.sources import formats, overlap
 from clipseg_ray.sources.base import Shard, Source
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.sources.listing import Listing, append_shards, discover
@@ -71,6 +71,11 @@ class Plan:
         return tuple(query for query in self.queries if query.keep)
 
     @property
+    def listed(self) -> frozenset[str]:
+        """The paths of the input as it is now."""
+        return frozenset(member.path for member in self.listing.objects)
+
+    @property
     def nothing_left(self) -> bool:
         """Whether all is there, down to the tables of queries, and nothing need be loaded to know it."""
         return self.work.complete and self.unchanged_model and self.tables
@@ -83,6 +88,7 @@ def look(config: RunConfig, *, retry_failed: bool = False, give_up: bool = False
     ``Reader``.
     """
     store, model = Store.of(config.output.url), config.model
+    overlap.refuse(config.input.url, config.output.url)
     present = record.read_to_write(store)
     queries, phrases = wanted_queries(config)
     known = sets.read(store)
@@ -103,7 +109,7 @@ def look(config: RunConfig, *, retry_failed: bool = False, give_up: bool = False
         boundary=Boundary.of_input(config.input.url, config.input.allow),
         max_image_bytes=config.input.max_image_bytes,
     )
-    listing = _without_output(listing, source, store)
+    listing = overlap.without(listing, source, (f"{store.url}/", f"{store.url}{layout.REHEARSAL}"))
     if present:
         refuse_other_settings(config, store, present, listing.format)
     frozen, _ = inputs.read(store)
@@ -114,6 +120,8 @@ def look(config: RunConfig, *, retry_failed: bool = False, give_up: bool = False
     if assignment.new:
         folders.append(layout.masks_folder("new"))
     shards = (*frozen, *new)
+    if not shards:
+        raise UserError(f"input.url: {', '.join(config.input.url)} holds no image; check it and input.format")
     work = survey(config, store, shards, folders)
     refusal = None if work.complete else store.refusal()
     unchanged = present is not None and identity.is_unchanged(model.checkpoint, model.revision, present.model)
@@ -142,13 +150,6 @@ def look(config: RunConfig, *, retry_failed: bool = False, give_up: bool = False
         redo=tuple(retry.redo(store, source, share_of(config, shards))) if retry_failed and present else (),
         give_up=give_up,
     )
-
-
-def _without_output(listing: Listing, source: Source, store: Store) -> Listing:
-    """The listing without what our own runs and rehearsals wrote, where the output lies inside the input."""
-    ours = (f"{store.url}/", f"{store.url}{layout.REHEARSAL}")
-    kept = tuple(member for member in listing.objects if not source.url_of(member.path).startswith(ours))
-    return replace(listing, objects=kept)
 
 
 def _refuse_moved(listing: Listing, frozen: Sequence[Shard], source: Source) -> None:
@@ -270,7 +271,7 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
         index = PartIndex.listed(store, wanted)
         known_of = shard_records.counts(store)
     todo, unread, unread_done = [], [], []
-    chunks = done = images = 0
+    chunks = done = images = further = 0
     for shard in mine:
         known = known_of.get(shard.shard_id)
         work = ShardWork(shard, {folder: index.bits(folder, shard.shard_id) for folder in wanted}, known)
@@ -282,6 +283,7 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
             chunks += known.chunks
             done += known.chunks - len(missing)
             images += known.samples
+            further += known.further
         if missing is None or missing:
             todo.append(work)
     return Work(
@@ -294,6 +296,7 @@ def survey(config: RunConfig, store: Store, shards: Sequence[Shard], folders: It
         images_known=images,
         unread=Unread.of(unread, unread_done),
         image_bytes=image_bytes(mine, known_of),
+        further=further,
     )
 
 

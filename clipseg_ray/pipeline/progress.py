@@ -38,6 +38,7 @@ class Totals:
     images: int = 0
     encoded: int = 0
     """Bytes of the images as they were read."""
+    phrases: int = 0
     masks: int = 0
     nonempty: int = 0
     bytes: int = 0
@@ -58,6 +59,7 @@ class Totals:
         self.chunks += 1
         self.images += result.images
         self.encoded += result.encoded
+        self.phrases += result.phrases
         self.masks += result.masks
         self.nonempty += result.nonempty
         self.bytes += result.bytes

@@ -26,7 +26,7 @@ from clipseg_ray.sources.faults import UNREACHABLE, Unreached
 from clipseg_ray.storage import Store, explain
 
 WHOLE_SHARD = -1
-READER_VERSION = 1
+READER_VERSION = 2
 """Counts the changes in what is read of the same bytes: where chunks end, which status an image gets, its pixels.
 
 A part of the fingerprint: a dataset is not gone on with by another reader than the one that began it.

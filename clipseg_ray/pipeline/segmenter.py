@@ -57,10 +57,11 @@ class SegmenterSpec:
 class ChunkResult:
     """What the driver learns of a chunk.
 
-    ``statuses`` counts images by status, ``encoded`` sums their bytes as they were read; ``masks`` counts rows written,
-    ``nonempty`` those with an area; ``bytes`` is what was put; ``seconds`` by step (read, decode, model, rle, write);
-    ``failure`` says why there is no part; ``conflict``: because another run has put one with other rows;
-    ``hosts_gone``: because some of its images cannot be had, though the network is there.
+    ``statuses`` counts images by status, ``encoded`` sums their bytes as they were read, ``phrases`` counts those that
+    came with images; ``masks`` counts rows written, ``nonempty`` those with an area; ``bytes`` is what was put;
+    ``seconds`` by step (read, decode, model, rle, write); ``failure`` says why there is no part; ``conflict``: because
+    another run has put one with other rows; ``hosts_gone``: because some of its images cannot be had, though the
+    network is there.
     """
 
     shard: str
@@ -68,6 +69,7 @@ class ChunkResult:
     images: int = 0
     encoded: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
+    phrases: int = 0
     masks: int = 0
     nonempty: int = 0
     bytes: int = 0
@@ -153,6 +155,7 @@ class Segmenter:
         result.images = row.images.num_rows
         result.encoded = pc.sum(row.images.column("length")).as_py() or 0
         result.statuses = dict(Counter(row.images.column("status").to_pylist()))
+        result.phrases = sum(map(len, row.phrases))
         result.seconds = {"read": row.read_s, "decode": row.decode_s, "model": 0.0, "rle": 0.0, "write": 0.0}
         wanted = tuple(
             prompt_set for prompt_set in self.spec.prompt_sets if layout.masks_folder(prompt_set.name) in row.folders

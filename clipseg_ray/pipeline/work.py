@@ -54,7 +54,7 @@ class Work:
 
     ``folders`` are the part folders every chunk must have. ``shards`` counts this driver's share of the shards,
     ``bytes`` theirs. ``chunks_known`` and ``images_known`` are those in shards read to their end; the others are
-    ``unread`` and can only be estimated, by ``image_bytes`` an image.
+    ``unread`` and can only be estimated, by ``image_bytes`` an image. ``further``: images in tars that were not taken.
     """
 
     folders: tuple[str, ...]
@@ -66,6 +66,7 @@ class Work:
     images_known: int
     unread: Unread
     image_bytes: float
+    further: int = 0
 
     @property
     def shards_unread(self) -> int:

@@ -1,4 +1,4 @@
-"""Encoded image bytes to uint8 RGB at the model's size: JPEG, PNG, WebP and GIF.
+"""Encoded image bytes to uint8 RGB at the model's size, of every kind of `kinds`.
 
 What an image means here is what transformers' `load_image` makes of it:
 
@@ -7,8 +7,8 @@ What an image means here is what transformers' `load_image` makes of it:
 - Of an animation the first frame counts.
 - CMYK JPEGs, Adobe's inverted ones among them, become RGB by Pillow's formula, without colour profiles.
 
-One thing differs on purpose: 16-bit greyscale is scaled to 8 bits by its high byte, as Pillow itself does for
-16-bit RGB. `convert("RGB")` would clip it, which leaves a white image.
+Two things differ on purpose: 16-bit greyscale is scaled to 8 bits by its high byte, as Pillow itself does for
+16-bit RGB, and greyscale of 32 bits is refused. `convert("RGB")` would clip both, which leaves a white or black image.
 
 Two modes, with the same verdict on every input. `exact` is Pillow throughout and bit-identical to transformers'
 PIL image processor. `fast` decodes JPEGs with simplejpeg and resizes them with torch's antialiased uint8 kernel:

@@ -11,14 +11,26 @@ from typing import Literal
 import numpy as np
 
 # Importing a format's plugin registers it; without that the first WebP would import Pillow's forty others.
-from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
+from PIL import (
+    AvifImagePlugin,
+    Image,
+    TiffImagePlugin,
+)  # fmt: skip
 
+from clipseg_ray.pixels import kinds
 from clipseg_ray.pixels.orientation import TRANSPOSES, read_orientation
 
 MAX_PIXELS = 178_956_970
 """An image that declares more than this is refused: Pillow's own limit, 2 · (1 GiB / 4 / 3)."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+FORMATS = tuple(kind.format for kind in kinds.READ if kind is not kinds.HEIF)
+"""What is read without more ado; HEIC with a library that is loaded when the first one comes."""
+
+_DNG_VERSION, _NEW_SUBFILE_TYPE, _REDUCED = 50706, 254, 1
+"""Tags of TIFF 6.0 and of DNG 1.6. A camera's raw file is a TIFF whose first picture is a reduced one."""
+
+# Every image is decoded on one thread of its own.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 # Large images, palettes with alpha and scruffy EXIF blocks make Pillow warn, once per place for millions of
 # images. Nobody can act on it, and `catch_warnings` would not do inside threads.
@@ -41,33 +53,6 @@ class ImageError(Exception):
         return self.message
 
 
-_SIGNATURES = (
-    (b"%PDF-", "a PDF file"), (b"PK\x03\x04", "a ZIP archive"), (b"\x1f\x8b", "gzip data"),
-    (b"\x7fELF", "a program"), (b"BM", "a BMP image"), (b"II*\x00", "a TIFF image"),
-    (b"MM\x00*", "a TIFF image"), (b"PAR1", "a Parquet file"), (b"SQLite format 3", "a database"),
-)  # fmt: skip
-
-
-def detected(data: bytes) -> str:
-    """What kind of data this is, in words that show none of it."""
-    for signature, kind in _SIGNATURES:
-        if data.startswith(signature):
-            return kind
-    start = data[:1024].lstrip()
-    if data[4:12] in (b"ftypavif", b"ftypheic"):
-        return "an AVIF or HEIC image"
-    if start[:1] == b"<":
-        return "HTML, XML or SVG text"
-    if not data.strip(b"\x00"):
-        return "zeros"
-    try:
-        start.decode()
-    except UnicodeDecodeError as error:
-        if error.start < len(start) - 3:
-            return "data of no known kind"
-    return "text"
-
-
 def _begun(data: bytes) -> str | None:
     """The format as which the first bytes can be told, whatever follows them."""
     return next((name for name in FORMATS if (begins := Image.OPEN[name][1]) and begins(data[:16]) is True), None)
@@ -83,28 +68,56 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     if not data:
         raise ImageError("empty", "the file has no bytes")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=_formats(data))
+        _refuse_preview(image)
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels, the limit is {MAX_PIXELS}")
         yield image
+    except ImageError:
+        raise
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", f"too many pixels: {error}") from error
     except Image.UnidentifiedImageError as error:
         if name := _begun(data):
             raise ImageError("undecodable", f"damaged {name} image: its header is broken or cut") from error
-        raise ImageError("undecodable", f"no JPEG, PNG, WebP or GIF image: it is {detected(data)}") from error
+        message = f"no JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image: it is {kinds.detected(data)}"
+        hint = f" ({kinds.HEIF_HINT})" if kinds.is_heif(data) and not kinds.HEIF.is_read else ""
+        raise ImageError("undecodable", message + hint) from error
     except MemoryError:
         raise
     except Exception as error:
         raise ImageError("undecodable", f"damaged picture: {error or type(error).__name__}") from error
 
 
+def _formats(data: bytes) -> tuple[str, ...]:
+    if not kinds.is_heif(data) or not kinds.HEIF.is_read:
+        return FORMATS
+    import pillow_heif
+
+    pillow_heif.options.DECODE_THREADS = 1
+    pillow_heif.register_heif_opener()
+    return (kinds.HEIF.format,)
+
+
+def _refuse_preview(image: Image.Image) -> None:
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and (
+        _DNG_VERSION in image.tag_v2 or int(image.tag_v2.get(_NEW_SUBFILE_TYPE, 0)) & _REDUCED
+    ):
+        raise ImageError("undecodable", "a camera's raw file, of which only a small preview can be read; develop it")
+
+
 def upright_rgb(image: Image.Image) -> tuple[Image.Image, int]:
-    """An opened image in RGB, turned upright, and the EXIF orientation it had (1 to 8; 1 if there is none)."""
+    """An opened image in RGB, turned upright, and the EXIF orientation it had (1 to 8; 1 if there is none).
+
+    Raises ImageError for pixels of 32 bits, which would be clipped: nobody knows their range.
+    """
     image.load()
-    orientation = read_orientation(image)  # after loading: a PNG may keep its EXIF behind the pixels
-    if image.mode == "I;16":
+    # After loading: a PNG may keep its EXIF behind the pixels, and a TIFF and HEIC are upright now.
+    orientation = read_orientation(image)
+    if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ImageError("undecodable", "its pixels are numbers of 32 bits, of no known range; convert them to 8 bits")
     if orientation in TRANSPOSES:
         image = image.transpose(TRANSPOSES[orientation])
     return image.convert("RGB"), orientation

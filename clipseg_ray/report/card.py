@@ -19,6 +19,7 @@ from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.facts import Facts
 from clipseg_ray.results import layout
 from clipseg_ray.results.optional_columns import masks_schema, settings_of
+from clipseg_ray.sources import passed_over
 from clipseg_ray.storage import Store, plain_errors
 
 OURS = "<!-- clipseg-ray rewrites this file at the end of each run. Delete this line to keep it as it is. -->"
@@ -169,6 +170,8 @@ def origin(found: Facts) -> str:
         versions = found.last_run["versions"]
         named = ", ".join(f"{name} {versions[name]}" for name in ("clipseg-ray", "torch"))
         rows.append(("last run", f"{found.last_run['run_id']} ({found.last_run['state']}), {named}"))
+    for line in passed_over.lines(found.last_run.get("passed_over", {}), found.further):
+        rows.append(("passed over", plain(line.partition(": ")[2])))
     for key in ("limit", "sample"):
         if source[key] is not None:
             rows.append((f"input.{key}", f"{source[key]:,} images" + (f", seed {source['seed']}" * (key == "sample"))))

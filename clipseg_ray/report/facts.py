@@ -15,7 +15,7 @@ from clipseg_ray.model import drawn_scenes
 from clipseg_ray.report import asked, statistics
 from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.statistics import NOTHING, Statistics
-from clipseg_ray.results import backlog, inputs, layout, reading, record, runs
+from clipseg_ray.results import backlog, inputs, layout, reading, record, runs, shard_records
 from clipseg_ray.results.backlog import Backlog
 from clipseg_ray.results.chunk_tables import ChunkTables
 from clipseg_ray.results.parts import PartIndex
@@ -33,8 +33,9 @@ class Facts:
 
     statuses: images by status, most frequent first. failures: (image_id, status, error) of the first images without
     masks. shards: listed. chunks: images parts. missing: what is not there yet, a phrase each; empty for a complete
-    dataset. caution: what every reader must know of the model, in one line, else None. sampled: chunks that all
-    numbers are of where not all were read, else None. last_run: the record of the last run, {} where none is left.
+    dataset. caution: what every reader must know of the model, in one line, else None. further: images in tars that
+    were not taken. sampled: chunks that all numbers are of where not all were read, else None. last_run: the record of
+    the last run, {} where none is left.
     """
 
     url: str
@@ -49,6 +50,7 @@ class Facts:
     caution: str | None
     sampled: int | None
     last_run: dict[str, Any]
+    further: int = 0
 
     @property
     def name(self) -> str:
@@ -101,6 +103,7 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
             some["masks"] = tables.sample(parts, folders[1:], SAMPLED_CHUNKS)
         behind = _behind(store, parts, queries)
         last_run = runs.last_record(store)
+        further = sum(known.further for known in shard_records.counts(store).values())
     with plain_errors(store.url), reading.connect(store, some) as connection:
         statistics.view_answers(connection, queries)
         statuses = connection.execute("SELECT status, count(*) FROM images GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
@@ -121,6 +124,7 @@ def gather(store: Store) -> Iterator[tuple[Facts, duckdb.DuckDBPyConnection]]:
                 caution=drawn_scenes.caution(made.model["checkpoint"], _paths(store)),
                 sampled=SAMPLED_CHUNKS if some else None,
                 last_run=last_run,
+                further=further,
             ),
             connection,
         )

@@ -7,6 +7,7 @@ idempotent and every resume a listing.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 DATASET = "_dataset.json"
 IDS = "_ids.json"
@@ -26,7 +27,7 @@ _SET_FOLDER = f"{MASKS}/set="
 _PART = re.compile(r"([0-9a-f]{16})-(\d{6,})\.parquet")
 _SET = re.compile(r"ps-[0-9a-f]{16}")
 _COMPACT_FILE = re.compile(r"compact-([0-9a-f]{16})\.parquet")
-_SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)\.json")
+_SHARD_RECORD = re.compile(r"([0-9a-f]{16})-(\d+)-(\d+)-(\d+)-(\d+)(-broken)?\.json")
 _MASKS_FOLDER = re.compile(rf"{MASKS}/set=ps-[0-9a-f]{{16}}")
 _RUN_ID = r"\d{8}T\d{6}-[0-9a-f]{6}"
 _NAMES = {
@@ -39,6 +40,20 @@ _NAMES = {
 }
 """Of each folder besides those of parts. Whatever else lies there (a ``.DS_Store``, a copy, the rest of a cut write) is
 not ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardCounts:
+    """A shard that has been read to its end: its chunks, its samples, and image ids that occur more than once in it.
+
+    ``further``: images in its samples that were not taken; ``broken``: whether nothing of it could be read.
+    """
+
+    chunks: int
+    samples: int
+    repeated: int = 0
+    further: int = 0
+    broken: bool = False
 
 
 def is_ours(folder: str, name: str) -> bool:
@@ -81,19 +96,24 @@ def parse_part_name(name: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def shard_record(shard_id: str, chunks: int, samples: int, repeated: int) -> str:
+def shard_record(shard_id: str, counts: ShardCounts) -> str:
     """The record put when a shard has been read to its end.
 
     Its name has all that a plan or a final check must know of a finished shard, so that they list records and read
-    none. ``repeated``: image ids that occur more than once in the shard.
+    none.
     """
-    return f"{SHARDS}/{shard_id}-{chunks}-{samples}-{repeated}.json"
+    numbers = f"{counts.chunks}-{counts.samples}-{counts.repeated}-{counts.further}"
+    return f"{SHARDS}/{shard_id}-{numbers}{'-broken' * counts.broken}.json"
 
 
-def parse_shard_record(name: str) -> tuple[str, int, int, int] | None:
-    """(shard_id, chunks, samples, repeated) of a shard record's file name, None for any other file."""
+def parse_shard_record(name: str) -> tuple[str, ShardCounts] | None:
+    """Shard id and counts of a shard record's file name, None for any other file."""
     match = _SHARD_RECORD.fullmatch(name)
-    return (match[1], int(match[2]), int(match[3]), int(match[4])) if match else None
+    if match is None:
+        return None
+    chunks, samples, repeated, further = map(int, match.groups()[1:5])
+    broken = match[6] is not None
+    return match[1], ShardCounts(chunks=chunks, samples=samples, repeated=repeated, further=further, broken=broken)
 
 
 def queries_file(prompt_set: str) -> str:

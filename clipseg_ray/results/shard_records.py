@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from clipseg_ray.results import layout, own_files
+from clipseg_ray.results.layout import ShardCounts as ShardCounts
 from clipseg_ray.sources.chunks import ShardRecord
 from clipseg_ray.storage import Store, get_all
 
 _AT_ONCE = 512
 
 
-@dataclass(frozen=True, slots=True)
-class ShardCounts:
-    """A shard that has been read to its end: its chunks, its samples, and image ids that occur more than once in it."""
-
-    chunks: int
-    samples: int
-    repeated: int
-
-
 def put(store: Store, record: ShardRecord) -> None:
     """Put the record of a shard that has been read to its end."""
-    known = ShardCounts(len(record.chunks), record.samples, len(record.repeated))
-    store.put(_name(record.shard_id, known), record.to_json())
-
-
-def _name(shard_id: str, known: ShardCounts) -> str:
-    return layout.shard_record(shard_id, known.chunks, known.samples, known.repeated)
+    known = ShardCounts(
+        chunks=len(record.chunks),
+        samples=record.samples,
+        repeated=len(record.repeated),
+        further=record.further,
+        broken=bool(record.broken),
+    )
+    store.put(layout.shard_record(record.shard_id, known), record.to_json())
 
 
 def counts(store: Store) -> dict[str, ShardCounts]:
@@ -36,19 +28,19 @@ def counts(store: Store) -> dict[str, ShardCounts]:
     for entry in own_files.listed(store, layout.SHARDS):
         parsed = layout.parse_shard_record(entry.path.rpartition("/")[2])
         assert parsed is not None
-        found[parsed[0]] = ShardCounts(*parsed[1:])
+        found[parsed[0]] = parsed[1]
     return found
 
 
 def read(store: Store, shard_id: str, known: ShardCounts) -> ShardRecord:
     """The whole record of one shard. Raises UserError for one that cannot be read."""
-    path = _name(shard_id, known)
+    path = layout.shard_record(shard_id, known)
     return _parsed(store.get(path), store.url_of(path))
 
 
 def read_all(store: Store) -> list[ShardRecord]:
     """All records, in no promised order."""
-    names = [_name(shard_id, known) for shard_id, known in counts(store).items()]
+    names = [layout.shard_record(shard_id, known) for shard_id, known in counts(store).items()]
     records: list[ShardRecord] = []
     for start in range(0, len(names), _AT_ONCE):
         urls = [store.url_of(name) for name in names[start : start + _AT_ONCE]]

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from clipseg_ray.addresses import absolute, located
 from clipseg_ray.boundary import Boundary
+from clipseg_ray.errors import UserError
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.storage import Store
@@ -102,6 +103,10 @@ class Sample:
     no verdict: the image could not be had this time, and its chunk must be tried again; ``answered``: by the word of a
     server, which shows that the network is there. ``held``: whether the image's bytes are the shard's own, not only
     named there.
+
+    ``made_of``: where several members of an archive make one sample, the name they share and what they are beside it.
+    ``further``: images that lie in it too and are not taken. ``breaks_off``: it stands for the rest of a shard that
+    cannot be read.
     """
 
     image_id: str
@@ -116,6 +121,9 @@ class Sample:
     error: str | None = None
     held: bool = True
     answered: bool = False
+    made_of: tuple[str, tuple[str, ...]] | None = None
+    further: int = 0
+    breaks_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,10 @@ class Source(ABC):
         """
         value = None if self.id_field is None else fields.get(self.id_field)
         return default if value is None else redacted(str(value))
+
+    def torn(self, shard: Shard, sample: Sample) -> UserError:
+        """What to say where members of a sample that was given before come again, apart from the others."""
+        return UserError(f"{shard.path}: the parts of {sample.key} are not together")
 
     def confirm(self, shard: Shard) -> None:
         """Raise StaleObject where a shard that is one object is not the one listed any more.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import time
@@ -14,6 +13,7 @@ from typing import Any
 from clipseg_ray.sources.base import Sample, Shard, Source
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.sources.faults import may_pass
+from clipseg_ray.sources.occurrences import Occurrences
 from clipseg_ray.storage import StaleObject
 
 ATTEMPTS = 4
@@ -48,7 +48,8 @@ class ChunkRecord:
 class ShardRecord:
     """What ``_shards/`` holds of a shard: a pure function of the shard's bytes and the chunking.
 
-    ``repeated``: image ids that occur more than once in the shard, in the order they do so first.
+    ``repeated``: image ids that occur more than once in the shard, in the order they do so first. ``further``: images
+    that lie in its samples too and were not taken. ``broken``: why nothing of it could be read, else empty.
     """
 
     shard_id: str
@@ -56,6 +57,8 @@ class ShardRecord:
     samples: int
     chunks: tuple[ChunkRecord, ...]
     repeated: tuple[str, ...] = ()
+    further: int = 0
+    broken: str = ""
 
     def to_json(self) -> bytes:
         """UTF-8 JSON, byte-identical for equal records."""
@@ -83,8 +86,9 @@ def read_chunks(
     chunk, and yields no record. The chunks are a pure function of the shard's bytes and ``chunking``, whatever is
     wanted and whatever faults occur on the way.
 
-    Raises what the source raises once ``ATTEMPTS`` attempts in a row brought no new sample; at once what cannot pass
-    (``faults.may_pass``: a shard that is gone, among others); StaleObject when the shard is not as ``record`` has it.
+    Raises UserError where members of one sample do not lie together; what the source raises once ``ATTEMPTS`` attempts
+    in a row brought no new sample; at once what cannot pass (``faults.may_pass``: a shard that is gone, among others);
+    StaleObject when the shard is not as ``record`` has it.
     """
     is_wanted = wanted if callable(wanted) else wanted.__contains__
     if record is None:
@@ -97,11 +101,11 @@ def _whole(
 ) -> Iterator[Chunk | ShardRecord]:
     records: list[ChunkRecord] = []
     kept: list[Sample] = []
-    count = size = 0
+    count = size = further = 0
     first: tuple[int | None, str] = (None, "")
     keep = False
-    seen: set[bytes] = set()
-    repeated: dict[str, None] = {}
+    seen = Occurrences(source, shard)
+    broken = ""
     # In a slice the listed sizes count, and of images that a shard only names none: one that cannot be fetched now must
     # not move the chunks behind it.
     listed = iter([member.size for member in shard.members]) if shard.members else None
@@ -111,10 +115,10 @@ def _whole(
             keep = is_wanted(len(records))
         count += 1
         size += next(listed) if listed else len(sample.image or b"") if sample.held else 0
-        digest = hashlib.blake2b(sample.image_id.encode(), digest_size=16).digest()
-        if digest in seen:
-            repeated[sample.image_id] = None
-        seen.add(digest)
+        seen.add(sample)
+        further += sample.further
+        if sample.breaks_off and not records and count == 1:
+            broken = str(sample.error)
         if keep:
             kept.append(sample)
         if chunking.full(count, size):
@@ -134,7 +138,9 @@ def _whole(
         path=shard.path,
         samples=samples,
         chunks=tuple(records),
-        repeated=tuple(repeated),
+        repeated=tuple(seen.repeated),
+        further=further,
+        broken=broken,
     )
 
 

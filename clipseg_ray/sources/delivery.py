@@ -26,6 +26,7 @@ class Delivery:
         self._handle = handle
         self._url = url
         self._at = 0
+        self._ahead = b""
 
     def read(self, size: int = -1) -> bytes:
         """Up to ``size`` bytes; all that is left for a negative ``size``."""
@@ -43,9 +44,12 @@ class Delivery:
         if self.size is not None:
             left = max(self.size - self._at, 0)
             size = left if size < 0 else min(size, left)
+        ahead, self._ahead = self._ahead, b""
         if size < 0:
-            return self._handle.read()
-        data = self._handle.read(size)
+            return ahead + self._handle.read()
+        if len(ahead) > size:
+            ahead, self._ahead = ahead[:size], ahead[size:]
+        data = ahead + self._handle.read(size - len(ahead)) if ahead else self._handle.read(size)
         if len(data) == size:
             return data
         pieces = [data]
@@ -57,6 +61,12 @@ class Delivery:
             at = self._at + size - missing
             raise ShortBody(f"{self._url}: {at} bytes came of {self.size} announced")
         return b"".join(pieces)
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes, up to ``size``, which the next read gives again."""
+        self._ahead = self.read(size)
+        self._at -= len(self._ahead)
+        return self._ahead
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to a byte offset; past the end is allowed, as in a file."""
@@ -73,6 +83,7 @@ class Delivery:
                 self.fault = error
                 raise
             self._at = offset
+            self._ahead = b""
         return offset
 
     def tell(self) -> int:

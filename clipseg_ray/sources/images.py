@@ -10,6 +10,7 @@ from typing import ClassVar, TypeVar
 
 from clipseg_ray.addresses import protocol_of
 from clipseg_ray.errors import TooLarge
+from clipseg_ray.pixels import kinds
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.base import FAILED, Member, Place, Sample, Shard, Source
 from clipseg_ray.sources.faults import WEB, Fault, fault_of
@@ -32,9 +33,7 @@ class Images(Source):
     """The images a slice names, fetched a few at a time; an image's path is its key and its ``image_id``."""
 
     name = "images"
-    endings: ClassVar[tuple[str, ...]] = (
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff",
-    )  # fmt: skip
+    endings: ClassVar[tuple[str, ...]] = tuple(f".{ending}" for ending in kinds.ENDINGS)
     slices = outside = True
 
     def count(self, shard: Shard, at_most: int | None = None) -> int:

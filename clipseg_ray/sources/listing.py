@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import posixpath
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from clipseg_ray.addresses import absolute, below, located, without_query
 from clipseg_ray.errors import UserError
+from clipseg_ray.pixels.kinds import has_ending
+from clipseg_ray.sources import passed_over
 from clipseg_ray.sources.base import Member, Shard, Source
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.sources.formats import SOURCES
@@ -22,6 +24,7 @@ SAMPLED_SHARDS = 32
 """Among how many shards ``input.sample`` spreads, as long as they hold enough."""
 
 _SHOWN = 5
+_EVERY_ENDING = tuple(ending for kind in SOURCES.values() for ending in kind.endings + kind.further_endings)
 
 _MEMBER = pa.struct(
     [
@@ -48,11 +51,15 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Listing:
-    """The input as it lies in storage: objects relative to ``root`` (a URL), sorted by path."""
+    """The input as it lies in storage: objects relative to ``root`` (a URL), sorted by path.
+
+    ``passed``: what lies there too and is not read, by kind (see ``passed_over``).
+    """
 
     root: str
     format: str
     objects: tuple[Member, ...]
+    passed: Mapping[str, int] = field(default_factory=dict)
 
 
 def discover(urls: Sequence[str], format: str | None, root: str | None = None) -> Listing:
@@ -71,18 +78,25 @@ def discover(urls: Sequence[str], format: str | None, root: str | None = None) -
         for url, entry in each.objects:
             path = below(url, base)
             objects.setdefault(path, Member(path, entry.size, entry.etag))
-    kept = sorted(objects)
-    names = {path: without_query(located(path, base)).lower() for path in kept}
+    listed = sorted(objects)
+    if not listed:
+        counts = sum((each.left_out.counts(_EVERY_ENDING) for each in found), Counter())
+        there = passed_over.text(counts) or "hidden names alone"
+        raise UserError(f"{_all(urls)}: nothing there can be read; found {there}")
+    names = {path: without_query(located(path, base)) for path in listed}
     chosen = format or _format_of(list(names.values()), urls)
     named = {below(url, base) for each in found if each.named for url, _ in each.objects}
     endings = SOURCES[chosen].endings + SOURCES[chosen].further_endings
-    kept = [path for path in kept if path in named or names[path].endswith(endings)]
+    kept = [path for path in listed if path in named or has_ending(names[path], endings)]
+    passed = passed_over.other(names[path] for path in objects.keys() - kept)
+    for each in found:
+        passed += each.left_out.counts(endings)
     if not kept:
+        there = passed_over.text(passed) or "nothing"
         raise UserError(
-            f"{_all(urls)}: no name there ends in {', '.join(endings)}, as input.format: {chosen} has it; found "
-            f"{_endings(list(names.values()))}"
+            f"{_all(urls)}: no name there ends in {', '.join(endings)}, as input.format: {chosen} has it; found {there}"
         )
-    return Listing(base, chosen, tuple(objects[path] for path in kept))
+    return Listing(base, chosen, tuple(objects[path] for path in kept), dict(passed))
 
 
 def append_shards(
@@ -169,23 +183,14 @@ def _common(roots: Sequence[str]) -> str:
 
 
 def _format_of(names: Sequence[str], urls: Sequence[str]) -> str:
-    counts = {kind: sum(name.endswith(kind.endings) for name in names) for kind in SOURCES.values()}
+    counts = {kind: sum(has_ending(name, kind.endings) for name in names) for kind in SOURCES.values()}
     present = [kind for kind, count in counts.items() if count]
     if len(present) == 1 and not (present[0].one_object and counts[present[0]] > 1):
         return present[0].name
-    hint = f"set input.format to one of {', '.join(SOURCES)}"
+    hint = f"found {passed_over.text(passed_over.other(names))}; set input.format to one of {', '.join(SOURCES)}"
     if not present:
-        raise UserError(f"{_all(urls)}: no name there has the ending of a format; found {_endings(names)}; {hint}")
-    raise UserError(f"{_all(urls)}: the names are not of a single format; found {_endings(names)}; {hint}")
-
-
-def _endings(paths: Sequence[str]) -> str:
-    counts: dict[str, int] = {}
-    for path in paths:
-        ending = posixpath.splitext(path)[1].lower() or "names without ending"
-        counts[ending] = counts.get(ending, 0) + 1
-    ordered = sorted(counts, key=lambda ending: (-counts[ending], ending))
-    return ", ".join(f"{counts[ending]} × {ending}" for ending in ordered[:8])
+        raise UserError(f"{_all(urls)}: no name there has the ending of a format; {hint}")
+    raise UserError(f"{_all(urls)}: the names are not of a single format; {hint}")
 
 
 def _all(urls: Sequence[str]) -> str:

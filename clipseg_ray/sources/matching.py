@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from braceexpand import braceexpand
 from fsspec.utils import glob_translate
@@ -15,32 +14,35 @@ from fsspec.utils import glob_translate
 from clipseg_ray.addresses import absolute, is_http, protocol_of, without_query
 from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.outside_text import native
-from clipseg_ray.sources.images import Images
+from clipseg_ray.pixels.kinds import is_image
+from clipseg_ray.sources import folder_tree
+from clipseg_ray.sources.left_out import DATASET, LeftOut, is_hidden
 from clipseg_ray.storage import Entry, Store, plain_errors
 
 _HEAD_THREADS = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Found:
     """What one input URL stands for: ``objects`` as (full URL, entry); ``root`` is the folder above the pattern.
 
-    ``whole_folder``: the URL is a folder, so that objects of other kinds may lie beside the images.
+    ``named``: the URL names one object as it stands, rather than a folder or pattern.
     """
 
     url: str
     root: str
     objects: tuple[tuple[str, Entry], ...]
     named: bool = False
-    """Whether the URL names one object as it stands, rather than a folder or pattern."""
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def match(url: str, at_most: int | None = None) -> Found:
     """The objects of one input URL: an object, a folder (recursive), a glob, or braces.
 
-    In folders and globs, names that start with ``.`` or ``_`` are passed over. Every name that braces spell out must
-    exist. Braces and globs take one listing of their folder; over HTTP, which has no listing, each name that braces
-    spell out is asked for. ``at_most``: of a folder no more than so many. Raises UserError where nothing matches.
+    In folders and globs, names that start with ``.`` or ``_`` are left out, and outputs of clipseg-ray. Every name
+    that braces spell out must exist. Braces and globs take one listing of their folder; over HTTP, which has no
+    listing, each name that braces spell out is asked for. ``at_most``: of a folder no more than so many. Raises
+    UserError where nothing matches.
     """
     url = absolute(url)
     with plain_errors(url):
@@ -51,6 +53,12 @@ def match(url: str, at_most: int | None = None) -> Found:
         if is_http(url) and "{" in url:
             return _over_http(url)
         return _pattern(url, first)
+
+
+def folder_of(url: str) -> str:
+    """The folder above a pattern; any other URL as it stands."""
+    first = None if protocol_of(url) == "file" and Path(native(url)).exists() else _first_magic(url)
+    return url if first is None else url[:first].rpartition("/")[0] or "/"
 
 
 def _first_magic(url: str) -> int | None:
@@ -71,36 +79,38 @@ def _object_or_folder(url: str, at_most: int | None) -> Found:
         # A bare bucket or host is a folder.
         if folder and not folder.endswith(":/"):
             try:
-                return Found(url, folder, ((url, Store(url).entry("")),), named=True)
+                return Found(url=url, root=folder, objects=((url, Store(url).entry("")),), named=True)
             except (FileNotFoundError, IsADirectoryError):
                 pass
-    store = Store(url)
-    objects = tuple(islice(_listed(store), at_most))
-    if not objects:
+    store, left_out = Store(url), LeftOut()
+    objects = _listed(url, store, left_out, at_most=at_most)
+    if not objects and not left_out:
+        if protocol_of(url) == "file" and Path(native(url)).is_dir():
+            raise UserError(f"{url}: the folder is empty; check input.url")
         raise _nothing(url, url.rstrip("/"))
-    return Found(url, store.url.rstrip("/") or "/", objects)
+    return Found(url=url, root=store.url.rstrip("/") or "/", objects=objects, left_out=left_out)
 
 
 def _pattern(url: str, first: int) -> Found:
-    folder = url[:first].rpartition("/")[0] or "/"
+    folder = folder_of(url)
     if folder.endswith((":/", ":")):
         raise UserError(f"{url}: the bucket must be spelt out; give one URL for each")
     store = Store(folder)
     expanded = _expand(url, url[len(store.url.rstrip("/")) + 1 :])
     globs = [_regex(url, pattern) for pattern in expanded if any(character in "*?[" for character in pattern)]
     names = {pattern for pattern in expanded if not any(character in "*?[" for character in pattern)}
-    objects = []
-    for full, entry in _listed(store, hidden=names):
-        if entry.path in names:
-            names.discard(entry.path)
-        elif not any(glob.match(entry.path) for glob in globs):
-            continue
-        objects.append((full, entry))
+    spelt, left_out = frozenset(names), LeftOut()
+
+    def is_meant(path: str) -> bool:
+        return path in spelt or any(glob.match(path) for glob in globs)
+
+    objects = _listed(url, store, left_out, is_meant=is_meant, spelt=spelt)
+    names -= {entry.path for _, entry in objects}
     if names and (objects or not globs):
         raise _absent(url, names, total=len(expanded), store=store)
-    if not objects:
+    if not objects and not left_out:
         raise _nothing(url, url[:first].rstrip("/") if url[first - 1] != "/" else folder)
-    return Found(url, store.url, tuple(objects))
+    return Found(url=url, root=store.url, objects=objects, left_out=left_out)
 
 
 def _over_http(url: str) -> Found:
@@ -120,25 +130,56 @@ def _over_http(url: str) -> Found:
     root = without_query(url[: url.index("{")]).rpartition("/")[0]
     if len(objects) < len(urls):
         raise _absent(url, set(urls) - {name for name, _ in objects}, total=len(urls))
-    return Found(url, root, objects)
+    return Found(url=url, root=root, objects=objects)
 
 
-def _listed(store: Store, hidden: set[str] | frozenset[str] = frozenset()) -> Iterator[tuple[str, Entry]]:
-    """The objects below a folder without hidden ones, except those ``hidden`` names."""
-    for entry in store.list(follow_links=True):
-        if entry.path not in hidden and _is_hidden(entry.path):
-            continue
-        if store.protocol in ("http", "https"):  # an index page gives neither size nor etag
-            entry = Entry(entry.path, *_size_and_etag(store, entry.path))
-        yield store.url_of(entry.path), entry
+def _listed(
+    url: str,
+    store: Store,
+    left_out: LeftOut,
+    *,
+    is_meant: Callable[[str], bool] = lambda path: True,
+    spelt: frozenset[str] = frozenset(),
+    at_most: int | None = None,
+) -> tuple[tuple[str, Entry], ...]:
+    """The objects below a folder that are meant, without hidden ones, except those ``spelt`` out, and without outputs.
+
+    Raises UserError where the folder is an output itself.
+    """
+
+    def dangling(path: str) -> None:
+        if is_meant(path):
+            left_out.dangling.append(path)
+
+    found: list[Entry] = []
+    for entry in folder_tree.files(store, dangling) if store.protocol == "file" else store.list():
+        if len(found) == at_most:
+            break
+        folder, _, name = entry.path.rpartition("/")
+        if name == DATASET:
+            left_out.datasets.add(folder)
+        elif is_meant(entry.path):
+            if entry.path in spelt or not _is_hidden(entry.path):
+                found.append(entry)
+            else:
+                left_out.hidden.append(entry.path)
+    if "" in left_out.datasets:
+        raise UserError(
+            f"{url}: {store.url} is an output of clipseg-ray, no input; check input.url, or move what is not the "
+            "run's own out of it"
+        )
+    kept = [entry for entry in found if not left_out.datasets or not left_out.takes(entry.path)]
+    if store.protocol in ("http", "https"):  # an index page gives neither size nor etag
+        kept = [Entry(entry.path, *_size_and_etag(store, entry.path)) for entry in kept]
+    return tuple((store.url_of(entry.path), entry) for entry in kept)
 
 
 def _is_hidden(path: str) -> bool:
     """Dot names, folders in ``_``, and files in ``_`` that are no images: cameras write ``_MG_1234.JPG``."""
     *folders, name = path.split("/")
-    if any(part.startswith((".", "_")) for part in folders) or name.startswith("."):
+    if any(map(is_hidden, folders)) or name.startswith("."):
         return True
-    return name.startswith("_") and PurePosixPath(name).suffix.lower() not in Images.endings
+    return is_hidden(name) and not is_image(name)
 
 
 def _size_and_etag(store: Store, path: str) -> tuple[int, str]:

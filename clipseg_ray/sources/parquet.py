@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from clipseg_ray.addresses import is_whole, without_query
 from clipseg_ray.errors import UserError, brief
+from clipseg_ray.pixels import kinds
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.base import FAILED, Place, Sample, Shard, Source
 from clipseg_ray.sources.cells import records
@@ -20,7 +21,7 @@ from clipseg_ray.sources.faults import Fault
 from clipseg_ray.sources.images import patiently, settled
 from clipseg_ray.storage import StaleObject, get_many
 
-IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "bytes", "content")
+IMAGE_COLUMNS = ("image", *kinds.ENDINGS, "bytes", "content")
 _BATCH_ROWS = 16
 _BUFFER_BYTES = 2**20
 _MAGIC = b"PAR1"
@@ -91,7 +92,15 @@ class Parquet(Source):
                 status = "truncated" if _is_cut(delivery) else "undecodable"
                 message = f"{shard.path}: cannot be read from row {row} on ({error}); nothing behind it was read"
                 image_id, key = f"{shard.path}/@{row}", f"@{row}"
-                yield Sample(image_id=image_id, key=key, source_url=url, position=row, status=status, error=message)
+                yield Sample(
+                    image_id=image_id,
+                    key=key,
+                    source_url=url,
+                    position=row,
+                    status=status,
+                    error=message,
+                    breaks_off=True,
+                )
 
     def _rows(self, shard: Shard, delivery: Delivery, start: int) -> Iterator[Sample]:
         # Without pre-buffering and with a read buffer, Arrow streams a column instead of loading its whole chunk.

@@ -18,8 +18,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-clients.lock")
 TOOLS = {"pytest", "hypothesis", "moto", "selenium", "mypy", "ruff", "datasets", "scikit-learn", "polars"}
 
-OPTIONAL = {"polars", "triton"}
-"""Imported where they are there only: `clipseg_ray.polars` by who has it, Triton with a PyTorch that brings it."""
+OPTIONAL = {"polars", "triton", "pillow_heif"}
+"""Imported where they are there only: `clipseg_ray.polars` by who has it, Triton with a PyTorch that brings it, the
+decoder of HEIC by who has installed the extra."""
 
 
 def own(lock: str) -> dict[str, str]:

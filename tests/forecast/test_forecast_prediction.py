@@ -145,7 +145,7 @@ def test_what_is_left_is_counted_where_it_is_known() -> None:
     known = ShardWork(
         Shard(shard_id="0" * 16, path="0.tar", size=10**9, etag="e"),
         {"images": 0b111, "masks": 0b010},
-        ShardCounts(3, 240, 0),
+        ShardCounts(chunks=3, samples=240),
     )
     members = tuple(Member(f"{i}.jpg", 5) for i in range(120))
     sliced = ShardWork(

@@ -96,6 +96,65 @@ def test_an_output_inside_the_input_is_not_read(tmp_path: Path, checkpoint_dir: 
     assert [member.path for shard in found.shards for member in shard.members or ()] == ["a.jpg"]
 
 
+def test_input_and_output_in_one_another(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
+    source = tmp_path / "in"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "a.jpg").write_bytes(world.jpeg(1))
+    for url, output in ((source, source), (source / "sub", source), (f"{source}/sub/*.jpg", source / "sub")):
+        with pytest.raises(UserError, match=r"^output\.url: "):
+            plan.look(config.parse(world.settings(str(url), str(output), checkpoint_dir, table)))
+    with pytest.raises(UserError, match=r"output\.url: .*it is empty"):
+        config.parse(world.settings(str(source), "", checkpoint_dir, table))
+    with pytest.raises(UserError, match=r"input\.url: .*it is empty"):
+        config.parse(world.settings(" ", str(tmp_path / "out"), checkpoint_dir, table))
+
+
+def test_an_input_without_images_is_an_error(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
+    (tmp_path / "m.csv").write_text("url\n")
+    with pytest.raises(UserError, match=r"^input\.url: .*m\.csv holds no image"):
+        plan.look(config.parse(world.settings(str(tmp_path / "m.csv"), str(tmp_path / "out"), checkpoint_dir, table)))
+
+
+def test_a_plan_says_what_is_passed_over(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a.jpg", "b.dng", "c.DNG"):
+        (source / name).write_bytes(world.jpeg(1))
+    (source / "gone.jpg").symlink_to("nowhere")
+    found = plan.look(config.parse(world.settings(str(source), str(tmp_path / "out"), checkpoint_dir, table)))
+    assert "\n          passed over: 2 × .dng, 1 broken link\n" in describe.plan_text(found)
+    assert describe.plan_json(found)["passed_over"] == {".dng": 2, "broken links": 1}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_run_that_did_not_go_well_does_not_end_as_plain_success(
+    tmp_path: Path, checkpoint_dir: Path, table: str
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    good = {"0.jpg": world.jpeg(1), "0.png": b"map", "0.json": b'{"caption": "a cup"}', "1.jpg": b"", "2.jpg": b"x"}
+    (source / "good.tar.xz").write_bytes(tar_of(good, "w:xz"))
+    (source / "html.tar").write_bytes(b"<!DOCTYPE html><html>404</html>" * 40)
+    asked = {"table": None, "from": "captoin"}
+    values = world.settings(str(source), str(tmp_path / "out"), checkpoint_dir, table, queries=asked)
+    for _ in range(2):
+        outcome = world.run(values)
+        assert outcome.code == outcomes.INCOMPLETE
+        assert "1 of 2 shard(s) could not be read at all:\n  html.tar: the archive breaks off at" in outcome.message
+        assert "it is HTML" in outcome.message
+    (source / "html.tar").unlink()
+    outcome = world.run(values)
+    assert outcome.code == outcomes.COMPLETE
+    assert "\npassed over: 1 further image in a tar (input.image_field: '*' takes them all)" in outcome.message
+    assert "\nWARNING: most images have no masks: 3 of 4 (" in outcome.message
+    outcome = world.run({**values, "output": {"url": str(tmp_path / "other")}})
+    assert outcome.code == outcomes.COMPLETE
+    assert "\nWARNING: most images have no masks: 2 of 3 (1 undecodable, 1 empty)" in outcome.message
+    assert "no image has a phrase in its field 'captoin'" in outcome.message
+    assert "the first image has caption; did you mean caption?" in outcome.message
+    assert "| passed over | 1 further image in a tar" in (tmp_path / "other" / "README.md").read_text()
+
+
 def test_a_moved_input_is_not_done_again(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:
     world.write_tars(str(tmp_path / "here"), shards=2, images=2)
     output = str(tmp_path / "out")

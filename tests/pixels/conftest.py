@@ -94,6 +94,18 @@ def all_encodings() -> dict[str, bytes]:
         "gif": encode(palette, "GIF"),
         "gif grey": encode(image.convert("L"), "GIF"),
         "gif transparent": encode(palette, "GIF", transparency=5),
+        "bmp RGB": encode(image, "BMP"),
+        "bmp grey": encode(image.convert("L"), "BMP"),
+        "bmp palette": encode(palette, "BMP"),
+        "tiff RGB": encode(image, "TIFF"),
+        "tiff RGBA": encode(alpha, "TIFF"),
+        "tiff LZW": encode(image, "TIFF", compression="tiff_lzw"),
+        "tiff deflate": encode(image, "TIFF", compression="tiff_adobe_deflate"),
+        "tiff grey": encode(image.convert("L"), "TIFF"),
+        "tiff palette": encode(palette, "TIFF"),
+        "tiff CMYK": encode(image.convert("CMYK"), "TIFF"),
+        "avif": encode(image, "AVIF"),
+        "avif alpha": encode(alpha, "AVIF"),
         "gif animated": encode(image, "GIF", save_all=True, append_images=[other]),
     }
 

@@ -11,6 +11,7 @@ from PIL import Image
 from transformers.image_utils import load_image
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+from clipseg_ray.pixels import kinds
 from clipseg_ray.pixels.decode import DecodedImage, ImageError, decode
 from clipseg_ray.pixels.opening import MAX_PIXELS
 
@@ -78,7 +79,7 @@ def test_every_resampling_filter(encodings, preprocessing, resample, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(make, preprocessing, orientation, image_format, mode):
     exif = Image.Exif()
@@ -88,6 +89,18 @@ def test_exif_orientation_is_applied(make, preprocessing, orientation, image_for
     decoded = decode(data, preprocessing, mode)
     assert levels_off(decoded, expected_hwc) <= (mode == "fast")
     assert decoded.orientation == orientation
+    assert (decoded.width, decoded.height) == ((90, 50) if orientation <= 4 else (50, 90))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_as_it_is_loaded(make, preprocessing, orientation, mode):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = make.encode(make.picture_hwc(50, 90), "TIFF", exif=exif)
+    _, expected_hwc = reference(data, preprocessing)
+    decoded = decode(data, preprocessing, mode)
+    assert levels_off(decoded, expected_hwc) == 0
     assert (decoded.width, decoded.height) == ((90, 50) if orientation <= 4 else (50, 90))
 
 
@@ -126,6 +139,70 @@ def test_16_bit_grey_is_scaled_as_16_bit_rgb_is(make, preprocessing, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_16_bit_tiffs_are_scaled_whatever_their_byte_order(make, preprocessing, order, mode):
+    grey = (make.picture_hwc(40, 30)[..., 0].astype(np.uint16) << 8) + 77
+    data = tiff(grey, order)
+    assert Image.open(io.BytesIO(data)).mode.startswith("I;16")
+    expected = decode(make.png16(grey[..., None], 0), preprocessing, mode)
+    np.testing.assert_array_equal(decode(data, preprocessing, mode).pixels_hwc, expected.pixels_hwc)
+
+
+def tiff(grey_hw, order, **tags):
+    """A TIFF of one strip of greyscale, uint16 or float32, in either byte order."""
+    height, width = grey_hw.shape
+    bits, kind = 8 * grey_hw.itemsize, 3 if grey_hw.dtype.kind == "f" else 1
+    values = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: grey_hw.nbytes}
+    values |= {339: kind} | {int(tag): value for tag, value in tags.items()}
+    pixels = grey_hw.astype(grey_hw.dtype.newbyteorder(order)).tobytes()
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8 + len(pixels))
+    entries = b"".join(struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in sorted(values.items()))
+    return head + pixels + struct.pack(order + "H", len(values)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pixels_of_32_bits_are_refused_and_not_clipped(make, preprocessing, order, mode):
+    depth_hw = make.picture_hwc(20, 30)[..., 0].astype(np.float32) / 255
+    error = verdict(tiff(depth_hw, order), preprocessing, mode)
+    assert (error.status, error.message) == (
+        "undecodable",
+        "its pixels are numbers of 32 bits, of no known range; convert them to 8 bits",
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("tags", [{"50706": 1}, {"254": 1}])
+def test_a_raw_files_preview_is_not_taken_for_it(make, preprocessing, tags, mode):
+    data = tiff(make.picture_hwc(20, 30)[..., 0].astype(np.uint16), "<", **tags)
+    error = verdict(data, preprocessing, mode)
+    assert (error.status, "camera's raw file" in error.message) == ("undecodable", True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_heic_is_read_where_its_library_is(make, preprocessing, mode):
+    heif = pytest.importorskip("pillow_heif")
+    rgb = make.picture_hwc(48, 64)
+    sink = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    heif.from_pillow(Image.fromarray(rgb)).save(sink, quality=-1, exif=exif.tobytes(), format="HEIF")
+    decoded = decode(sink.getvalue(), preprocessing, mode)
+    upright = Image.fromarray(rgb).transpose(Image.Transpose.ROTATE_270)
+    assert (decoded.width, decoded.height) == (48, 64)
+    expected_hwc = np.asarray(upright.resize((32, 32), resample=2))
+    assert np.abs(decoded.pixels_hwc.astype(int) - expected_hwc).mean() < 4
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_heic_without_its_library_says_what_reads_it(preprocessing, mode, monkeypatch):
+    monkeypatch.setattr(kinds.Kind, "is_read", property(lambda kind: kind is not kinds.HEIF))
+    error = verdict(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"x" * 200, preprocessing, mode)
+    assert error.status == "undecodable"
+    assert error.message.endswith(f"it is a HEIC image ({kinds.HEIF_HINT})")
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_no_bytes(preprocessing, mode):
     assert verdict(b"", preprocessing, mode).status == "empty"
 
@@ -134,7 +211,7 @@ def test_no_bytes(preprocessing, mode):
 def test_text_named_jpg(preprocessing, mode):
     error = verdict(b"<html>404 not found</html>", preprocessing, mode)
     assert error.status == "undecodable"
-    assert error.message == "no JPEG, PNG, WebP or GIF image: it is HTML, XML or SVG text"
+    assert error.message == "no JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image: it is HTML, XML or SVG text"
     assert error.message == str(error)
 
 

@@ -90,7 +90,9 @@ def test_pictures(made):
     with clipseg_ray.open(made) as masks:
         images = masks.sql("SELECT * FROM images ORDER BY key").to_arrow_table()
         found = dict(zip(images["key"].to_pylist(), masks.source_images(images), strict=True))
-    assert str(found["broken"]) == "no JPEG, PNG, WebP or GIF image: it is text"  # what is no image is handed to nobody
+    assert (
+        str(found["broken"]) == "no JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image: it is text"
+    )  # what is no image is handed to nobody
     assert all(image[:2] == b"\xff\xd8" for key, image in found.items() if key != "broken")
 
 

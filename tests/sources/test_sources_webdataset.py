@@ -5,6 +5,7 @@ import tracemalloc
 
 import pytest
 
+from clipseg_ray.pixels import kinds
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.listing import discover
 from clipseg_ray.sources.webdataset import WebDataset
@@ -47,9 +48,8 @@ def test_groups_members_by_key_and_keeps_sidecars(tmp_path):
     assert samples[0].image_id == "s.tar/a/0"
     assert samples[0].fields == {"caption": "a cat", "n": 3, "txt": "grün"}
     assert samples[1].fields == {"json": [1, 2]}
-    assert samples[2].error == (
-        "s.tar: b/1 has v2.webp, none of jpg, jpeg, png, webp, gif, bmp, tif, tiff (input.image_field)"
-    )
+    assert samples[2].error == f"s.tar: b/1 has v2.webp, none of {', '.join(kinds.ENDINGS)} (input.image_field)"
+    assert [s.further for s in samples] == [0, 0, 0, 1]
     for sample in samples:
         assert next(iter(source.samples(shard, sample.position))) == sample
         if sample.image is not None:
