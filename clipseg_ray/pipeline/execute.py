@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import yaml
-
-from clipseg_ray import __version__
+from clipseg_ray import __version__, yaml_text
 from clipseg_ray.cluster.capacity import Capacity, capacity, device_of
 from clipseg_ray.cluster.interrupt import raise_if_asked
 from clipseg_ray.cluster.ray_internals import PoolState
@@ -30,6 +28,7 @@ from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.reader import WHOLE_SHARD
 from clipseg_ray.pipeline.settle import Outpaced, Settled, prepare, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.queries.inspection import phrases_cut
 from clipseg_ray.results import retrying, runs
 from clipseg_ray.results.completeness import check_ids, named
 from clipseg_ray.results.foundation import OutputLost
@@ -77,7 +76,7 @@ def execute(plan: Plan, invocation: str, connect: Callable[[], None]) -> Outcome
                 code, message = done.code, done.message
             else:
                 pool = pool_of(config.pool, device, cluster, chunks_at_most(work))
-                reporter.say(yaml.safe_dump(config.changed(), sort_keys=False, allow_unicode=True).rstrip())
+                reporter.say(yaml_text.dump(config.changed()).rstrip())
                 reporter.say(_opening(settled, work, pool))
                 code, message = _passes(settled, work, pool, reporter)
             state = "complete" if code == COMPLETE else "incomplete"
@@ -168,6 +167,7 @@ def _all_passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) ->
         return COMPLETE, (
             f"{whole}: {left.images_known} images{ours} ({bad} without masks, see images.status), {totals.masks} masks "
             f"({totals.nonempty} not empty), {totals.bytes / 1e6:.1f} MB in {seconds:.1f} s → {settled.plan.store.url}"
+            f"{phrases_cut(totals.cut)}"
         )
     causes = "\n".join(f"  {cause}" for cause in list(dict.fromkeys(failures))[:5])
     return INCOMPLETE, (

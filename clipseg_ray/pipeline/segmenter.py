@@ -59,8 +59,8 @@ class ChunkResult:
 
     ``statuses`` counts images by status, ``encoded`` sums their bytes as they were read; ``masks`` counts rows written,
     ``nonempty`` those with an area; ``bytes`` is what was put; ``seconds`` by step (read, decode, model, rle, write);
-    ``failure`` says why there is no part; ``conflict``: because
-    another run has put one with other rows.
+    ``cut``: phrases that CLIP cannot read to their end, with their tokens; ``failure`` says why there is no part;
+    ``conflict``: because another run has put one with other rows.
     """
 
     shard: str
@@ -72,6 +72,7 @@ class ChunkResult:
     nonempty: int = 0
     bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    cut: dict[str, int] = field(default_factory=dict)
     worker: str = ""
     failure: str | None = None
     conflict: bool = False
@@ -155,6 +156,8 @@ class Segmenter:
             prompt_set for prompt_set in self.spec.prompt_sets if layout.masks_folder(prompt_set.name) in row.folders
         )
         tables = self._masks(row, wanted, result) if wanted else []
+        for embedder in self._embedders.values():
+            result.cut |= embedder.cut(text for own in row.phrases for text in own)
         started = time.perf_counter()
         self.put(row, wanted, tables, result)
         result.seconds["write"] = time.perf_counter() - started

@@ -76,6 +76,14 @@ def warnings(queries: Sequence[Query], token_counts: Mapping[str, int]) -> list[
     ]
 
 
+def phrases_cut(cut: Mapping[str, int]) -> str:
+    """The same of phrases that came with the images, all in one line after a line end; "" where there is none."""
+    shown = ", ".join(f"{_short(text)!r} ({tokens})" for text, tokens in list(cut.items())[:_NEAR_SHOWN])
+    more = ", …" if len(cut) > _NEAR_SHOWN else ""
+    said = f"CLIP reads {CLIP_TOKENS} tokens; what follows is ignored in {len(cut)} phrase(s) of more: {shown}{more}"
+    return f"\n{_printable(said)}" if cut else ""
+
+
 def describe(
     queries: Sequence[Query],
     token_counts: Mapping[str, int] | None = None,

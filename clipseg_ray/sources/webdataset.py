@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,10 +18,10 @@ from typing import IO, Any, cast
 from clipseg_ray.errors import brief
 from clipseg_ray.sources.base import Place, Sample, Shard, Source
 from clipseg_ray.sources.delivery import Delivery, deliver
+from clipseg_ray.sources.sidecars import fields_of, is_sidecar
 from clipseg_ray.storage import get_ranges
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
-TEXT_EXTENSIONS = ("txt", "text", "cls", "caption", "label", "id", "url")
 
 _BLOCK = tarfile.BLOCKSIZE
 _BAD_CONTENT = (
@@ -84,8 +83,8 @@ class WebDataset(Source):
     """Samples of tar shards, held in memory one at a time.
 
     ``image_field`` is one extension or a comma-separated list, the first of which that a sample has wins. A ``json``
-    member's object gives its keys as fields, text members (``txt``, ``cls``, …) give one field each; other members
-    are passed over unread. ``id_field`` names a field; a sample without it keeps ``<shard path>/<key>``.
+    member's object gives its keys as fields, text members (``txt``, ``cls``, …) give one field each (``sidecars``);
+    other members are passed over unread. ``id_field`` names a field; a sample without it keeps ``<shard path>/<key>``.
     """
 
     name = "webdataset"
@@ -176,7 +175,6 @@ class WebDataset(Source):
     def _take(self, archive: _Archive, entry: _Entry, sample: _Open) -> None:
         info, extension = entry.info, entry.extension
         sample.extensions.append(extension)
-        kind = extension.rpartition(".")[2]
         if extension in self.extensions:
             rank = self.extensions.index(extension)
             if not info.isreg():
@@ -189,15 +187,11 @@ class WebDataset(Source):
                 else:
                     sample.image = archive.data(info)
                     sample.offset = None if info.issparse() else info.offset_data
-        elif info.isreg() and (kind == "json" or kind in TEXT_EXTENSIONS):
+        elif info.isreg() and is_sidecar(extension):
             if info.size > SIDECAR_BYTES:
                 sample.excess = f"{info.name} has {info.size} of at most {SIDECAR_BYTES} bytes"
                 return
-            text = archive.data(info).decode("utf-8", errors="replace")
-            if extension == "json":
-                sample.fields |= _json_fields(text)
-            else:
-                sample.fields[extension] = _json_value(text) if kind == "json" else text
+            sample.fields |= fields_of(extension, archive.data(info), info.name)
 
     def _sample(self, shard: Shard, found: _Open, seekable: bool) -> Sample:
         sample = Sample(
@@ -207,6 +201,9 @@ class WebDataset(Source):
             position=found.position if seekable else None,
             fields=found.fields,
         )
+        if (why := self.without_id(found.fields)) is not None:
+            sample.status, sample.error = "undecodable", f"{shard.path}: {why}"
+            return sample
         if found.excess:
             sample.status, sample.error = "too_large", f"{shard.path}: {found.excess}"
             return sample
@@ -288,15 +285,3 @@ def _entry(info: tarfile.TarInfo, start: int) -> _Entry | None:
     if not stem or not extension:
         return None
     return _Entry(info, start, f"{folder}{slash}{stem}", extension.lower())
-
-
-def _json_fields(text: str) -> dict[str, Any]:
-    value = _json_value(text)
-    return value if isinstance(value, dict) else {"json": value}
-
-
-def _json_value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
