@@ -1,7 +1,9 @@
 """Table files, CSV, TSV, Parquet, YAML, JSONL or a list of prompts at any URL or shipped, as rows of plain values."""
 
+import json
 import math
 import posixpath
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,6 +136,8 @@ def _mappings(content: Any) -> list[dict[str, Any]]:
     for number, row in enumerate(content, 1):
         if not isinstance(row, dict) or not all(isinstance(column, str) for column in row):
             raise ValueError(f"row {number} is no mapping from column names to values, e.g. text: dog")
+        if half := re.search("[\ud800-\udfff]", json.dumps(row, ensure_ascii=False, default=str)):
+            raise ValueError(f"row {number} has {half[0]!a}, half a character; write the whole one")
     return content
 
 

@@ -130,7 +130,7 @@ class Manifest(Images):
         near += nearest(self.image_field or "", row)
         raise UserError(
             f"{manifest.path}: it has no {wanted}; set input.image_field to the column of image URLs, one of: "
-            f"{', '.join(row)}{f' ({near[0]}?)' if near else ''}. They are named in the first line"
+            f"{', '.join(row)}{f'; did you mean {near[0]}?' if near else ''}"
         )
 
     def _rows(self, manifest: Member) -> Iterator[dict[str, Any]]:
