@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -40,7 +40,7 @@ class Loader(yaml.SafeLoader):
     """What ``load`` reads with: settings and tables are written out, and what is not may grow to any size."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (as PyYAML has it)
-    yaml_constructors: dict[str | None, Callable[..., Any]] = {}  # noqa: RUF012
+    yaml_constructors: ClassVar[dict[Any, Any]] = {}
 
     number: Callable[[float, str], float] = staticmethod(lambda value, _: value)
     """What a number becomes, given how it was written."""
@@ -145,14 +145,13 @@ def _truth(loader: Loader, node: Any) -> bool:
 for _kind, (_pattern, _first) in _CORE.items():
     for _class in (Loader, Dumper):
         _class.add_implicit_resolver(_TAG + _kind, re.compile(f"^{_pattern}$"), _first)
-for _name, _constructor in {
-    "null": yaml.SafeLoader.construct_yaml_null,
-    "bool": _truth,
-    "int": _integer,
-    "float": _number,
-    "str": yaml.SafeLoader.construct_yaml_str,
-    "seq": yaml.SafeLoader.construct_yaml_seq,
-    "map": yaml.SafeLoader.construct_yaml_map,
-}.items():
-    Loader.add_constructor(_TAG + _name, _constructor)
-Loader.add_constructor(None, yaml.SafeLoader.construct_undefined)
+Loader.yaml_constructors |= {
+    _TAG + "null": Loader.construct_yaml_null,
+    _TAG + "bool": _truth,
+    _TAG + "int": _integer,
+    _TAG + "float": _number,
+    _TAG + "str": Loader.construct_yaml_str,
+    _TAG + "seq": Loader.construct_yaml_seq,
+    _TAG + "map": Loader.construct_yaml_map,
+    None: Loader.construct_undefined,
+}
