@@ -92,7 +92,7 @@ class QueriesConfig(Section):
     """What is asked of every image."""
 
     table: Location | None = None
-    """A CSV, Parquet, YAML or JSONL query table at any URL, or ``builtin:<name>``.
+    """A CSV, TSV, Parquet, YAML or JSONL query table at any URL, prompts in a .txt, or ``builtin:<name>``.
 
     Default: ``builtin:affordances``; none where ``from`` is given.
     """

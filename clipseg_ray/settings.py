@@ -18,20 +18,20 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self, TypeGuard
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeGuard
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from clipseg_ray import addresses, setting_faults, storage, yaml_text
+from clipseg_ray import addresses, plain_text, setting_faults, storage, yaml_text
 from clipseg_ray.errors import UserError, brief, nearest
 from clipseg_ray.redaction import redacted
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str | int | float) else value
 
 
 def _byte_count(value: Any) -> Any:
@@ -130,17 +130,17 @@ class Settings(Section):
 
     @classmethod
     def load(cls, path: str, overrides: Sequence[str] = ()) -> Self:
-        """Read a YAML file at any URL and apply ``a.b=value`` overrides (values are YAML).
+        """Read a YAML file at any URL and apply ``a.b=value`` overrides: texts as they are, other values as YAML.
 
         Paths become absolute, so that they mean the same on every worker. Raises UserError naming every fault with
         its dotted path.
         """
         folder = addresses.without_query(addresses.absolute(path)).rpartition("/")[0]
         with storage.plain_errors(path):
-            text = storage.Store.of(path).get("").decode()
+            data = storage.Store.of(path).get("")
         try:
-            values = yaml_text.load(text) or {}
-        except yaml.YAMLError as error:
+            values = yaml_text.load(plain_text.text_of(data)) or {}
+        except (yaml.YAMLError, ValueError) as error:
             raise UserError(f"{path}: not valid YAML: {brief(error)}") from error
         if not isinstance(values, dict):
             names = ", ".join(list(_fields(cls))[:2])
@@ -164,7 +164,7 @@ class Settings(Section):
         """
         merged: dict[str, Any] = {key: dict(part) if isinstance(part, dict) else part for key, part in values.items()}
         for override in overrides:
-            _apply(merged, override)
+            _apply(merged, override, cls)
         faults = list(_unknown_keys(merged, cls, path="", whole=cls))
         config: Self | None = None
         try:
@@ -178,7 +178,7 @@ class Settings(Section):
         return config
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply(values: dict[str, Any], override: str, model: type[BaseModel]) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"-s {override}: write it as section.key=value, e.g. -s masks.threshold=0.4")
@@ -190,9 +190,45 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise UserError(f"-s {override}: {'.'.join(sections[: depth + 1])} is a value, not a section")
         place = inner
     try:
-        place[last] = yaml_text.load(text, _TypedLoader) if text else None
+        place[last] = _typed(text, _annotation_of(model, [*sections, last]))
     except yaml.YAMLError as error:
         raise UserError(f"-s {override}: the value is not valid YAML: {brief(error)}") from error
+
+
+def _annotation_of(annotation: Any, keys: Sequence[str]) -> Any:
+    """What the model says of a dotted key; None where it has none of that name."""
+    for key in keys:
+        annotation = _without_none(annotation)
+        if _is_section(annotation):
+            field = _fields(annotation).get(key)
+            annotation = field and field.annotation
+        else:
+            annotation = (typing.get_args(annotation) or (None,))[-1]
+    return annotation
+
+
+def _typed(text: str, annotation: Any) -> Any:
+    """A value of the command line. Where texts are asked for it is one, whatever is in it; else it is YAML.
+
+    A text may be in quotes, several are a list in brackets; nothing, or ``null``, unsets what need not be set.
+    """
+    whole = _without_none(annotation)
+    of_list = typing.get_args(whole)[-1] if typing.get_origin(whole) is list else None
+    if not text or (text == "null" and whole is not annotation):
+        return None
+    if annotation is None:  # an unknown key, which is what will be said
+        return text
+    if not _is_text(whole) and not _is_text(of_list):
+        return yaml_text.load(text, _TypedLoader)
+    with contextlib.suppress(yaml.YAMLError):
+        if text[0] in "'\"" or (text[0] == "[" and of_list is not None):
+            return yaml_text.load(text, _TypedLoader)
+    return _Typed(text)
+
+
+def _is_text(annotation: Any) -> bool:
+    choices = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
+    return annotation is str or any(isinstance(choice, str) for choice in choices)
 
 
 def _unknown_keys(value: Any, annotation: Any, *, path: str, whole: type[BaseModel]) -> Iterator[str]:
@@ -213,10 +249,12 @@ def _unknown_keys(value: Any, annotation: Any, *, path: str, whole: type[BaseMod
 
 
 def _without_none(annotation: Any) -> Any:
-    """``X`` for ``X | None``."""
+    """``X`` for ``X | None``, without its checks."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         rest = [each for each in typing.get_args(annotation) if each is not type(None)]
-        return rest[0] if len(rest) == 1 else annotation
+        annotation = rest[0] if len(rest) == 1 else annotation
+    while typing.get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
     return annotation
 
 

@@ -45,9 +45,12 @@ HEAD = """\
 Every key of the three configurations, from the docstrings beside them: `make docs` writes this page again, and a test
 compares it.
 
-A configuration is a YAML file of sections, at any path or URL. `-s section.key=value` changes one key, and may be given
-many times. Paths in a file are relative to that file, in `-s` to the working directory. All faults of a file are
-reported at once. Where no default stands, the key may be left out, unless it is required.
+A configuration is a YAML file of sections, at any path or URL, in UTF-8: YAML 1.2, where `on`, `yes` and dates are
+texts. A key that is there twice is refused, and so are `010` and `12:30`, which some read as 8 and 750: write `10`, or
+quotes. `-s section.key=value` changes one key, and may be given many times. A text is taken as it is
+(`-s 'input.url=dir #2'`, `*.jpg`), several are in brackets (`[a, b]`); nothing or `null` unsets a key that need not be
+set. Paths in a file are relative to that file, in `-s` to the working directory. All faults of a file are reported at
+once. Where no default stands, the key may be left out, unless it is required.
 """
 
 

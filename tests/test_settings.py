@@ -161,3 +161,70 @@ def test_no_path_holds_a_secret_and_none_is_repeated(url: str) -> None:
         f"  {key}: {kind}://… holds credentials; give them in the environment instead"
         for key in ("start", "stops", "sights.one", "walker")
     ]
+
+
+class Errand(Settings):
+    places: Locations = Field(default=[])
+    home: Location | None = None
+    by: Literal["on foot", "on", "off"] = "off"
+    at: str | None = None
+    notes: OneOrSeveral = Field(default=[])
+    most: int | None = None
+    quick: bool = False
+    names: dict[str, str] = Field(default={})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dir #2",
+        "*.jpg",
+        "[x].jpg",
+        "[0-9][0-9].tar",
+        "{1..3}.jpg",
+        "010",
+        "12:30",
+        "on",
+        "- a",
+        "&a",
+        "!x",
+        "@x",
+        "a: b",
+        "%d",
+        "`",
+        "null.jpg",
+    ],
+)
+def test_a_text_of_the_command_line_is_taken_as_it_is(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    errand = Errand.parse({}, [f"places={text}", f"home={text}", f"at={text}", f"notes={text}", f"names.x={text}"])
+    assert errand.places == [f"{tmp_path}/{text}"]
+    assert errand.home == f"{tmp_path}/{text}"
+    assert (errand.at, errand.notes, errand.names) == (text, [text], {"x": text})
+
+
+def test_other_values_of_the_command_line_are_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    errand = Errand.parse({}, ["notes=[a, 'b #2']", "at='a b'", "most=7", "quick=true", "names={a: b}", "by=on"])
+    assert (errand.notes, errand.at, errand.most, errand.quick) == (["a", "b #2"], "a b", 7, True)
+    assert (errand.names, errand.by) == ({"a": "b"}, "on")
+    assert Errand.parse({"most": 3, "at": "x", "home": "y"}, ["most=", "at=null", "home="]) == Errand()
+    with pytest.raises(UserError, match=r"-s most=010: .*010 begins with 0, which is octal to some; write 10"):
+        Errand.parse({}, ["most=010"])
+    with pytest.raises(UserError, match=r"plces: unknown key; did you mean places\?"):
+        Errand.parse({}, ["plces=*.jpg"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_file_in_any_unicode(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "errand.yaml").write_bytes("at: Café\nby: on\n".encode(encoding))
+    errand = Errand.load(str(tmp_path / "errand.yaml"))
+    assert (errand.at, errand.by) == ("Café", "on")
+
+
+def test_a_file_in_latin_1_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "errand.yaml").write_bytes("by: on\nat: Café\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"errand\.yaml: .*byte 0xe9 in line 2 is no UTF-8; save it as UTF-8$"):
+        Errand.load(str(tmp_path / "errand.yaml"))

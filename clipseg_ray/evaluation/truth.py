@@ -22,6 +22,7 @@ import numpy as np
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.rle import decode
+from clipseg_ray.plain_text import Unread, value_of
 from clipseg_ray.sources.base import Sample, Shard, Source
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.sources.chunks import Chunk, read_chunks
@@ -177,6 +178,8 @@ def scene_of(sample: Sample) -> Scene:
     if sample.image is None:
         raise UserError(f"{sample.image_id}: {sample.error or 'no image'}; a truth shard has one for each sample")
     fields = sample.fields
+    if isinstance(unread := value_of(fields, "truth"), Unread):
+        raise UserError(f"{sample.image_id}: {unread}")
     try:
         masks = tuple(_mask(entry) for entry in fields["truth"])
         height, width, ignore = int(fields["height"]), int(fields["width"]), fields.get("ignore")

@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import yaml
-
-from clipseg_ray import __version__
+from clipseg_ray import __version__, yaml_text
 from clipseg_ray.cluster.capacity import Capacity, capacity, device_of
 from clipseg_ray.cluster.interrupt import raise_if_asked
 from clipseg_ray.cluster.ray_internals import PoolState
@@ -30,6 +28,7 @@ from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.reader import WHOLE_SHARD
 from clipseg_ray.pipeline.settle import Outpaced, Settled, prepare, settle
 from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.queries.inspection import phrases_cut
 from clipseg_ray.report import closing
 from clipseg_ray.results import retrying, runs
 from clipseg_ray.results.completeness import named
@@ -80,7 +79,7 @@ def execute(plan: Plan, invocation: str, connect: Callable[[], None]) -> Outcome
                 code, message = done.code, done.message
             else:
                 pool = pool_of(config.pool, device, cluster, chunks_at_most(work))
-                reporter.say(yaml.safe_dump(config.changed(), sort_keys=False, allow_unicode=True).rstrip())
+                reporter.say(yaml_text.dump(config.changed()).rstrip())
                 reporter.say(_opening(settled, work, pool))
                 code, message = _passes(settled, work, pool, reporter)
             state = "complete" if code == COMPLETE else "incomplete"
@@ -172,6 +171,8 @@ def _all_passes(settled: Settled, work: Work, pool: Pool, reporter: Reporter) ->
         said = closing.remarks(plan.listing.passed, left.further, totals.statuses, plan.store.url)
         if plan.phrases and not totals.phrases and totals.statuses["ok"]:
             said.append(closing.without_phrases(plan.phrases.field, plan.source, settled.shards[:1]))
+        if totals.cut:
+            said.append(phrases_cut(totals.cut))
         return COMPLETE, "\n".join(
             [
                 f"{whole}: {left.images_known} images{ours} ({bad} without masks, see images.status), {totals.masks} "

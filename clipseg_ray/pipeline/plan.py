@@ -106,6 +106,7 @@ def look(config: RunConfig, *, retry_failed: bool = False, give_up: bool = False
         listing.root,
         image_field=config.input.image_field,
         id_field=config.input.id_field,
+        text_field=config.queries.from_,
         boundary=Boundary.of_input(config.input.url, config.input.allow),
         max_image_bytes=config.input.max_image_bytes,
     )

@@ -44,6 +44,7 @@ class Totals:
     bytes: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
+    cut: dict[str, int] = field(default_factory=dict)
     failures: Failures = field(default_factory=Failures)
     conflicts: dict[tuple[str, int], str] = field(default_factory=dict)
     _counted: dict[str, bytearray] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class Totals:
         self.bytes += result.bytes
         self.statuses.update(result.statuses)
         self.seconds.update(result.seconds)
+        self.cut |= result.cut if len(self.cut) < 10_000 else {}
 
     def as_json(self) -> dict[str, Any]:
         """JSON values for the run record."""

@@ -59,9 +59,9 @@ class ChunkResult:
 
     ``statuses`` counts images by status, ``encoded`` sums their bytes as they were read, ``phrases`` counts those that
     came with images; ``masks`` counts rows written, ``nonempty`` those with an area; ``bytes`` is what was put;
-    ``seconds`` by step (read, decode, model, rle, write); ``failure`` says why there is no part; ``conflict``: because
-    another run has put one with other rows; ``hosts_gone``: because some of its images cannot be had, though the
-    network is there.
+    ``seconds`` by step (read, decode, model, rle, write); ``cut``: phrases that CLIP cannot read to their end, with
+    their tokens; ``failure`` says why there is no part; ``conflict``: because another run has put one with other rows;
+    ``hosts_gone``: because some of its images cannot be had, though the network is there.
     """
 
     shard: str
@@ -74,6 +74,7 @@ class ChunkResult:
     nonempty: int = 0
     bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    cut: dict[str, int] = field(default_factory=dict)
     worker: str = ""
     failure: str | None = None
     conflict: bool = False
@@ -161,6 +162,8 @@ class Segmenter:
             prompt_set for prompt_set in self.spec.prompt_sets if layout.masks_folder(prompt_set.name) in row.folders
         )
         tables = self._masks(row, wanted, result) if wanted else []
+        for embedder in self._embedders.values():
+            result.cut |= embedder.cut(text for own in row.phrases for text in own)
         started = time.perf_counter()
         self.put(row, wanted, tables, result)
         result.seconds["write"] = time.perf_counter() - started

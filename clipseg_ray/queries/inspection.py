@@ -87,6 +87,14 @@ def changed(queries: Sequence[Query]) -> Iterator[str]:
                 yield f"query {query.query_id!r}: {_short(given)!r} is read as {_short(read)!r}, as CLIP's texts were"
 
 
+def phrases_cut(cut: Mapping[str, int]) -> str:
+    """The same of phrases that came with the images, all in one line."""
+    shown = ", ".join(f"{_short(text)!r} ({tokens})" for text, tokens in list(cut.items())[:_NEAR_SHOWN])
+    more = ", …" if len(cut) > _NEAR_SHOWN else ""
+    said = f"CLIP reads {CLIP_TOKENS} tokens; what follows is ignored in {len(cut)} phrase(s) of more: {shown}{more}"
+    return _printable(said)
+
+
 def describe(
     queries: Sequence[Query],
     token_counts: Mapping[str, int] | None = None,

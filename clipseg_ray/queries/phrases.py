@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.model.checkpoint import Checkpoint
-from clipseg_ray.model.embedding import embed_texts
+from clipseg_ray.model.embedding import embed_texts, token_counts
+from clipseg_ray.queries.inspection import CLIP_TOKENS
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.prompt_set import SCHEMA
 
@@ -43,11 +44,20 @@ class PhraseEmbedder:
         self._templates = phrase_set.templates
         self._remembered = remembered
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._cut: dict[str, int] = {}  # of those that are known
+
+    def cut(self, texts: Iterable[str]) -> dict[str, int]:
+        """Those of the texts, embedded before, that CLIP cannot read to their end, and how many tokens they have."""
+        return {text: self._cut[text] for text in texts if text in self._cut}
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, c]: for each text the mean projection over its templates, un-normalised."""
         new = list(dict.fromkeys(text for text in texts if text not in self._known))
         prompts = [template.replace("{}", text) for text in new for template in self._templates]
+        counts = np.reshape(token_counts(self._checkpoint, prompts), (len(new), len(self._templates)))
+        self._cut |= {
+            text: int(most) for text, most in zip(new, counts.max(axis=1, initial=0), strict=True) if most > CLIP_TOKENS
+        }
         vectors = embed_texts(self._checkpoint, prompts)
         fresh = vectors.reshape(len(new), len(self._templates), vectors.shape[1]).mean(axis=1, dtype=np.float64)
         known = {text: self._known[text] for text in texts if text in self._known}
@@ -56,7 +66,7 @@ class PhraseEmbedder:
             self._known[text] = known[text]
             self._known.move_to_end(text)
         while len(self._known) > self._remembered:
-            self._known.popitem(last=False)
+            self._cut.pop(self._known.popitem(last=False)[0], None)
         if not texts:
             return np.empty((0, vectors.shape[1]), np.float32)
         return np.stack([known[text] for text in texts])

@@ -8,8 +8,9 @@ import duckdb
 import pyarrow as pa
 
 from clipseg_ray.errors import UserError, nearest
-from clipseg_ray.queries.table_checks import COLUMNS
+from clipseg_ray.queries.columns import COLUMNS
 from clipseg_ray.queries.table_file import TableRows
+from clipseg_ray.written_numbers import is_number
 
 _NO_STRINGS = ("alpha", "threshold", "weight", "keep")
 _STRINGS = tuple(column for column in COLUMNS if column not in _NO_STRINGS)
@@ -44,14 +45,14 @@ def _array(column: str, values: list[Any]) -> pa.Array:
     if column == "kind":
         values = ["phrase" if value is None else value for value in values]
     if column == "threshold":
-        return pa.array([value if _is_number(value) else None for value in values], pa.float64())
-    if column == "alpha" and all(value is None or _is_number(value) for value in values):
+        return pa.array([value if is_number(value) else None for value in values], pa.float64())
+    if column == "alpha" and all(value is None or is_number(value) for value in values):
         return pa.array(values, pa.float64())
     if column not in _STRINGS and column != "alpha" and any(value is not None for value in values):
         try:
             return pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            pass  # values of several types: as text
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            pass  # values of several types, or of more than 64 bits: as text
     return pa.array([None if value is None else _text(value) for value in values], pa.string())
 
 
@@ -61,10 +62,6 @@ def _text(value: Any) -> str:
     if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
         return "|".join(str(item) for item in value)
     return json.dumps(value, default=str)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _refusal(where: str, columns: list[str], error: duckdb.Error) -> str:

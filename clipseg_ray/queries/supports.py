@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from clipseg_ray import json_text
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.pixels.orientation import TRANSPOSES, read_orientation
 from clipseg_ray.redaction import redacted
@@ -96,7 +97,7 @@ def parse_mask_cells(value: Any) -> list[MaskCell]:
     """The masks in one table cell: one, or a list of them. Raises ValueError, worded for a person."""
     if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         try:
-            value = json.loads(value)
+            value = json_text.load(value)
         except ValueError:
             raise ValueError(f"{_shown(value)} is neither a path, a COCO RLE nor a box in valid JSON") from None
     if isinstance(value, list) and not _is_box(value):
@@ -110,6 +111,11 @@ def parse_mask_cells(value: Any) -> list[MaskCell]:
             raise ValueError(f"a box is [x, y, w, h], not {_shown(value)}")
         if not all(abs(number) < _FAR for number in value):
             raise ValueError(f"a box is [x, y, w, h] in pixels; {_shown(value)} is not")
+        if all(abs(number) <= 1 for number in value):
+            raise ValueError(
+                f"a box is [x, y, w, h] in pixels; {_shown(value)}, where nothing is above 1, seems to be relative to "
+                "the picture: multiply x and w by its width, y and h by its height"
+            )
         return [[float(number) for number in value]]
     raise ValueError(
         f'a mask is a path, a COCO RLE {{"size": [h, w], "counts": …}} or a box [x, y, w, h], not {_shown(value)}'

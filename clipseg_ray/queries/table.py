@@ -28,9 +28,10 @@ __all__ = ["Query", "from_texts", "load_queries"]
 def load_queries(table: str, where: str | None, threshold: float) -> list[Query]:
     """The queries of a table, in its order.
 
-    table: URL or path of a CSV, Parquet, YAML or JSONL file, or ``builtin:<name>``; pictures and masks in it are
-    given relative to the table's folder, or as full URLs. where: SQL condition over its columns. threshold: for
-    queries without their own, in (0, 1). All rows are checked, pictures only of the selected ones.
+    table: URL or path of a CSV, TSV, Parquet, YAML or JSONL file or of a list of prompts (.txt), or ``builtin:<name>``;
+    pictures and masks in it are given relative to the table's folder, or as full URLs. where: SQL condition over its
+    columns. threshold: for queries without their own, in (0, 1). All rows are checked, pictures only of the selected
+    ones.
     Raises UserError that lists every fault with its row number.
     """
     return _resolve(read_rows(table), where, threshold)
@@ -52,7 +53,7 @@ def _drafts(rows: TableRows, threshold: float, faults: list[Fault]) -> list[Draf
     faults += column_faults(rows)
     drafts: list[Draft] = []
     for number, values in enumerate(rows.rows, 1):
-        draft, found = check_row(number, values, threshold)
+        draft, found = check_row(number, values, threshold, rows.spelt)
         drafts.append(draft)
         faults += found
     return drafts

@@ -2,37 +2,20 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from clipseg_ray.errors import nearest
+from clipseg_ray.plain_text import Unread
+from clipseg_ray.queries.columns import COLUMNS
 from clipseg_ray.queries.expression import Term, ids, parse
 from clipseg_ray.queries.modes import DEFAULT_MODE, Mode, parse_mode
 from clipseg_ray.queries.naming import FROM, PHRASE
 from clipseg_ray.queries.supports import MaskCell, parse_mask_cells
 from clipseg_ray.queries.table_file import TableRows
 from clipseg_ray.queries.templates import resolve_templates
-
-COLUMNS = (
-    "query_id",
-    "kind",
-    "text",
-    "template",
-    "templates",
-    "image",
-    "mask",
-    "mode",
-    "alpha",
-    "threshold",
-    "concept",
-    "suppress",
-    "group",
-    "weight",
-    "expression",
-    "keep",
-)
-"""The columns that mean something here; all others are kept as they are."""
+from clipseg_ray.written_numbers import is_number
 
 _DEFAULT_ALPHA = 0.5
 _AMONG_OTHERS = ("suppress", "group", "expression")
@@ -101,10 +84,12 @@ def column_faults(rows: TableRows) -> list[Fault]:
     return faults
 
 
-def check_row(row: int, values: dict[str, Any], threshold: float) -> tuple[Draft, list[Fault]]:
+def check_row(
+    row: int, values: dict[str, Any], threshold: float, spelt: Collection[str] = ()
+) -> tuple[Draft, list[Fault]]:
     """Row number `row` as a draft, with its faults; what is at fault is left out of the draft or has its default.
 
-    `threshold` is the run's, for rows without their own.
+    `threshold` is the run's, for rows without their own. `spelt`: further columns whose numbers are kept as text.
     """
     faults: list[Fault] = []
 
@@ -131,13 +116,20 @@ def check_row(row: int, values: dict[str, Any], threshold: float) -> tuple[Draft
         sweep=isinstance(values.get("alpha"), list),
         threshold=cell("threshold", _threshold, threshold),
         concept=tuple(cell("concept", _strings, [])),
-        columns={column: value for column, value in values.items() if column not in COLUMNS},
+        columns={
+            column: str(value) if column in spelt and is_number(value) else value
+            for column, value in values.items()
+            if column not in COLUMNS
+        },
         suppress=tuple(cell("suppress", _identifiers, [])),
         group=cell("group", _label, None),
         weight=cell("weight", _weight, 1.0),
         expression=cell("expression", lambda value: parse(_label(value)), None),
         keep=cell("keep", _truth, True),
     )
+    for column, value in draft.columns.items():
+        if isinstance(value, Unread):
+            faults.append(Fault(row, column, f"holds bytes that are no text ({value.why}); or leave the column out"))
     broken = {fault.column for fault in faults}
     faults += [Fault(row, column, message) for column, message in _contradictions(draft, values, broken)]
     return _without_unused(draft), faults
@@ -211,7 +203,8 @@ def _identifier(value: Any) -> str:
 
 
 def _label(value: Any) -> str:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(value)
+    """A name, of a number how it was written."""
+    return str(value) if is_number(value) and math.isfinite(value) else _string(value)
 
 
 def _identifiers(value: Any) -> list[str]:
@@ -222,7 +215,7 @@ def _identifiers(value: Any) -> list[str]:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise ValueError(f"must be a number, not {_kind(value)}")
     return float(value)
 
@@ -259,6 +252,8 @@ def _alphas(value: Any) -> list[float]:
 
 def _kind(value: Any) -> str:
     """What a wrong value is, in words."""
+    if isinstance(value, Unread):
+        return f"what cannot be read: {value.why}"
     name = {bool: "true or false", int: "number", float: "number", list: "list", dict: "mapping"}.get(type(value))
     shown = re.sub(r"\s+", " ", repr(value))
     return f"{name or ('text' if isinstance(value, str) else type(value).__name__)} {shown[:60]}"

@@ -1,29 +1,27 @@
-"""Table files: CSV, Parquet, YAML or JSONL at any URL, or a shipped one, as rows of plain values."""
+"""Table files, CSV, TSV, Parquet, YAML, JSONL or a list of prompts at any URL or shipped, as rows of plain values."""
 
-import csv
-import io
 import json
+import math
 import posixpath
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clipseg_ray import yaml_text
+from clipseg_ray import json_text, yaml_text
 from clipseg_ray.addresses import absolute, without_query
 from clipseg_ray.errors import UserError, brief, meant
+from clipseg_ray.plain_text import text_of
+from clipseg_ray.queries.columns import ASKING, COLUMNS, MEANT
+from clipseg_ray.queries.table_text import csv_rows, lines, prompt_rows, tsv_rows
 from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.tables import read_parquet
+from clipseg_ray.tables import plain_id, plain_rows, read_parquet, twice
+from clipseg_ray.written_numbers import WrittenFloat, WrittenInt
 
 SHIPPED = Path(__file__).parent / "tables"
 """The folder of the tables that ``builtin:<name>`` names."""
-
-LISTED = ("text", "template", "templates", "image", "mask", "concept", "alpha", "suppress")
-"""Columns that may hold several values; in CSV those are separated by ``|``."""
-
-_NUMBERS = ("alpha", "threshold", "weight")
-_TEXTS = ("query_id", "kind", "mode", "group", "expression")
-_TRUTHS: dict[str, bool] = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,14 @@ class TableRows:
     columns: tuple[str, ...]
     rows: tuple[dict[str, Any], ...]
 
+    @cached_property
+    def spelt(self) -> frozenset[str]:
+        """Further columns with a number of which only its text says how it was written, 1.10, or that no JSON has."""
+        further = {column for column in self.columns if column not in COLUMNS}
+        return frozenset(
+            column for row in self.rows for column, value in row.items() if column in further and _is_spelt(value)
+        )
+
 
 def read_rows(table: str) -> TableRows:
     """Read the table at a URL, a path, or ``builtin:<name>``. Raises UserError when it cannot be read as one."""
@@ -45,16 +51,15 @@ def read_rows(table: str) -> TableRows:
     if table.startswith("builtin:"):
         table = str(_shipped(table.removeprefix("builtin:")))
     extension = posixpath.splitext(without_query(table))[1].lower()
-    read = _READERS.get(extension)
-    if read is None:
+    if extension not in _READERS and extension != _PARQUET:
         raise UserError(
             f"{source}: cannot infer the table's format from {extension or 'a name without extension'}; "
-            f"name it {', '.join(sorted(_READERS))}"
+            f"name it {', '.join(sorted([*_READERS, _PARQUET]))}"
         )
     with plain_errors(source):
         data = Store.of(table).get("")
     try:
-        rows = read(data)
+        rows = _parquet_rows(data) if extension == _PARQUET else _READERS[extension](text_of(data))
     except UserError:
         raise
     except Exception as error:  # each parser raises its own kinds
@@ -62,6 +67,8 @@ def read_rows(table: str) -> TableRows:
     if not rows:
         raise UserError(f"{source}: the table has no rows; give it at least one query")
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
+    if not set(ASKING) & set(columns):
+        raise UserError(f"{source}: {_nothing_asked(columns)}")
     kept = tuple({column: value for column, value in row.items() if value is not None} for row in rows)
     return TableRows(source, without_query(absolute(table)).rpartition("/")[0], columns, kept)
 
@@ -71,6 +78,25 @@ def shipped_tables() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.csv"))
 
 
+def _nothing_asked(columns: Sequence[str]) -> str:
+    """Which columns a table has where none of them asks anything, and which were meant."""
+    plain = {column.strip().casefold(): column for column in columns}
+    meant_as = {
+        column: next((plain[name] for name in (column, *others) if name in plain), None)
+        for column, others in MEANT.items()
+    }
+    shown = ", ".join(columns)[:200]
+    has = f"none of its columns is {', '.join(ASKING[:-1])} or {ASKING[-1]}; they are, by its first line: {shown}"
+    if meant_as["text"] is None and meant_as["image"] is None:
+        return f"{has}. Name the columns there, e.g. query_id,text"
+    changes = [f"{found} to {column}" for column, found in meant_as.items() if found is not None and found != column]
+    return f"{has}. Rename {', '.join(changes)}"
+
+
+def _is_spelt(value: Any) -> bool:
+    return isinstance(value, WrittenInt | WrittenFloat) or (isinstance(value, float) and not math.isfinite(value))
+
+
 def _shipped(name: str) -> Path:
     names = shipped_tables()
     if name in names:
@@ -78,74 +104,29 @@ def _shipped(name: str) -> Path:
     raise UserError(f"builtin:{name}: no shipped query table of that name; {meant(name, names, 'builtin:{}')}")
 
 
-def _read_csv(data: bytes) -> list[dict[str, Any]]:
-    lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
-    lines = [line for line in lines if line]
-    if not lines:
-        return []
-    header = [name.strip() for name in lines[0]]
-    if duplicate := next((name for name in header if header.count(name) > 1), None):
-        raise ValueError(f"two columns are named {duplicate!r}")
-    if "" in header:
-        raise ValueError(f"column {header.index('') + 1} has no name")
-    for number, line in enumerate(lines[1:], 1):
-        if len(line) > len(header):
-            raise ValueError(
-                f"row {number} has {len(line)} cells, the header {len(header)}; put cells with commas in quotes"
-            )
-    rows: list[dict[str, Any]] = [{} for _ in lines[1:]]
-    for position, column in enumerate(header):
-        cells = [line[position] if position < len(line) else "" for line in lines[1:]]
-        for row, value in zip(rows, _csv_values(column, cells), strict=True):
-            row[column] = value
+def _parquet_rows(data: bytes) -> list[dict[str, Any]]:
+    table = read_parquet(data)
+    if (name := twice(table.column_names)) is not None:
+        raise ValueError(f"two columns are named {name!r}")
+    rows = plain_rows(table)
+    for row in rows:
+        row |= {column: plain_id(row[column]) for column in ("query_id", "group") if column in row}
     return rows
 
 
-def _csv_values(column: str, cells: list[str]) -> list[Any]:
-    """Cells of one CSV column: empty ones absent, ``|`` between several values, numbers where they are meant."""
-    if column in LISTED:
-        return [
-            [_number(part) if column in _NUMBERS else part for part in cell.split("|")]
-            if "|" in cell
-            else (_number(cell) if column in _NUMBERS else cell)
-            if cell
-            else None
-            for cell in cells
-        ]
-    if column in _NUMBERS:
-        return [_number(cell) if cell else None for cell in cells]
-    if column in _TEXTS:
-        return [cell or None for cell in cells]
-    if column == "keep":
-        return [_TRUTHS.get(cell.strip().casefold(), cell) if cell else None for cell in cells]
-    for kind in (int, float):  # further columns are numbers if every cell is one and none loses digits
-        try:
-            numbers = [kind(cell) if cell else None for cell in cells]
-        except ValueError:
-            continue
-        if kind is float or all(str(number) == cell for number, cell in zip(numbers, cells, strict=True) if cell):
-            return numbers
-        break
-    return [cell or None for cell in cells]
+def _yaml_rows(text: str) -> list[dict[str, Any]]:
+    return _mappings(yaml_text.load(text, yaml_text.WrittenLoader) or [])
 
 
-def _number(cell: str) -> float | str:
+def _json_rows(text: str) -> list[dict[str, Any]]:
+    return _mappings([_json_row(number, line) for number, line in enumerate(lines(text), 1)])
+
+
+def _json_row(number: int, line: str) -> Any:
     try:
-        return float(cell)
-    except ValueError:
-        return cell
-
-
-def _read_parquet(data: bytes) -> list[dict[str, Any]]:
-    return read_parquet(data).to_pylist()
-
-
-def _read_yaml(data: bytes) -> list[dict[str, Any]]:
-    return _mappings(yaml_text.load(data.decode("utf-8-sig")) or [])
-
-
-def _read_jsonl(data: bytes) -> list[dict[str, Any]]:
-    return _mappings([json.loads(line) for line in data.decode("utf-8-sig").split("\n") if line.strip()])
+        return json_text.load(line)
+    except ValueError as error:
+        raise ValueError(f"row {number}: {error}") from error
 
 
 def _mappings(content: Any) -> list[dict[str, Any]]:
@@ -154,14 +135,20 @@ def _mappings(content: Any) -> list[dict[str, Any]]:
     for number, row in enumerate(content, 1):
         if not isinstance(row, dict) or not all(isinstance(column, str) for column in row):
             raise ValueError(f"row {number} is no mapping from column names to values, e.g. text: dog")
+        if half := re.search("[\ud800-\udfff]", json.dumps(row, ensure_ascii=False, default=str)):
+            raise ValueError(f"row {number} has {half[0]!a}, half a character; write the whole one")
     return content
 
 
-_READERS: dict[str, Callable[[bytes], list[dict[str, Any]]]] = {
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-    ".yaml": _read_yaml,
-    ".yml": _read_yaml,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
+_READERS: dict[str, Callable[[str], list[dict[str, Any]]]] = {
+    ".csv": csv_rows,
+    ".tsv": tsv_rows,
+    ".txt": prompt_rows,
+    ".yaml": _yaml_rows,
+    ".yml": _yaml_rows,
+    ".jsonl": _json_rows,
+    ".ndjson": _json_rows,
 }
+"""Of tables that are text, by their endings."""
+
+_PARQUET = ".parquet"

@@ -10,8 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
+from clipseg_ray import yaml_text
 from clipseg_ray.printable import printable
 from clipseg_ray.redaction import redacted
 from clipseg_ray.report import facts
@@ -124,7 +123,7 @@ def front_matter(name: str, rows: int, configs: Sequence[Mapping[str, Any]]) -> 
         "size_categories": [_size_category(rows)],
         "configs": [dict(config) for config in configs],
     }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---"
+    return f"---\n{yaml_text.dump(head)}---"
 
 
 def _size_category(rows: int) -> str:

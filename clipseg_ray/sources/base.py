@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from clipseg_ray.addresses import absolute, located
 from clipseg_ray.boundary import Boundary
 from clipseg_ray.errors import UserError
+from clipseg_ray.plain_text import Unread, value_of
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.storage import Store
@@ -140,7 +141,8 @@ class Source(ABC):
     """One input format. Built from the run's input settings; pickled to the workers; holds no open file.
 
     ``root`` is the input root: member paths are relative to it. ``boundary``: what images that the data only names may
-    lie below. An encoded image of more than ``max_image_bytes`` is not read: its status is "too_large".
+    lie below. An encoded image of more than ``max_image_bytes`` is not read: its status is "too_large". ``text_field``:
+    the field that phrases are taken from, so that a format reads it that would leave it out.
     ``formats.SOURCES`` is the table of all formats.
     """
 
@@ -163,12 +165,14 @@ class Source(ABC):
         *,
         image_field: str | None = None,
         id_field: str | None = None,
+        text_field: str | None = None,
         boundary: Boundary = Boundary(),  # noqa: B008 (frozen)
         max_image_bytes: int = MAX_IMAGE_BYTES,
     ) -> None:
         self.root = absolute(root)
         self.image_field = image_field
         self.id_field = id_field
+        self.text_field = text_field
         self.boundary = boundary
         self.max_image_bytes = max_image_bytes
 
@@ -190,7 +194,12 @@ class Source(ABC):
         Secrets in URLs are hidden.
         """
         value = None if self.id_field is None else fields.get(self.id_field)
-        return default if value is None else redacted(str(value))
+        return default if value is None or isinstance(value, Unread) else redacted(str(value))
+
+    def without_id(self, fields: Mapping[str, Any]) -> str | None:
+        """Why the id that these fields should give cannot be read; None where it can, or nothing should give one."""
+        value = None if self.id_field is None else value_of(fields, self.id_field)
+        return f"{self.id_field} (input.id_field): {value}" if isinstance(value, Unread) else None
 
     def torn(self, shard: Shard, sample: Sample) -> UserError:
         """What to say where members of a sample that was given before come again, apart from the others."""

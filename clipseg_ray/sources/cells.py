@@ -7,24 +7,31 @@ from typing import Any
 import pyarrow as pa
 
 from clipseg_ray.outside_text import entered_value
+from clipseg_ray.tables import meaning
 
 
 def records(table: pa.Table) -> list[dict[str, Any]]:
-    """A dictionary per row, by column name; text as ``outside_text.entered`` has it.
+    """``plain_records`` with text as ``outside_text.entered`` has it."""
+    return [entered_value(row) for row in plain_records(table)]
 
-    A cell that Python cannot hold (a date of the year 20000) is the text that Arrow writes for it.
+
+def plain_records(table: pa.Table) -> list[dict[str, Any]]:
+    """A dictionary per row, by column name, of what is meant (see ``tables.meaning``).
+
+    A cell that Python cannot hold (a date of the year 20000) is the text that Arrow writes for it; bytes in text that
+    are no UTF-8 are as Python reads them in names.
     """
-    columns = [cells(column) for column in table.columns]
+    columns = [_cells(column) for column in table.columns]
     return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def cells(column: pa.ChunkedArray) -> list[Any]:
-    """The values of one column."""
+def _cells(column: pa.ChunkedArray) -> list[Any]:
     try:
         values = column.to_pylist()
     except (ValueError, OverflowError, pa.ArrowException):  # somewhere in it; a UnicodeDecodeError is a ValueError
         values = [_value(scalar) for scalar in column]
-    return [entered_value(value) for value in values]
+    meant = meaning(column.type)
+    return values if meant is None else [None if value is None else meant(value) for value in values]
 
 
 def _value(scalar: Any) -> Any:

@@ -28,6 +28,7 @@ def source_of(
     *,
     image_field: str | None = None,
     id_field: str | None = None,
+    text_field: str | None = None,
     boundary: Boundary = Boundary(),  # noqa: B008 (frozen)
     max_image_bytes: int = MAX_IMAGE_BYTES,
 ) -> Source:
@@ -42,4 +43,11 @@ def source_of(
     if kind is Images and (image_field or id_field):
         given = "input.image_field" if image_field else "input.id_field"
         raise UserError(f"{given}: image files have no fields; leave it out, or set input.format: {Manifest.name}")
-    return kind(root, image_field=image_field, id_field=id_field, boundary=boundary, max_image_bytes=max_image_bytes)
+    return kind(
+        root,
+        image_field=image_field,
+        id_field=id_field,
+        text_field=text_field,
+        boundary=boundary,
+        max_image_bytes=max_image_bytes,
+    )

@@ -6,22 +6,17 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
-
 from clipseg_ray.addresses import below, is_whole, joined, protocol_of, without_query
 from clipseg_ray.boundary import is_local, named_by
-from clipseg_ray.errors import UserError, brief
+from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.outside_text import entered_value
 from clipseg_ray.redaction import HIDDEN, redacted
 from clipseg_ray.sources.base import Member
 from clipseg_ray.sources.images import Images
-from clipseg_ray.sources.parquet import Parquet
+from clipseg_ray.sources.manifest_rows import JSON_LINES, PARQUET, rows
 from clipseg_ray.storage import Store, get_many, plain_errors
-from clipseg_ray.tables import UNREADABLE, read_parquet
 
 URL_COLUMNS = ("image", "image_url", "url", "image_path", "path", "file_name", "filename", "file", "img", "uri")
-_JSON_LINES = (".jsonl", ".ndjson")
 
 
 class Manifest(Images):
@@ -35,8 +30,8 @@ class Manifest(Images):
     """
 
     name = "manifest"
-    endings = (".csv", ".tsv", *_JSON_LINES)
-    further_endings = Parquet.endings
+    endings = (".csv", ".tsv", *JSON_LINES)
+    further_endings = PARQUET
     one_object = True
 
     def __init__(self, root: str, **settings: Any) -> None:
@@ -131,9 +126,11 @@ class Manifest(Images):
             if name in row:
                 return str(name)
         wanted = f"column '{self.image_field}'" if self.image_field else f"column {', '.join(URL_COLUMNS)}"
+        near = [column for column in row if column.strip().lower() in URL_COLUMNS]
+        near += nearest(self.image_field or "", row)
         raise UserError(
             f"{manifest.path}: it has no {wanted}; set input.image_field to the column of image URLs, one of: "
-            f"{', '.join(map(str, row))}"
+            f"{', '.join(row)}{f'; did you mean {near[0]}?' if near else ''}"
         )
 
     def _rows(self, manifest: Member) -> Iterator[dict[str, Any]]:
@@ -142,17 +139,8 @@ class Manifest(Images):
             data = get_many([url])[0]
             if isinstance(data, Exception):
                 raise data
-        name = without_query(url).lower()
-        if name.endswith(_JSON_LINES):
-            yield from _json_lines(data, manifest.path)
-            return
-        try:
-            table = read_parquet(data) if name.endswith(Parquet.endings) else _csv(data, name)
-        except UNREADABLE as error:
-            raise UserError(f"{manifest.path}: cannot be read as a table ({brief(error)})") from error
-        kept = [field.name for field in table.schema if not _is_binary(field.type)]
-        for batch in table.select(kept).to_batches(max_chunksize=4096):
-            yield from batch.to_pylist()
+        asked = (self.image_field, self.id_field, self.text_field)
+        yield from rows(data, manifest.path, without_query(url), id_field=self.id_field, asked=asked)
 
 
 def _refuse_what_nobody_serves(members: Sequence[Member]) -> None:
@@ -172,32 +160,3 @@ def _refuse_what_nobody_serves(members: Sequence[Member]) -> None:
             unserved.append(error)
     if unserved and len(unserved) == len(schemes):
         raise unserved[0]
-
-
-def _csv(data: bytes, name: str) -> pa.Table:
-    parsing = pyarrow.csv.ParseOptions(delimiter="\t" if name.endswith(".tsv") else ",", newlines_in_values=True)
-    names = pyarrow.csv.open_csv(pa.BufferReader(data), parse_options=parsing).schema.names
-    # As text: inference would make 7 of the id 007, and of a column what its other rows happen to be.
-    convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-    # On this thread alone: see tables.read_parquet.
-    reading = pyarrow.csv.ReadOptions(use_threads=False)
-    return pyarrow.csv.read_csv(
-        pa.BufferReader(data), read_options=reading, parse_options=parsing, convert_options=convert
-    )
-
-
-def _json_lines(data: bytes, path: str) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(data.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: line {number} is no JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number} is no JSON object")
-        yield row
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)

@@ -20,6 +20,7 @@ from clipseg_ray.sources.delivery import Delivery, deliver
 from clipseg_ray.sources.faults import Fault
 from clipseg_ray.sources.images import patiently, settled
 from clipseg_ray.storage import StaleObject, get_many
+from clipseg_ray.tables import is_bytes, plain_id, twice
 
 IMAGE_COLUMNS = ("image", *kinds.ENDINGS, "bytes", "content")
 _BATCH_ROWS = 16
@@ -106,10 +107,14 @@ class Parquet(Source):
         # Without pre-buffering and with a read buffer, Arrow streams a column instead of loading its whole chunk.
         file = _guarded(delivery, lambda: pq.ParquetFile(delivery, buffer_size=_BUFFER_BYTES, pre_buffer=False))
         schema = file.schema_arrow
+        if (name := twice(schema.names)) is not None:
+            raise UserError(f"{shard.path}: two columns are named {name!r}; give each its own name")
         column = self._image_column(schema, shard)
         is_struct = pa.types.is_struct(schema.field(column).type)
         has_path = is_struct and schema.field(column).type.get_field_index("path") >= 0
-        small = [field.name for field in schema if field.name != column and not _holds_binary(field.type)]
+        asked = (self.id_field, self.text_field)  # their text may be kept as bytes
+        others = [field for field in schema if field.name != column]
+        small = [field.name for field in others if field.name in asked or not _holds_binary(field.type)]
         if self.id_field is not None and self.id_field not in small:
             raise UserError(
                 f"{shard.path}: it has no column '{self.id_field}' (input.id_field) to take ids from; it has "
@@ -122,8 +127,9 @@ class Parquet(Source):
             if first + rows > start:
                 # Small columns at once, then the images alone: reading them side by side would jump between
                 # distant parts of the file with each batch.
-                fields = _read_group(delivery, file, group, beside)
-                images = self._images(delivery, file, group, f"{column}.bytes" if is_struct else column)
+                # By name: a column's path is also that of those named like it with a point and more.
+                fields = _read_group(delivery, file, group, beside).select(small + ([column] if has_path else []))
+                images = self._images(delivery, file, group, column, f"{column}.bytes" if is_struct else column)
                 done = 0
                 for batch in images:
                     skip = min(max(start - first - done, 0), len(batch))
@@ -139,10 +145,12 @@ class Parquet(Source):
                     done += len(batch)
             first += rows
 
-    def _images(self, delivery: Delivery, file: pq.ParquetFile, group: int, leaf: str) -> Iterator[list[bytes | None]]:
+    def _images(
+        self, delivery: Delivery, file: pq.ParquetFile, group: int, name: str, leaf: str
+    ) -> Iterator[list[bytes | None]]:
         batches = file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=[leaf], use_threads=False)
         while (batch := _guarded(delivery, lambda: next(batches, None))) is not None:
-            column = batch.column(0)
+            column = batch.column(name)
             if isinstance(column, pa.StructArray):
                 column = column.flatten()[0]
             yield column.to_pylist()
@@ -183,10 +191,14 @@ class Parquet(Source):
         fields: dict[str, Any],
         path: str | None,
     ) -> Sample:
+        if self.id_field in fields:
+            fields[self.id_field] = plain_id(fields[self.id_field])
         image_id, url = self.id_of(fields, f"{shard.path}/{row}"), self.url_of(shard.path)
         sample = Sample(image_id=image_id, key=str(row), source_url=url, position=row, offset=row, fields=fields)
         fault = image if isinstance(image, Fault) else None
-        if fault and fault.status != "too_large":
+        if (why := self.without_id(fields)) is not None:
+            sample.status, sample.error = "undecodable", f"{shard.path}: row {row}: {why}"
+        elif fault and fault.status != "too_large":
             sample.status, named = fault.status or FAILED, redacted(self._beside(shard, str(path)))
             why = fault.words if fault.words.startswith(named) else f"{named}: {redacted(fault.words)}"
             sample.error, sample.answered = f"{shard.path}: row {row} names {why}", fault.answered
@@ -243,24 +255,15 @@ def _is_cut(delivery: Delivery) -> bool:
     return head == _MAGIC and delivery.read(len(_MAGIC)) != _MAGIC
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_binary_view(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )
-
-
 def _is_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         index = kind.get_field_index("bytes")
-        return index >= 0 and _is_bytes(kind.field(index).type)
-    return _is_bytes(kind)
+        return index >= 0 and is_bytes(kind.field(index).type)
+    return is_bytes(kind)
 
 
 def _holds_binary(kind: pa.DataType) -> bool:
-    return _is_bytes(kind) or any(_holds_binary(kind.field(index).type) for index in range(kind.num_fields))
+    return is_bytes(kind) or any(_holds_binary(kind.field(index).type) for index in range(kind.num_fields))
 
 
 def image_columns(schema: pa.Schema) -> list[str]:

@@ -6,7 +6,6 @@ directory and the base name up to its first dot, the extension is the rest.
 
 from __future__ import annotations
 
-import json
 import lzma
 import re
 import shlex
@@ -24,11 +23,11 @@ from clipseg_ray.sources import compression
 from clipseg_ray.sources.archive import Archive, Cut, Entry
 from clipseg_ray.sources.base import Place, Sample, Shard, Source
 from clipseg_ray.sources.delivery import Delivery, deliver
+from clipseg_ray.sources.sidecars import fields_of, is_sidecar
 from clipseg_ray.storage import get_ranges
 
 EVERY = "*"
 """What ``image_field`` says to take every image of a sample."""
-TEXT_EXTENSIONS = ("txt", "text", "cls", "caption", "label", "id", "url")
 
 _BAD_CONTENT = (
     tarfile.TarError, ValueError, KeyError, IndexError, OverflowError, RecursionError, EOFError, zlib.error,
@@ -76,8 +75,8 @@ class WebDataset(Source):
 
     ``image_field`` is one extension or a list (``jpg;png`` or ``jpg,png``), the first of which that a sample has wins;
     ``*`` takes every image of a sample, each as ``<key>.<extension>``. A ``json`` member's object gives its keys as
-    fields, text members (``txt``, ``cls``, …) give one field each; other members are passed over unread. ``id_field``
-    names a field; a sample without it keeps ``<shard path>/<key>``.
+    fields, text members (``txt``, ``cls``, …) give one field each (``sidecars``); other members are passed over unread.
+    ``id_field`` names a field; a sample without it keeps ``<shard path>/<key>``.
     """
 
     name = "webdataset"
@@ -194,15 +193,11 @@ class WebDataset(Source):
                 sample.links.append(info.name)
             elif not sample.images or rank < self.extensions.index(sample.images[0].extension):
                 sample.images = [self._image(archive, entry)]
-        elif info.isreg() and (kind == "json" or kind in TEXT_EXTENSIONS):
+        elif info.isreg() and is_sidecar(extension):
             if info.size > SIDECAR_BYTES:
                 sample.excess = f"{info.name} has {info.size} of at most {SIDECAR_BYTES} bytes"
                 return
-            text = archive.data(info).decode("utf-8", errors="replace")
-            if extension == "json":
-                sample.fields |= _json_fields(text)
-            else:
-                sample.fields[extension] = _json_value(text) if kind == "json" else text
+            sample.fields |= fields_of(extension, archive.data(info), info.name)
 
     def _image(self, archive: Archive, entry: Entry) -> _Image:
         info = entry.info
@@ -231,7 +226,9 @@ class WebDataset(Source):
                 made_of=None if index else (found.key, tuple(found.extensions)),
                 further=0 if index else further,
             )
-            if found.excess:
+            if (why := self.without_id(fields)) is not None:
+                sample.status, sample.error = "undecodable", f"{shard.path}: {why}"
+            elif found.excess:
                 sample.status, sample.error = "too_large", f"{shard.path}: {found.excess}"
             elif image.data is None:
                 sample.status, sample.error = image.status, f"{shard.path}: {image.why}"
@@ -247,15 +244,3 @@ class WebDataset(Source):
         unread = not kinds.HEIF.is_read and set(found.extensions) & set(kinds.HEIF.endings)
         hint = f"; {kinds.HEIF_HINT}" if unread else ""
         return f"{found.key} has {has}, none of {', '.join(self.extensions)} (input.image_field){hint}"
-
-
-def _json_fields(text: str) -> dict[str, Any]:
-    value = _json_value(text)
-    return value if isinstance(value, dict) else {"json": value}
-
-
-def _json_value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text

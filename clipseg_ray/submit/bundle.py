@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-import yaml
-
 import clipseg_ray
+from clipseg_ray import yaml_text
 from clipseg_ray.addresses import protocol_of
 from clipseg_ray.config import RunConfig
 from clipseg_ray.errors import UserError
@@ -49,7 +48,7 @@ def packed(config: RunConfig, name: str, *, shared: bool) -> Iterator[Path]:
         values = config.resolved()
         if config.queries.table is not None:
             values["queries"]["table"] = _pack_table(config.queries.table, config.queries.where, folder, shared)
-        (folder / name).write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        (folder / name).write_text(yaml_text.dump(values))
         yield folder
 
 

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from pycocotools import mask as coco
@@ -85,6 +87,20 @@ def test_phrases_alone_and_the_same_as_beside_a_table(tmp_path: Path, source: st
     assert world.run(values).code == 0
     assert world.masks(alone).num_rows == 4
     assert world.images(alone).num_rows == 5
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_phrases_in_a_column_of_bytes_and_one_that_is_too_long(tmp_path: Path, checkpoint_dir: Path) -> None:
+    long = "something to sit on in the corner " * 12
+    (tmp_path / "in").mkdir()
+    table = pa.table({"caption": [b"a red circle", long.encode()], "image": [world.jpeg(0), world.jpeg(1)]})
+    pq.write_table(table, tmp_path / "in" / "s.parquet")
+    values = world.settings(str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, "unused")
+    values["queries"] = {"from": "caption"}
+    outcome = world.run(values)
+    assert outcome.code == 0, outcome.message
+    assert sorted(world.masks(str(tmp_path / "out"))["query_text"].to_pylist()) == ["a red circle", long.strip()]
+    assert "CLIP reads 77 tokens; what follows is ignored in 1 phrase(s) of more: 'something to" in outcome.message
 
 
 def test_phrases_of_a_sample() -> None:

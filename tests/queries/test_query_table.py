@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from clipseg_ray import yaml_text
 from clipseg_ray.errors import UserError
 from clipseg_ray.queries.naming import set_name
 from clipseg_ray.queries.table import from_texts, load_queries
@@ -42,7 +42,7 @@ def write_parquet(path: Path, rows: list[dict]) -> str:
 
 
 def write_yaml(path: Path, rows: list[dict]) -> str:
-    path.write_text(yaml.safe_dump(rows, allow_unicode=True))
+    path.write_text(yaml_text.dump(rows))
     return str(path)
 
 
@@ -161,7 +161,7 @@ def test_reads_any_url(picture_folder):
     ("name", "content", "message"),
     [
         ("gone.csv", None, "not found"),
-        ("t.txt", "text\ndog\n", "cannot infer the table's format from .txt; name it .csv, .jsonl"),
+        ("t.doc", "text\ndog\n", "cannot infer the table's format from .doc; name it .csv, .jsonl"),
         ("t.csv", "text\n", "the table has no rows"),
         ("t.csv", "text,kind\na,b,c\n", "row 1 has 3 cells, the header 2"),
         ("t.csv", "text,text\na,b\n", "two columns are named 'text'"),

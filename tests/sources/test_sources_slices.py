@@ -93,7 +93,7 @@ def test_manifest_formats(tmp_path, kind):
     for path, data in (("lists/a.jpg", b"a"), ("lists/sub/b.jpg", b"b"), ("elsewhere.jpg", b"c")):
         (tmp_path / path).write_bytes(data)
     rows = [
-        {"file_name": "a.jpg", "id": "007", "caption": "two\nlines"},
+        {"file_name": "a.jpg", "id": "007", "caption": '"one" line' if kind == "tsv" else "two\nlines"},
         {"file_name": "sub/b.jpg", "id": "8", "caption": ""},
         {"file_name": f"file://{elsewhere}", "id": "9", "caption": "x, y"},
     ]
@@ -103,8 +103,8 @@ def test_manifest_formats(tmp_path, kind):
     elif kind == "jsonl":
         table.write_text("\n".join(map(json.dumps, rows)) + "\n")
     else:
-        separator = "," if kind == "csv" else "\t"
-        lines = [separator.join(f'"{value}"' for value in row.values()) for row in rows]
+        separator, quote = (",", '"') if kind == "csv" else ("\t", "")
+        lines = [separator.join(f"{quote}{value}{quote}" for value in row.values()) for row in rows]
         table.write_text("\n".join([separator.join(rows[0]), *lines]) + "\n")
     source, (shard,) = shards_of(table, "manifest" if kind in ("parquet", "pq") else None)
     samples = list(source.samples(shard))
