@@ -42,7 +42,7 @@ class House(Settings):
         ({"colour": "gren"}, "colour: it must be 'red' or 'green' (got 'gren'); did you mean green?"),
         ({"soft": "very"}, "soft: it must be true or false (got 'very')"),
         ({"makers": []}, "makers: it must have at least 1 entry (got [])"),
-        ({"makers": 5}, "makers: it must be a list (got 5)"),
+        ({"makers": 5}, "makers.0: it must be text (got 5); put it in quotes"),
         ({"sides": [-1, 0]}, "sides.0: it must be at least 0 (got -1)"),
         ({"layers": []}, "layers: it must have at least 1 entry (got [])"),
         ({"layers": 3}, "layers: it must be a list (got 3)"),

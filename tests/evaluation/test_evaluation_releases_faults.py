@@ -67,7 +67,10 @@ def change_phrasecut(**changes: Any) -> Callable[[Path], None]:
         (lambda folder: (folder / "refer_test.json").write_text("[3]"), "refer_test.json: no list of tasks"),
         (lambda folder: (folder / "images" / "7.jpg").unlink(), "images/7.jpg: not found"),
         (lambda folder: (folder / "images" / "7.jpg").write_bytes(b""), "images/7.jpg: the file has no bytes"),
-        (lambda folder: (folder / "images" / "7.jpg").write_text("<html>"), "images/7.jpg: no JPEG, PNG, WebP or GIF"),
+        (
+            lambda folder: (folder / "images" / "7.jpg").write_text("<html>"),
+            "TIFF or AVIF image: it is HTML",
+        ),
         (change_phrasecut(Polygons=...), "refer_test.json: task 7__71_72 has no Polygons"),
         (change_phrasecut(Polygons=[[["a", 1]]]), "refer_test.json: task 7__71_72: Polygons are no lists of points"),
         (change_phrasecut(Polygons=[[[[1, 2, 3]]]]), "refer_test.json: task 7__71_72: Polygons are no lists of points"),

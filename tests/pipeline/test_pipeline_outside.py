@@ -38,7 +38,9 @@ def test_names_ids_and_captions_from_outside(tmp_path: Path, checkpoint_dir: Pat
     assert outcome.code == 0, outcome.message
     images = {row["image_id"]: row for row in world.images(output).to_pylist()}
     assert set(images) == {"one \\ud83d", "two", "s.tar/deeper", "four", "five"}
-    assert {row["status"] for row in images.values()} == {"ok"}
+    assert {image_id for image_id, row in images.items() if row["status"] != "ok"} == {"s.tar/deeper"}
+    assert images["s.tar/deeper"]["status"] == "undecodable"  # its id is in what cannot be read
+    assert "deeper.json" in images["s.tar/deeper"]["error"]
     assert all(images[image_id]["error"] for image_id in ("two", "four"))
     assert not any(images[image_id]["error"] for image_id in ("one \\ud83d", "five"))
     assert "caption" in images["four"]["error"]

@@ -72,7 +72,7 @@ def test_an_actor_that_refuses_is_heard(
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_field_that_holds_no_phrase_fails_its_chunk_only(tmp_path: Path, checkpoint_dir: Path) -> None:
+def test_a_field_that_holds_no_phrase_is_said_of_its_image_only(tmp_path: Path, checkpoint_dir: Path) -> None:
     files: dict[str, bytes] = {}
     for i, phrase in enumerate(["a cup", "a dog", 7, "a cat", "a hat", "a car"]):
         files |= {f"{i}.jpg": world.jpeg(i), f"{i}.json": json.dumps({"said": phrase}).encode()}
@@ -80,10 +80,12 @@ def test_a_field_that_holds_no_phrase_fails_its_chunk_only(tmp_path: Path, check
     values = world.settings(str(tmp_path / "in"), str(tmp_path / "out"), checkpoint_dir, "unused")
     values["queries"] = {"from": "said"}
     outcome = world.run(values)
-    assert outcome.code == outcomes.INCOMPLETE
-    assert "queries.from: field 'said' of a.tar/2 holds 7" in outcome.message
-    assert "a.tar: chunk 1" in outcome.message
-    assert world.masks(str(tmp_path / "out")).num_rows == 4
+    assert outcome.code == outcomes.COMPLETE
+    rows = {row["image_id"]: row for row in world.images(str(tmp_path / "out")).to_pylist()}
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert [image_id for image_id, row in rows.items() if row["error"]] == ["a.tar/2"]
+    assert "queries.from: field 'said' of a.tar/2 holds 7" in rows["a.tar/2"]["error"]
+    assert world.masks(str(tmp_path / "out")).num_rows == 5
 
 
 def test_an_output_inside_the_input_is_not_read(tmp_path: Path, checkpoint_dir: Path, table: str) -> None:

@@ -127,7 +127,9 @@ def test_no_new_record_over_parts(output: str) -> None:
     store.delete(layout.DATASET)
     for refused in (
         lambda: record.create(store, made_with()),
-        lambda: look(config.parse({"input": {"url": output}, "output": {"url": output}, "queries": {"from": "x"}})),
+        lambda: look(
+            config.parse({"input": {"url": "/elsewhere"}, "output": {"url": output}, "queries": {"from": "x"}})
+        ),
     ):
         with pytest.raises(UserError, match=rf"of fingerprint {fingerprint}\) and no _dataset\.json"):
             refused()

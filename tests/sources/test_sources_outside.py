@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clipseg_ray.boundary import Boundary
+from clipseg_ray.plain_text import Unread, value_of
 from clipseg_ray.redaction import HIDDEN
 from clipseg_ray.sources.base import FAILED, Sample
 from clipseg_ray.sources.chunking import Chunking
@@ -116,9 +117,12 @@ def test_any_bytes_are_a_sidecar(tmp_path_factory: pytest.TempPathFactory, sidec
     Store.of("/").put(url[1:], tar_of(members))
     for id_field in (None, "txt"):
         samples = read(url, id_field=id_field)
-        assert [sample.image for sample in samples] == [b"image"] * len(sidecars)
+        assert len(samples) == len(sidecars)
         for sample in samples:
-            json.dumps(sample.fields, ensure_ascii=False).encode()
+            unread = id_field is not None and isinstance(value_of(sample.fields, id_field), Unread)
+            assert (sample.image, sample.status) == ((None, "undecodable") if unread else (b"image", "ok"))
+            assert bool(sample.error) == unread
+            json.dumps(sample.fields, ensure_ascii=False, default=str).encode()
 
 
 CELL = st.one_of(
