@@ -46,6 +46,7 @@ def _hold_no_model(self: Any, spec: Any) -> None:
     self.spec = spec
     self.store = Store.of(spec.output)
     self.worker = f"{socket.gethostname()}:{os.getpid()}"
+    self._embedders = {}
 
 
 def _masks(self: Any, row: Any, wanted: Sequence[Any], result: Any) -> list[pa.Table]:
