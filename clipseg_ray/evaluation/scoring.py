@@ -44,20 +44,27 @@ _Answer: TypeAlias = tuple[_Pair, np.ndarray, float]
 class Scorer:
     """Scores one model. Needs memory for SCENES_AT_ONCE images, and for the counts of every query."""
 
-    def __init__(self, engine: Engine, preprocessing: Preprocessing) -> None:
+    def __init__(self, engine: Engine, preprocessing: Preprocessing, label_size: int | None = None) -> None:
         self.engine = engine
         self.preprocessing = preprocessing
+        self.label_size = label_size
 
     def score(self, truth: TruthSet, shard: Shard, questions: Sequence[Questions]) -> list[Metrics | Answers]:
         """The counts of each of ``questions`` over one shard.
 
         The prediction is the probability on the model's grid, resized bilinearly to the truth's size; the score is its
-        maximum on the grid, as in a masks dataset. Of queries that compete: see ``table_answers``. Raises UserError for
-        images and truths that cannot be read, and for a model that gives no finite numbers.
+        maximum on the grid, as in a masks dataset. Scenes to which nothing is put are not encoded. Of queries that
+        compete: see ``table_answers``. Raises UserError for images and truths that cannot be read, and for a model that
+        gives no finite numbers.
         """
         counts = [asked.job.asking.counts() for asked in questions]
-        for scenes in truth.scenes(shard):
+        for read in truth.scenes(shard):
+            scenes = [scene for scene in read if any(asked.concern(scene) for asked in questions)]
+            if not scenes:
+                continue
             features = self.engine.encode(np.stack([self._pixels(scene) for scene in scenes]))
+            if self.label_size is not None:
+                scenes = [scene.squashed(self.label_size) for scene in scenes]
             planes = [scene.planes() for scene in scenes]
             ignored = [scene.ignored() for scene in scenes]
             for asked, found in zip(questions, counts, strict=True):
