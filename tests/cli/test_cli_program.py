@@ -27,6 +27,7 @@ WRONG = {
     "convert": ["nowhere.pth", "there"],
     "evaluate": ["nowhere.yaml"],
     "truth": ["phrasecut", "nowhere", "there"],
+    "paper": ["nowhere.yaml", "--data", "there", "--checkpoint", "there"],
     "show": ["nowhere"],
     "query": ["nowhere", "SELECT 1"],
     "verify": ["nowhere"],
