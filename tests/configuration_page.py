@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from clipseg_ray.config import RunConfig
 from clipseg_ray.evaluation.config import EvaluateConfig
+from clipseg_ray.evaluation.paper.config import PaperConfig
 from clipseg_ray.settings import ByteCount, OneOrSeveral, Section, Settings
 from clipseg_ray.training.config import TrainConfig
 
@@ -37,12 +38,17 @@ PAGES: list[tuple[str, type[Settings], str]] = [
         EvaluateConfig,
         "`clipseg-ray evaluate` ([evaluation](evaluation.md)); an example is `configs/evaluate-scenes.yaml`.",
     ),
+    (
+        "Published table",
+        PaperConfig,
+        "`clipseg-ray paper` ([evaluation](evaluation.md#the-papers-tables)); an example is `configs/paper/phrasecut.yaml`.",
+    ),
 ]
 
 HEAD = """\
 # Configuration
 
-Every key of the three configurations, from the docstrings beside them: `make docs` writes this page again, and a test
+Every key of the four configurations, from the docstrings beside them: `make docs` writes this page again, and a test
 compares it.
 
 A configuration is a YAML file of sections, at any path or URL, in UTF-8: YAML 1.2, where `on`, `yes` and dates are

@@ -131,7 +131,7 @@ class PaperConfig(Settings):
             {
                 **values,
                 "truth": dict(truth),
-                "model": {"checkpoint": checkpoint},
+                "model": {"checkpoint": checkpoint, "precision": "fp32"},
                 "rows": [row.model_dump(mode="json") for row in self.rows if row.name in rows],
                 "output": {"url": output},
             }
