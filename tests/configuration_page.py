@@ -41,7 +41,7 @@ PAGES: list[tuple[str, type[Settings], str]] = [
     (
         "Published table",
         PaperConfig,
-        "`clipseg-ray paper` ([evaluation](evaluation.md#the-papers-tables)); an example is `configs/paper/phrasecut.yaml`.",
+        "`clipseg-ray paper` ([evaluation](evaluation.md#the-papers-tables)); examples are `configs/paper/*.yaml`.",
     ),
 ]
 
@@ -77,8 +77,8 @@ def sections(section: type[Section], path: str) -> Iterator[str]:
         key = field.alias or name
         nested = section_of(field.annotation)
         if nested is not None:
-            several = typing.get_origin(field.annotation) is list
-            inner.append((nested, f"{path}{key}" + ("[]" if several else "")))
+            ending = {list: "[]", dict: ".NAME"}.get(typing.get_origin(field.annotation), "")
+            inner.append((nested, f"{path}{key}{ending}"))
         else:
             cells = (f"`{key}`", kind(field.annotation, field.metadata), default(field), meanings.get(name, ""))
             rows.append(f"| {' | '.join(cells)} |")
@@ -90,10 +90,12 @@ def sections(section: type[Section], path: str) -> Iterator[str]:
 
 
 def section_of(annotation: Any) -> type[Section] | None:
-    """The section that a key holds, alone, in a list, or perhaps; None for plain values."""
+    """The section that a key holds, alone, in a list, by names, or perhaps; None for plain values."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    if typing.get_origin(annotation) in (list, types.UnionType, typing.Union):
+    if typing.get_origin(annotation) is Annotated:
+        return section_of(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (list, dict, types.UnionType, typing.Union):
         return next((found for found in map(section_of, typing.get_args(annotation)) if found is not None), None)
     return None
 
@@ -125,8 +127,7 @@ def kind(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if origin is Annotated:
         return kind(arguments[0], annotation.__metadata__)
     if origin in (types.UnionType, typing.Union):
-        (rest,) = [each for each in arguments if each is not type(None)]
-        return kind(rest)
+        return " or ".join(kind(each) for each in arguments if each is not type(None))
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if _like(OneOrSeveral, metadata):
