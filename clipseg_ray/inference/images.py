@@ -160,8 +160,8 @@ def _fetched(named: Sequence[str | Path]) -> list[bytes | Fault]:
 def _as_image(content: Any) -> Image.Image:
     if isinstance(content, Image.Image):
         return content
-    if isinstance(content, np.ndarray) and content.dtype == np.uint8:
-        if content.size and (content.ndim == 2 or (content.ndim == 3 and content.shape[2] in (3, 4))):
+    if isinstance(content, np.ndarray) and content.dtype == np.uint8 and content.size:
+        if content.ndim == 2 or (content.ndim == 3 and content.shape[2] in (3, 4)):
             return Image.fromarray(content)
     shape = f" of {content.dtype} {list(content.shape)}" if isinstance(content, np.ndarray) else ""
     raise ImageError(

@@ -20,6 +20,7 @@ from clipseg_ray.queries.query import Query
 from clipseg_ray.report.painted import painted
 from clipseg_ray.results.parts import in_order
 
+
 @dataclass(frozen=True, kw_only=True)
 class Lot:
     """Images that are encoded and decoded together.

@@ -173,8 +173,8 @@ class Predictor:
         """Ask all images: texts, ``Query`` objects, rows of a query table, or the ``table`` at a path or URL.
 
         A row is a mapping such as ``{"text": "a mug", "image": "mug.jpg", "mask": [40, 30, 200, 180], "alpha": 0.5}``;
-        picture and mask may be arrays, PIL images or bytes (``inference.asked.QueryLike``). where: an SQL condition over
-        the table's columns. threshold: for queries without their own. size: of the masks, see ``masks.size``.
+        picture and mask may be arrays, PIL images or bytes (``inference.asked.QueryLike``). where: an SQL condition
+        over the table's columns. threshold: for queries without their own. size: of the masks, see ``masks.size``.
         Raises UserError that lists every fault, and where no image has been set.
         """
         if (queries is None) == (table is None):
@@ -184,7 +184,6 @@ class Predictor:
             raise UserError("predict: no image has been set; call set_images first")
         asked, lots = self._ask(wanted), self._lots
         parts = list(self._stream(asked, lots, size, None, 0))
-
 
         def maps_of(lot: Lot) -> PredictedRows:
             return next(self._stream(asked, [lot], "model", "float32", 0))

@@ -55,7 +55,7 @@ FILLERS = {
 
 
 PROBABILITIES = "probabilities"
-"""Besides those: maps at the size of the grid, upright, [p, h, w]. Setting: float32, or uint8 with 255 for 1 as heat."""
+"""Besides those: maps at the grid's size, upright, [p, h, w]. Setting: float32, or uint8 with 255 for 1 as heat."""
 
 
 def _probabilities(found: Answered, kind: str) -> torch.Tensor:

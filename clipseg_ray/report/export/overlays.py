@@ -16,6 +16,7 @@ from clipseg_ray.report.export.painting import masks_by_image
 from clipseg_ray.report.export.walk import ExportChunk, Walk
 from clipseg_ray.report.painted import LONGER_SIDE, painted
 
+
 def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
     """Write ``<image>.jpg`` for every image in which a chosen query found something; returns what was written.
 
