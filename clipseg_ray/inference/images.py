@@ -160,10 +160,12 @@ def _fetched(named: Sequence[str | Path]) -> list[bytes | Fault]:
 def _as_image(content: Any) -> Image.Image:
     if isinstance(content, Image.Image):
         return content
-    if isinstance(content, np.ndarray) and content.dtype == np.uint8 and content.size:
-        if content.ndim == 2 or (content.ndim == 3 and content.shape[2] in (3, 4)):
+    shape = ""
+    if isinstance(content, np.ndarray):
+        channels = 3 if content.ndim == 2 else content.shape[-1]
+        if content.dtype == np.uint8 and content.size and content.ndim in (2, 3) and channels in (3, 4):
             return Image.fromarray(content)
-    shape = f" of {content.dtype} {list(content.shape)}" if isinstance(content, np.ndarray) else ""
+        shape = f" of {content.dtype} {list(content.shape)}"
     raise ImageError(
         "undecodable",
         f"{type(content).__name__}{shape} is no image; give a path, a URL, bytes, a PIL image or uint8 [h, w, 3]",

@@ -17,7 +17,7 @@ from clipseg_ray.inference.images import ImageLike, original
 from clipseg_ray.masks import rle
 from clipseg_ray.printable import printable
 from clipseg_ray.queries.query import Query
-from clipseg_ray.report.painted import painted
+from clipseg_ray.report.export.painted import painted
 from clipseg_ray.results.parts import in_order
 
 

@@ -12,9 +12,9 @@ from clipseg_ray.pixels.opening import ImageError, opened, upright_rgb
 from clipseg_ray.report.export.copies import Fetched
 from clipseg_ray.report.export.files import Files
 from clipseg_ray.report.export.names import Names
+from clipseg_ray.report.export.painted import LONGER_SIDE, painted
 from clipseg_ray.report.export.painting import masks_by_image
 from clipseg_ray.report.export.walk import ExportChunk, Walk
-from clipseg_ray.report.painted import LONGER_SIDE, painted
 
 
 def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
