@@ -21,6 +21,11 @@ from clipseg_ray.report.export.painted import painted
 from clipseg_ray.results.parts import in_order
 
 
+def called(query: Query) -> str:
+    """A query in a few words: its wording where it has one, else its id."""
+    return query.prompts[0] if len(query.prompts) == 1 and not query.supports else query.query_id
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lot:
     """Images that are encoded and decoded together.
@@ -131,14 +136,22 @@ class Prediction:
         probabilities_qhw[found.query_index_p[own_k]] = found.probabilities_phw[own_k]
         return probabilities_qhw
 
-    def overlay(self, image: int | str = 0) -> Image.Image:
-        """One image with what was found painted over it, and a legend with scores below."""
+    def coverages(self, image: int | str = 0) -> np.ndarray:
+        """The share of one image that each mask takes: float32 [queries]; 0 where nothing was found."""
+        return self._rows(image)["coverage"].to_numpy()
+
+    def original(self, image: int | str = 0) -> Image.Image:
+        """One image in its own size, upright, RGB; read again where it was given by a path or URL."""
         place = self._place(image)
         lot = self._lot(place)
-        rows = self._rows(place)
+        return original(lot.sources[place - lot.first])
+
+    def overlay(self, image: int | str = 0) -> Image.Image:
+        """One image with what was found painted over it, and a legend with scores below."""
+        rows = self._rows(image)
         label_p = np.flatnonzero(rows["area"].to_numpy()) + 1
-        names = {number: printable(query.words) for number, query in enumerate(self.queries, 1)}
-        return painted(original(lot.sources[place - lot.first]), rows.take(pa.array(label_p - 1)), label_p, names)
+        names = {number: printable(called(query)) for number, query in enumerate(self.queries, 1)}
+        return painted(self.original(image), rows.take(pa.array(label_p - 1)), label_p, names)
 
     def _repr_png_(self) -> bytes:
         """The first image's overlay, for notebooks."""

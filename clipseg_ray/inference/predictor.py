@@ -54,11 +54,11 @@ class Predictor:
     """A checkpoint at work on this machine, and the images that it has encoded.
 
     checkpoint, revision, precision: as ``model`` of a configuration has them. device: auto takes a GPU where there is
-    one. batch: images encoded together (default: as a run takes). decode: see ``input.decode``.
+    one. batch: images encoded together (default: as a run takes). decode: see ``input.decode``. threads: batches of
+    images computed at once on a CPU (default: as many as there are cores), each on one thread as a run's actors do.
 
-    On a CPU each batch of images is computed on one thread, as a run's actors do, and as many batches at once as there
-    are cores. An image's features are kept: 186 kB with the released weights in bfloat16, 372 kB in float32, and
-    ``MOST_BYTES`` of them at most. Methods may be called from several threads at once.
+    An image's features are kept: 186 kB with the released weights in bfloat16, 372 kB in float32, and ``MOST_BYTES`` of
+    them at most. Methods may be called from several threads at once.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Predictor:
         precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
         batch: int | None = None,
         decode: Mode = "fast",
+        threads: int | None = None,
     ) -> None:
         """Load the checkpoint. Raises UserError where it cannot be, or the device cannot compute so."""
         self.device = _device(device)
@@ -91,8 +92,8 @@ class Predictor:
         self._adding = threading.Lock()
         # A GPU is one: what several threads launch there stands in its captured graphs' way.
         self._turn = threading.Lock() if self.device == "cuda" else contextlib.nullcontext()
-        self._workers = 1 if self.device == "cuda" else _cores()
-        self._pool = ThreadPoolExecutor(_cores(), "predictor", initializer=torch.set_num_threads, initargs=(1,))
+        self._workers = threads or _cores()
+        self._pool = ThreadPoolExecutor(self._workers, "predictor", initializer=torch.set_num_threads, initargs=(1,))
 
     def __len__(self) -> int:
         return sum(len(lot) for lot in self._lots)
