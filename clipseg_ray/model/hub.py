@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import huggingface_hub  # loads its parts when they are first asked for
-from huggingface_hub import constants
+from huggingface_hub import constants, errors, utils
 
 from clipseg_ray.errors import UserError, brief, meant, nearest
 from clipseg_ray.model import weights
@@ -32,8 +32,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 def is_name(checkpoint: str) -> bool:
     """Whether a hub name looks like this."""
     try:
-        huggingface_hub.utils.validate_repo_id(checkpoint)
-    except huggingface_hub.errors.HFValidationError:
+        utils.validate_repo_id(checkpoint)
+    except errors.HFValidationError:
         return False
     return _NAME.fullmatch(checkpoint) is not None
 
@@ -111,21 +111,21 @@ def _file(name: str, file: str, revision: str) -> Path | None:
             return Path(known) if isinstance(known, str) else None
     try:
         return Path(huggingface_hub.hf_hub_download(name, file, revision=revision))
-    except huggingface_hub.errors.LocalEntryNotFoundError:
+    except errors.LocalEntryNotFoundError:
         if constants.HF_HUB_OFFLINE:
             return None
         raise
-    except huggingface_hub.errors.EntryNotFoundError:
+    except errors.EntryNotFoundError:
         return None
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars: they would fill a worker's log."""
-    shown = not huggingface_hub.utils.are_progress_bars_disabled()
-    huggingface_hub.utils.disable_progress_bars()
+    shown = not utils.are_progress_bars_disabled()
+    utils.disable_progress_bars()
     try:
         yield
     finally:
         if shown:
-            huggingface_hub.utils.enable_progress_bars()
+            utils.enable_progress_bars()
