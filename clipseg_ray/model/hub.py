@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import huggingface_hub  # loads its parts when they are first asked for
-from huggingface_hub import constants, errors, utils
+import huggingface_hub  # loads most of its parts when they are first asked for, but not these two
+import huggingface_hub.errors
+import huggingface_hub.utils
+from huggingface_hub import constants
 
 from clipseg_ray.errors import UserError, brief, meant, nearest
 from clipseg_ray.model import weights
@@ -32,8 +34,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 def is_name(checkpoint: str) -> bool:
     """Whether a hub name looks like this."""
     try:
-        utils.validate_repo_id(checkpoint)
-    except errors.HFValidationError:
+        huggingface_hub.utils.validate_repo_id(checkpoint)
+    except huggingface_hub.errors.HFValidationError:
         return False
     return _NAME.fullmatch(checkpoint) is not None
 
@@ -111,21 +113,21 @@ def _file(name: str, file: str, revision: str) -> Path | None:
             return Path(known) if isinstance(known, str) else None
     try:
         return Path(huggingface_hub.hf_hub_download(name, file, revision=revision))
-    except errors.LocalEntryNotFoundError:
+    except huggingface_hub.errors.LocalEntryNotFoundError:
         if constants.HF_HUB_OFFLINE:
             return None
         raise
-    except errors.EntryNotFoundError:
+    except huggingface_hub.errors.EntryNotFoundError:
         return None
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars: they would fill a worker's log."""
-    shown = not utils.are_progress_bars_disabled()
-    utils.disable_progress_bars()
+    shown = not huggingface_hub.utils.are_progress_bars_disabled()
+    huggingface_hub.utils.disable_progress_bars()
     try:
         yield
     finally:
         if shown:
-            utils.enable_progress_bars()
+            huggingface_hub.utils.enable_progress_bars()
