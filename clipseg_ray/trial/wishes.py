@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from clipseg_ray.outside_text import native
 from clipseg_ray.pixels.kinds import is_image
 from clipseg_ray.settings import Settings
 
+_TRIED = {"model": ("checkpoint", "revision", "precision", "device"), "masks": ("threshold", "size")}
+"""The settings of a run that a try has too."""
+
 
 class TrialSettings(Settings):
     """What ``-s`` may change: the model, and what becomes of its logits, as in a run's configuration."""
@@ -21,12 +24,12 @@ class TrialSettings(Settings):
     model: ModelConfig = ModelConfig()
     masks: MasksConfig = MasksConfig()
 
-    def faults(self) -> Any:
-        """What only a run does."""
-        if self.model.compile == "on":
-            yield "model.compile: nothing is compiled for a few photos; leave it out"
-        if self.model.presence or self.masks.heat or not self.masks.keep_empty:
-            yield "model.presence, masks.heat, masks.keep_empty: columns of a run's output; leave them out"
+    def faults(self) -> Iterator[str]:
+        """Settings that only a run has."""
+        for section, values in self.changed().items():
+            for key in values:
+                if key not in _TRIED[section]:
+                    yield f"{section}.{key}: only a run has it; here are {', '.join(_TRIED[section])}"
 
 
 @dataclass(frozen=True, kw_only=True)

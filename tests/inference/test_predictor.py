@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,41 @@ def test_what_is_no_image_is_named(predictor: Predictor, photos: list[str], tmp_
         assert part in str(raised.value)
     predictor.set_images(read)
     assert predictor.image_ids == [photos[0]]
+
+
+class Photos(BaseHTTPRequestHandler):
+    """One photo, and ways to it that lead to an address nobody typed."""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        elsewhere = f"http://127.0.0.2:{self.server.server_address[1]}/photo.jpg"
+        self.send_response({"/photo.jpg": 200, "/away.jpg": 302}.get(path, 404))
+        if path == "/away.jpg":
+            self.send_header("Location", elsewhere)
+        body = world.jpeg(1) if path == "/photo.jpg" else b""
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_urls_are_fetched_where_they_are_typed_and_nowhere_else(predictor: Predictor, photos: list[str]) -> None:
+    with ThreadingHTTPServer(("", 0), Photos) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        names = [f"{url}/photo.jpg?token=secret", f"{url}/gone.jpg", f"{url}/away.jpg"]
+        read = predictor.read([*names, photos[1]])
+        assert read.table["status"].to_pylist() == ["ok", "missing", "missing", "ok"]
+        assert "127.0.0.2" in read.table["error"][2].as_py()
+        assert read.table["image_id"][0].as_py() == f"{url}/photo.jpg?token=***"
+        predictor.set_images(read)
+        found = predictor.predict("a cat")
+        assert found.original(0).size == found.original(1).size == (120, 90)
+        server.shutdown()
+    with pytest.raises(UserError, match=r"token=\*\*\*: "):
+        found.overlay(0)
 
 
 def test_images_are_added_behind_those_that_are_there(predictor: Predictor, photos: list[str]) -> None:
