@@ -55,17 +55,11 @@ def _maps(predictor: Predictor, found: Prediction) -> Iterator[list[dict[str, An
     """For each photo, by query: score, coverage at the query's own threshold, and the map as a grey PNG, 255 for 1."""
     place = 0
     for rows in predictor.stream(found.queries, probabilities="uint8"):
-        assert rows.probabilities_phw is not None
         for image in range(int(rows.image_index_p.min()), int(rows.image_index_p.max()) + 1):
-            coverage_q, score_q = found.coverages(place), found.scores[place]
-            own = {int(rows.query_index_p[p]): p for p in np.flatnonzero(rows.image_index_p == image)}
+            shown = zip(found.scores[place], found.coverages(place), rows.maps_of(image), strict=True)
             yield [
-                {
-                    "score": round(float(score_q[q]), 5),
-                    "coverage": float(f"{coverage_q[q]:.4g}"),
-                    "src": _map_url(rows.probabilities_phw[own[q]]),
-                }
-                for q in range(len(found.queries))
+                {"score": round(float(score), 5), "coverage": float(f"{coverage:.4g}"), "src": _map_url(map_hw)}
+                for score, coverage, map_hw in shown
             ]
             place += 1
 

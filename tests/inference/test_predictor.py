@@ -20,6 +20,7 @@ from clipseg_ray import Predictor
 from clipseg_ray.errors import UserError
 from clipseg_ray.inference import predictor as predictors
 from clipseg_ray.queries.table import load_queries
+from clipseg_ray.sources import images
 from tests.made import make
 from tests.pipeline import world
 
@@ -110,11 +111,16 @@ def test_masks_scores_and_probabilities_agree(predictor: Predictor, photos: list
             assert abs(probabilities_qhw[index].max() - row["score"]) < 1e-5 or row["score"] == 0
 
 
-def test_masks_at_image_size_are_upright(predictor: Predictor, photos: list[str]) -> None:
+def test_masks_at_image_size_are_its_probabilities(predictor: Predictor, photos: list[str], folder: Path) -> None:
     predictor.set_images(photos)
-    found = predictor.predict("a cat", threshold=0.45, size="image")
+    found = predictor.predict(table=str(folder / "table.jsonl"), size="image")
+    limits = np.array([query.threshold for query in found.queries])[:, None, None]
     for place, row in enumerate(predictor.images.to_pylist()):
-        assert found.masks(place).shape == (1, row["height"], row["width"])
+        masks_qhw, probabilities_qhw = found.masks(place), found.probabilities(place, "image")
+        assert masks_qhw.shape == probabilities_qhw.shape == (7, row["height"], row["width"])
+        off = np.abs(probabilities_qhw - limits) > 1e-6
+        assert off.mean() > 0.99
+        assert np.array_equal((probabilities_qhw > limits)[off], masks_qhw[off])
 
 
 def test_a_stream_comes_in_order_with_maps_of_bytes(predictor: Predictor, photos: list[str]) -> None:
@@ -204,7 +210,10 @@ class Photos(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def test_urls_are_fetched_where_they_are_typed_and_nowhere_else(predictor: Predictor, photos: list[str]) -> None:
+def test_urls_are_fetched_where_they_are_typed_and_nowhere_else(
+    predictor: Predictor, photos: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "BACKOFF_S", 0.01)
     with ThreadingHTTPServer(("", 0), Photos) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
