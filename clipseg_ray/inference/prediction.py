@@ -67,7 +67,7 @@ class PredictedRows:
     probabilities_phw: np.ndarray | None
 
     def maps_of(self, image: int) -> np.ndarray:
-        """The probabilities of one image, in the order of ``queries``: [queries, h, w]. They must have been asked for."""
+        """The probabilities of one image, in the order of ``queries``: [queries, h, w]; they were asked for."""
         assert self.probabilities_phw is not None
         row_k = np.flatnonzero(self.image_index_p == image)
         return self.probabilities_phw[row_k[np.argsort(self.query_index_p[row_k])]]
