@@ -34,13 +34,13 @@ def load_queries(table: str, where: str | None, threshold: float) -> list[Query]
     ones.
     Raises UserError that lists every fault with its row number.
     """
-    return _resolve(read_rows(table), where, threshold)
+    return [query for _, query in numbered_queries(read_rows(table), where, threshold)]
 
 
 def from_texts(texts: Sequence[str], threshold: float) -> list[Query]:
     """One plain query per text, in order. Raises UserError as `load_queries` does."""
     rows = tuple({"text": text} for text in texts)
-    return _resolve(TableRows("queries", "", ("text",), rows), None, threshold)
+    return [query for _, query in numbered_queries(TableRows("queries", "", ("text",), rows), None, threshold)]
 
 
 def chosen_rows(rows: TableRows, where: str | None, threshold: float, faults: list[Fault]) -> list[Chosen]:
@@ -49,33 +49,8 @@ def chosen_rows(rows: TableRows, where: str | None, threshold: float, faults: li
     return _chosen(rows, where, drafts, MadeIds(drafts), faults)
 
 
-def _drafts(rows: TableRows, threshold: float, faults: list[Fault]) -> list[Draft]:
-    faults += column_faults(rows)
-    drafts: list[Draft] = []
-    for number, values in enumerate(rows.rows, 1):
-        draft, found = check_row(number, values, threshold, rows.spelt)
-        drafts.append(draft)
-        faults += found
-    return drafts
-
-
-def _chosen(
-    rows: TableRows, where: str | None, drafts: Sequence[Draft], made: MadeIds, faults: list[Fault]
-) -> list[Chosen]:
-    broken = {fault.row for fault in faults}
-    relations = Relations(drafts, {draft.row: _ids(draft, broken, made) for draft in drafts})
-    faults += relations.faults()
-    try:
-        chosen, cut = relations.chosen(select(rows, where))
-    except UserError as error:
-        if not faults:
-            raise
-        chosen, cut = [], [Fault(0, "", str(error))]
-    faults += cut
-    return chosen
-
-
-def _resolve(rows: TableRows, where: str | None, threshold: float) -> list[Query]:
+def numbered_queries(rows: TableRows, where: str | None, threshold: float) -> list[tuple[int, Query]]:
+    """The queries of a table that was read, in its order, each with its row's number; see ``load_queries``."""
     faults: list[Fault] = []
     drafts = _drafts(rows, threshold, faults)
     made = MadeIds(drafts)
@@ -103,7 +78,34 @@ def _resolve(rows: TableRows, where: str | None, threshold: float) -> list[Query
             if where
             else f"{rows.source}: no queries; give at least one"
         )
-    return resolved(_placed(query for _, query in numbered))
+    queries = resolved(_placed(query for _, query in numbered))
+    return [(row, query) for (row, _), query in zip(numbered, queries, strict=True)]
+
+
+def _drafts(rows: TableRows, threshold: float, faults: list[Fault]) -> list[Draft]:
+    faults += column_faults(rows)
+    drafts: list[Draft] = []
+    for number, values in enumerate(rows.rows, 1):
+        draft, found = check_row(number, values, threshold, rows.spelt)
+        drafts.append(draft)
+        faults += found
+    return drafts
+
+
+def _chosen(
+    rows: TableRows, where: str | None, drafts: Sequence[Draft], made: MadeIds, faults: list[Fault]
+) -> list[Chosen]:
+    broken = {fault.row for fault in faults}
+    relations = Relations(drafts, {draft.row: _ids(draft, broken, made) for draft in drafts})
+    faults += relations.faults()
+    try:
+        chosen, cut = relations.chosen(select(rows, where))
+    except UserError as error:
+        if not faults:
+            raise
+        chosen, cut = [], [Fault(0, "", str(error))]
+    faults += cut
+    return chosen
 
 
 def _has_names(draft: Draft, broken: Container[int]) -> bool:
