@@ -12,6 +12,7 @@ from clipseg_ray.cluster.connection import connected, guard_a_local_cluster
 from clipseg_ray.evaluation import given
 from clipseg_ray.evaluation.answers import Answers
 from clipseg_ray.evaluation.config import EvaluateConfig
+from clipseg_ray.evaluation.loading import ScoredModel
 from clipseg_ray.evaluation.metrics import Metrics
 from clipseg_ray.evaluation.protocols import Asking, jobs_of
 from clipseg_ray.evaluation.report import Report
@@ -44,11 +45,7 @@ def evaluate(config: EvaluateConfig) -> Report:
 class ModelSpec:
     """All a worker needs to score a model: questions by truth set, in the order of their jobs."""
 
-    checkpoint: str
-    revision: str | None
-    weights_sha256: str
-    device: str
-    precision: str
+    model: ScoredModel
     truth: Mapping[str, TruthSet]
     questions: Mapping[str, Sequence[Questions]]
 
@@ -57,29 +54,8 @@ class ModelWorker:
     """Holds one model; called with one shard at a time."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        import torch
-
-        from clipseg_ray.errors import UserError
-        from clipseg_ray.evaluation.scoring import Scorer
-        from clipseg_ray.model import checkpoint, factory
-        from clipseg_ray.model.engine import Engine
-        from clipseg_ray.model.precision import default_batching
-
-        if spec.device == "cpu":
-            torch.set_num_threads(1)
-        loaded = checkpoint.load(spec.checkpoint, spec.revision)
-        if loaded.weights_sha256 != spec.weights_sha256:
-            raise UserError(f"model.checkpoint: the weights at {spec.checkpoint} are not those the driver found there")
-        batch, decode_chunk = default_batching(spec.device, spec.precision)
-        model = factory.make_model(
-            loaded,
-            device=spec.device,
-            precision=spec.precision,
-            batch=batch,
-            decode_chunk=decode_chunk,
-        )
         self._spec = spec
-        self._scorer = Scorer(Engine(model), loaded.preprocessing)
+        self._scorer = spec.model.scorer()
 
     def __call__(self, item: Item) -> list[Metrics | Answers]:
         """The counts of each of the set's questions."""
@@ -130,15 +106,14 @@ def _of_model(config: EvaluateConfig) -> Report:
     questions: dict[str, list[Questions]] = {name: [] for name in truth}
     for job in jobs:
         questions[job.truth].append(prepare(job, checkpoint, pictures, shots=shots, seed=seed))
-    spec = ModelSpec(
+    model = ScoredModel(
         checkpoint=config.model.checkpoint,
         revision=revision,
         weights_sha256=checkpoint.weights_sha256,
         device=device,
         precision=precision,
-        truth=truth,
-        questions=questions,
     )
+    spec = ModelSpec(model=model, truth=truth, questions=questions)
     measured: dict[tuple[str, Asking], Any] = {(job.truth, job.asking): job.asking.counts() for job in jobs}
     for name, found in _scored(config, ModelWorker, spec, truth, device):
         for each, counts in zip(questions[name], found, strict=True):

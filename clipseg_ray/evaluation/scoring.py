@@ -26,7 +26,7 @@ from clipseg_ray.sources.base import Shard
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
     """One question to one image: the scene's place among those in memory, what is asked, its true pixels."""
 
     scene: int
@@ -37,7 +37,7 @@ class _Pair:
 Planes: TypeAlias = Mapping[str, Sequence[np.ndarray]]
 """Of one scene: the masks of each query that holds."""
 
-_Answer: TypeAlias = tuple[_Pair, np.ndarray, float]
+Answered: TypeAlias = tuple[Pair, np.ndarray, float]
 """A pair with its probability, float32 [width, height], and its score."""
 
 
@@ -57,7 +57,7 @@ class Scorer:
         """
         counts = [asked.job.asking.counts() for asked in questions]
         for scenes in truth.scenes(shard):
-            features = self.engine.encode(np.stack([self._pixels(scene) for scene in scenes]))
+            features = self.encode(scenes)
             planes = [scene.planes() for scene in scenes]
             ignored = [scene.ignored() for scene in scenes]
             for asked, found in zip(questions, counts, strict=True):
@@ -66,6 +66,10 @@ class Scorer:
                 else:
                     self._ask(asked, scenes, planes=planes, ignored=ignored, features=features, metrics=found)
         return counts
+
+    def encode(self, scenes: Sequence[Scene]) -> Features:
+        """The scenes' images, encoded. Raises UserError for one that cannot be read or is not of its truth's size."""
+        return self.engine.encode(np.stack([self._pixels(scene) for scene in scenes]))
 
     def _ask(
         self,
@@ -79,7 +83,7 @@ class Scorer:
         if questions.prompt_set is None:
             answers = self._of_pairs(questions, scenes, planes, features)
         else:
-            answers = self._of_table(questions, questions.prompt_set, scenes, planes=planes, features=features)
+            answers = self.of_table(questions, questions.prompt_set, scenes, planes=planes, features=features)
         for pair, probability_wh, score in answers:
             metrics.update(
                 pair.thing.query_id,
@@ -96,9 +100,9 @@ class Scorer:
         scenes: Sequence[Scene],
         planes: Sequence[Planes],
         features: Features,
-    ) -> Iterator[_Answer]:
+    ) -> Iterator[Answered]:
         """Every thing asked by conditionals of its own."""
-        pairs: list[_Pair] = []
+        pairs: list[Pair] = []
         conditionals: list[np.ndarray] = []
         for index, scene in enumerate(scenes):
             image = scene.sha256
@@ -108,10 +112,10 @@ class Scorer:
                         continue
                     rows_wc = questions.conditionals(place, image)
                     conditionals.append(rows_wc)
-                    pairs += [_Pair(index, thing, label_wh)] * len(rows_wc)
+                    pairs += [Pair(index, thing, label_wh)] * len(rows_wc)
         return self._answers(pairs, np.concatenate(conditionals), scenes, features) if pairs else iter(())
 
-    def _of_table(
+    def of_table(
         self,
         questions: Questions,
         prompt_set: PromptSet,
@@ -119,8 +123,11 @@ class Scorer:
         *,
         planes: Sequence[Planes],
         features: Features,
-    ) -> Iterator[_Answer]:
-        """The written queries of a table, which are the things; where some compete, all are put to every scene."""
+    ) -> Iterator[Answered]:
+        """The written queries of a table, which are the things; where some compete, all are put to every scene.
+
+        Only of scenes of which it is known whether they have the thing; ``planes``: of each scene.
+        """
         things = {thing.query_id: thing for thing in questions.things}
         asked = [things[query.query_id] for query in prompt_set.queries]
         wanted = {
@@ -139,12 +146,12 @@ class Scorer:
         for answer in table_answers(self.engine, features, prompt_set, scenes, pairs):
             place = (answer.image, answer.query)
             if place in wanted:
-                pair = _Pair(answer.image, asked[answer.query], wanted[place])
+                pair = Pair(answer.image, asked[answer.query], wanted[place])
                 yield pair, answer.probability_wh, answer.score
 
     def _answers(
-        self, pairs: Sequence[_Pair], conditionals_pc: np.ndarray, scenes: Sequence[Scene], features: Features
-    ) -> Iterator[_Answer]:
+        self, pairs: Sequence[Pair], conditionals_pc: np.ndarray, scenes: Sequence[Scene], features: Features
+    ) -> Iterator[Answered]:
         """Of each pair, in order."""
         images_p = np.array([pair.scene for pair in pairs])
         prompts = self.engine.embed(conditionals_pc)

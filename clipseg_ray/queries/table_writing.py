@@ -31,10 +31,7 @@ def write_table(rows: TableRows, url: str, *, replace: bool = False) -> str:
     replace: whether a file that is there may go. Raises UserError for one that may not, for an ending that is none of
     a table's, and for a row that the format cannot hold.
     """
-    url = absolute(url)
-    extension = posixpath.splitext(without_query(url))[1].lower()
-    if extension not in _WRITERS:
-        raise UserError(f"{url}: a query table is written as {', '.join(_WRITERS)}; give it one of these endings")
+    url, extension = _named(url)
     moved = TableRows(rows.source, without_query(url).rpartition("/")[0], rows.columns, _moved(rows, url))
     data = _WRITERS[extension](moved.columns, moved.rows)
     _confirm(moved, extension, data, url)
@@ -46,8 +43,30 @@ def write_table(rows: TableRows, url: str, *, replace: bool = False) -> str:
         try:
             store.create("", data)
         except FileExistsError as error:
-            raise UserError(f"{url}: is there already; give another name, or --replace") from error
+            raise _there(url) from error
     return url
+
+
+def refuse_existing(url: str) -> None:
+    """Raise UserError where ``write_table`` would, for its name or for a file that is there, before anything is done
+    for it."""
+    url, _ = _named(url)
+    with plain_errors(url):
+        if Store.of(url).exists(""):
+            raise _there(url)
+
+
+def _named(url: str) -> tuple[str, str]:
+    """The absolute path or URL, and its ending."""
+    url = absolute(url)
+    extension = posixpath.splitext(without_query(url))[1].lower()
+    if extension not in _WRITERS:
+        raise UserError(f"{url}: a query table is written as {', '.join(_WRITERS)}; give it one of these endings")
+    return url, extension
+
+
+def _there(url: str) -> UserError:
+    return UserError(f"{url}: is there already; give another name, or say that it may be replaced")
 
 
 def _moved(rows: TableRows, url: str) -> tuple[Row, ...]:
