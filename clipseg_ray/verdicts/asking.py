@@ -1,10 +1,10 @@
 """Which images are asked about: some of every height of score, more of the high ones, where what is right is decided.
 
-The images are ranked by score and cut into strata, each half of what is left below it: the lower half of all, a
-quarter, an eighth and so on up to the highest. In turn each stratum gives an image that is drawn in it by chance. Whoever
-stops anywhere has asked nearly as many of each stratum, so that counts can be weighted back; the best first alone would
-say nothing of what a threshold leaves out. (Measured against strata of equal numbers, of equal steps of score and of
-equal √p(1 − p): ``jobs/BENCHMARKS.md``.)
+The images are ranked by score and cut into strata: the lower half of all, the quarter above it, the eighth above that
+and so on up to the highest. In turn each stratum gives an image that is drawn in it by chance. Whoever stops anywhere
+has asked about nearly as many of each, so that counts can be weighted back; the best first alone would say nothing of
+what a threshold leaves out. (Measured against strata of equal numbers, of equal steps of score and of equal
+√p(1 − p): ``jobs/BENCHMARKS.md``.)
 """
 
 from __future__ import annotations

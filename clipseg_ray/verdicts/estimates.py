@@ -1,14 +1,14 @@
 """What verdicts on some images say of all: which share of found images is right, which share of right ones is found.
 
-An image is found where its score, the greatest probability of any pixel, is above the threshold. Each verdict stands for
-the images of its stratum: its weight is their number over the number of verdicts there. The shares are those of weighted
-counts; they are about images, and say nothing of which pixels are right.
+An image is found where its score, the greatest probability of any pixel, is above the threshold. Each verdict stands
+for the images of its stratum: its weight is their number over the number of verdicts there. The shares are those of
+weighted counts; they are about images, and say nothing of which pixels are right.
 
 The intervals are of a bootstrap of both draws, of the images out of the many that a run will see, and of those that
-were asked about out of these: the sizes of strata are drawn from a Dirichlet distribution of their counts, the weights of
-verdicts within one from that of shape (n − 2) / n each, whose spread is that of a sample's mean where there are few. A
-stratum in which all verdicts are alike has no spread of its own, so each has PRIOR of a verdict "there" and as much of
-"not there" besides, spread over its scores. Without these three the intervals cover half of what they say
+were asked about out of these: the sizes of strata are drawn from a Dirichlet distribution of their counts, the weights
+of verdicts within one from that of shape (n − 2) / n each, whose spread is that of a sample's mean where there are few.
+A stratum in which all verdicts are alike has no spread of its own, so each has PRIOR of a verdict "there" and as much
+of "not there" besides, spread over its scores. A plain bootstrap's intervals cover half of what they say
 (``jobs/BENCHMARKS.md``).
 """
 
@@ -76,7 +76,9 @@ class Estimates:
     def balanced(self) -> Proposal:
         """The threshold with the greatest harmonic mean of both shares, the highest of equals."""
         best_t = _harmonic(self.right_t, self.found_t)
-        return self._proposed(_last_of_greatest(best_t[None])[0], _last_of_greatest(_harmonic(self.right_rt, self.found_rt)))
+        return self._proposed(
+            _last_of_greatest(best_t[None])[0], _last_of_greatest(_harmonic(self.right_rt, self.found_rt))
+        )
 
     def with_precision(self, wished: float) -> Proposal | None:
         """The lowest threshold at which the share of found images that are right is as wished; None where none is."""
@@ -119,7 +121,9 @@ def estimate(scores_n: np.ndarray, verdicts: Mapping[int, bool]) -> Estimates | 
     size_s, asked_s = np.bincount(stratum_n), np.bincount(stratum_v)
     weight_v = (size_s / asked_s)[stratum_v]
     right_t, found_t = _shares(weight_v[None], there_v, above_vt)
-    share_st = np.stack([(scores_n[stratum_n == stratum, None] > threshold_t).mean(0) for stratum in range(len(size_s))])
+    share_st = np.stack(
+        [(scores_n[stratum_n == stratum, None] > threshold_t).mean(0) for stratum in range(len(size_s))]
+    )
     right_rt, found_rt = _resampled(stratum_v, size_s, asked_s, there_v, above_vt=above_vt, share_st=share_st)
     return Estimates(
         threshold_t=threshold_t,

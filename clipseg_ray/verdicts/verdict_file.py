@@ -6,9 +6,9 @@
                   "images": [{"image": "kitchen/1.jpg", "score": 0.913, "there": true},
                              {"image": "kitchen/2.jpg", "score": 0.04}, …]}]}
 
-``images`` are all of the sample that have a score, the greatest probability of any pixel; those with ``there`` were asked
-about. Which these were follows from scores and names (``asking``). ``question`` is ``Query.question_digest``: verdicts
-on a question say nothing of another, whatever its id.
+``images`` are all of the sample that have a score, the greatest probability of any pixel; those with ``there`` were
+asked about. Which these were follows from scores and names (``asking``). ``question`` is ``Query.question_digest``:
+verdicts on a question say nothing of another, whatever its id.
 """
 
 from __future__ import annotations

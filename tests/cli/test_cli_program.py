@@ -27,6 +27,7 @@ WRONG = {
     "convert": ["nowhere.pth", "there"],
     "evaluate": ["nowhere.yaml"],
     "truth": ["phrasecut", "nowhere", "there"],
+    "tune": ["nowhere.csv", "--truth", "nowhere", "-o", "there.csv"],
     "show": ["nowhere"],
     "query": ["nowhere", "SELECT 1"],
     "verify": ["nowhere"],

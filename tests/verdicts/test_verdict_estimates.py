@@ -61,9 +61,7 @@ def test_within_a_stratum_chance_alone_decides_and_a_restart_goes_on() -> None:
     assert max(seen.values()) < 25
 
 
-def by_brute_force(
-    scores_n: np.ndarray, verdicts: dict[int, bool], threshold: float
-) -> tuple[float, float, int]:
+def by_brute_force(scores_n: np.ndarray, verdicts: dict[int, bool], threshold: float) -> tuple[float, float, int]:
     """Every verdict stands for its stratum's images by as many copies as it has weight."""
     stratum_n = strata_of(scores_n)
     with_verdict = sorted({int(stratum_n[place]) for place in verdicts})
@@ -140,9 +138,7 @@ def test_intervals_cover_what_they_say_and_plain_weights_are_unbiased() -> None:
     """Two hundred samples of a world whose shares are known, at thresholds that nothing was looked at to choose."""
     world = drawn(np.random.default_rng(0), 200_000)
     thresholds = (0.3, 0.7)
-    truth = {
-        t: (world[1][world[0] > t].mean(), (world[0][world[1]] > t).mean()) for t in thresholds
-    }
+    truth = {t: (world[1][world[0] > t].mean(), (world[0][world[1]] > t).mean()) for t in thresholds}
     rng = np.random.default_rng(1)
     covered, errors, widths, chosen = defaultdict(list), defaultdict(list), defaultdict(list), []
     for repeat in range(200):

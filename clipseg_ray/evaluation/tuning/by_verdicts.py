@@ -16,7 +16,17 @@ from clipseg_ray.verdicts.estimates import Proposal, Share, estimate
 from clipseg_ray.verdicts.verdict_file import JudgedQuery, read
 
 COLUMN = "image_threshold"
-_TITLES = ("query", "verdicts", "there", COLUMN, "95 of 100 resamples", "right of found", "95 %", "found of right", "95 %")
+_TITLES = (
+    "query",
+    "verdicts",
+    "there",
+    COLUMN,
+    "95 of 100 resamples",
+    "right of found",
+    "95 %",
+    "found of right",
+    "95 %",
+)
 _DIGITS = 4
 
 
@@ -47,8 +57,7 @@ def tune_by_verdicts(table: str, verdicts: str, *, precision: float | None, thre
     remarks = [
         f"This is about images found, those with a score above {COLUMN}, where {wish}; which pixels of them are right "
         "the column threshold decides, for which verdicts say nothing (tune --truth does)",
-        f"SELECT image_id FROM masks WHERE query_id = '…' AND score > {COLUMN}: the numbers are in the table and, after "
-        "a run, in the column columns of its queries",
+        "to take these images of a run: SELECT image_id FROM masks WHERE query_id = '…' AND score > …, the number here",
         *reasons,
         *_others(asked, judged),
     ]

@@ -12,10 +12,10 @@ import torch
 from clipseg_ray.evaluation.loading import ScoredModel
 from clipseg_ray.evaluation.protocols import Asking, Task
 from clipseg_ray.evaluation.questions import Questions
+from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.evaluation.tuning.labelled_images import LabelledImages
 from clipseg_ray.evaluation.tuning.matching import things_of
 from clipseg_ray.evaluation.tuning.resampling import ResampledCounts, weights_of
-from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.model.precision import resolve_precision
 from clipseg_ray.queries.others import only
@@ -76,13 +76,15 @@ def count(queries: Sequence[Query], table: str, images: LabelledImages, checkpoi
         spec = _spec(queries, table, images, things, checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
         return TuningWorker(spec)(images.lots[0])
 
+    from clipseg_ray.cluster.connection import connected, guard_a_local_cluster
+
+    guard_a_local_cluster()  # before Ray is imported
+
     import ray
 
     from clipseg_ray.cluster.capacity import capacity, device_of
-    from clipseg_ray.cluster.connection import connected, guard_a_local_cluster
     from clipseg_ray.cluster.shard_map import map_shards
 
-    guard_a_local_cluster()
     total: Found = {}
     with connected():
         device = device_of("auto", None, capacity())
