@@ -109,3 +109,28 @@ def truth(
     }
     options = {name: value for name, value in given.items() if value is not None}
     say(write_truth(format_, source, destination, options))
+
+
+@app.command(epilog="Example: clipseg-ray paper configs/paper/*.yaml --data /data --checkpoint rd64-uni")
+def paper(
+    tables: Annotated[
+        list[str], typer.Argument(metavar="TABLE…", help="Published tables as YAML (configs/paper), local or any URL.")
+    ],
+    data: Annotated[str, typer.Option(metavar="DIR", help="The folder with the releases of the data sets.")],
+    checkpoint: Annotated[
+        str, typer.Option(metavar="NAME", help="What is measured; {part} in it is the part of a table, such as fold-0.")
+    ],
+    output: Annotated[
+        str, typer.Option(metavar="DIR", help="Where truth shards, evaluations and comparisons go.")
+    ] = "build/paper",
+) -> None:
+    """Measure published tables again whose data is there, and print published, here and difference."""
+    from clipseg_ray.evaluation.paper import tables as paper_tables
+
+    places = paper_tables.Places(data=data, checkpoint=checkpoint, output=output)
+    outcomes = []
+    for outcome in paper_tables.measured(tables, places):
+        say(outcome.text)
+        outcomes.append(outcome)
+    if any(each.failed for each in outcomes) or not any(each.measured for each in outcomes):
+        raise typer.Exit(1)

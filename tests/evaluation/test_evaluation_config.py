@@ -50,7 +50,7 @@ def row(**values: Any) -> dict[str, Any]:
         (row(table="builtin:affordances"), "rows.0.table: goes with protocol: table"),
         (
             row(protocol="txt"),
-            "rows.0.protocol: it must be 'text', 'picture', 'hybrid', 'table' or 'argmax' (got 'txt'); did",
+            "rows.0.protocol: it must be 'text', 'picture', 'hybrid', 'table', 'argmax' or 'clip' (got 'txt');",
         ),
         (row(template="fixd"), "rows.0.template: 'fixd' is no template set"),
         (row(kind="object"), "rows.0.kind: unknown key; did you mean rows.0.kinds?"),

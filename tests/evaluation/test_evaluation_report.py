@@ -39,17 +39,19 @@ def metrics(low: float) -> Metrics:
 
 def test_thresholds_come_from_the_tuning_set_by_kind() -> None:
     measured = {("test", TEXT): metrics(0.5), ("tune", TEXT): metrics(0.3)}
-    rows, queries, notes = model_rows(config(), measured)
+    tables = model_rows(config(), measured)
+    rows, queries, notes = tables.rows, tables.queries, tables.notes
     assert rows[0].thresholds == {"object": 0.86, "part": 0.12}
     assert rows[1].thresholds == {"object": 0.86}, "that of all objects, not of the dog alone"
     assert (rows[0].scores.images_absent, rows[1].scores.images_absent) == (1, 0)
     assert queries.schema == QUERIES
     assert queries["query_id"].to_pylist() == [None, "cat", "dog", None, "leg", None, "dog"]
     assert notes == ["the threshold of each kind is the one with the greatest IoU_FG on the truth set 'tune'"]
-    own, _, notes = model_rows(config(tune=None), {("test", TEXT): metrics(0.5)})
+    tables = model_rows(config(tune=None), {("test", TEXT): metrics(0.5)})
+    own, notes = tables.rows, tables.notes
     assert own[1].thresholds == {"object": 0.12}, "its own best: 0.1 is a little above 0.1 in float32"
     assert "which flatters" in notes[0]
-    fixed, _, _ = model_rows(config(tune=None, threshold=0.88), {("test", TEXT): metrics(0.5)})
+    fixed = model_rows(config(tune=None, threshold=0.88), {("test", TEXT): metrics(0.5)}).rows
     assert fixed[0].thresholds == {"object": 0.88, "part": 0.88}
     assert fixed[0].scores.threshold == 0.88
 
@@ -57,13 +59,15 @@ def test_thresholds_come_from_the_tuning_set_by_kind() -> None:
 def test_a_kind_the_tuning_set_lacks_is_said() -> None:
     tune = Metrics()
     tune.update("dog", np.array([[0.9, 0.8, 0.1, 0.1]], np.float32), LABEL, kind="object")
-    rows, _, notes = model_rows(config(), {("test", TEXT): metrics(0.5), ("tune", TEXT): tune})
+    tables = model_rows(config(), {("test", TEXT): metrics(0.5), ("tune", TEXT): tune})
+    rows, notes = tables.rows, tables.notes
     assert rows[0].thresholds["part"] == 0.5
     assert "things: no true pixel to choose a threshold by for part: 0.5 is used" in notes
 
 
 def test_every_form_says_the_same(tmp_path: Path) -> None:
-    rows, queries, notes = model_rows(config(), {("test", TEXT): metrics(0.5), ("tune", TEXT): metrics(0.3)})
+    tables = model_rows(config(), {("test", TEXT): metrics(0.5), ("tune", TEXT): metrics(0.3)})
+    rows, queries, notes = tables.rows, tables.queries, tables.notes
     report = Report(subject="c", facts={"model": {"checkpoint": "c"}}, rows=rows, queries=queries, notes=notes)
     names = [url.rpartition("/")[2] for url in report.write(str(tmp_path / "out"))]
     assert sorted(names) == sorted(path.name for path in (tmp_path / "out").iterdir())

@@ -339,14 +339,14 @@ def test_pictures_and_models_that_cannot_be_measured_are_named(
     tmp_path: Path, checkpoint: Checkpoint, scorer: Scorer
 ) -> None:
     size = {"height": SIZE[0], "width": SIZE[1]}
-    broken = TruthSet.of([write(str(tmp_path / "a"), [("x", b"no picture", {"truth": [], **size})])])
-    with pytest.raises(UserError, match=r"s-000\.tar/x: no JPEG.*must be readable"):
-        scorer.score(broken, broken.shards[0], [])
-    other = TruthSet.of([write(str(tmp_path / "b"), [("x", noise(0, 20, 30), {"truth": [], **size})])])
-    with pytest.raises(UserError, match=r"the image is 30×20 pixels \(width×height\), its truth 110×70"):
-        scorer.score(other, other.shards[0], [])
     truth = truth_of(tmp_path / "c", [entry("dog", DOG)])
     questions = ask(truth, checkpoint, TEXT)
+    broken = TruthSet.of([write(str(tmp_path / "a"), [("x", b"no picture", {"truth": [], **size})])])
+    with pytest.raises(UserError, match=r"s-000\.tar/x: no JPEG.*must be readable"):
+        scorer.score(broken, broken.shards[0], [questions])
+    other = TruthSet.of([write(str(tmp_path / "b"), [("x", noise(0, 20, 30), {"truth": [], **size})])])
+    with pytest.raises(UserError, match=r"the image is 30×20 pixels \(width×height\), its truth 110×70"):
+        scorer.score(other, other.shards[0], [questions])
     assert questions.texts_wc is not None
     questions.texts_wc[0][:] = np.nan
     with pytest.raises(UserError, match="the model's answer to 'dog' is not finite"):
