@@ -101,9 +101,8 @@ def test_the_best_threshold_is_that_of_brute_force_and_so_is_every_resample() ->
 
 def test_counts_add_up_in_any_order() -> None:
     found = images(9)
-    whole, parts = counted(found, 0.5), counted(found[7:], 0.5)
-    parts += counted(found[:3][::-1], 0.5)
-    parts += counted(found[3:7], 0.5)
+    whole = counted(found, 0.5)
+    parts = counted(found[7:], 0.5) + counted(found[:3][::-1], 0.5) + counted(found[3:7], 0.5)
     assert (whole.true_rt == parts.true_rt).all()
     assert (whole.false_rt == parts.false_rt).all()
     assert whole.best() == parts.best()

@@ -98,10 +98,7 @@ def count(queries: Sequence[Query], table: str, images: LabelledImages, checkpoi
         for number, (_, found) in enumerate(lots, 1):
             print(f"scored {number}/{len(images.lots)}", file=sys.stderr, flush=True)
             for query_id, counts in found.items():
-                if query_id in total:
-                    total[query_id] += counts
-                else:
-                    total[query_id] = counts
+                total[query_id] = total[query_id] + counts if query_id in total else counts
     return total
 
 

@@ -71,13 +71,15 @@ class ResampledCounts:
         else:
             self.absent += 1
 
-    def __iadd__(self, other: ResampledCounts) -> ResampledCounts:
-        self.true_rt += other.true_rt
-        self.false_rt += other.false_rt
-        self.foreground_r += other.foreground_r
-        self.present += other.present
-        self.absent += other.absent
-        return self
+    def __add__(self, other: ResampledCounts) -> ResampledCounts:
+        return ResampledCounts(
+            own=self.own,
+            true_rt=self.true_rt + other.true_rt,
+            false_rt=self.false_rt + other.false_rt,
+            foreground_r=self.foreground_r + other.foreground_r,
+            present=self.present + other.present,
+            absent=self.absent + other.absent,
+        )
 
     def best(self) -> Best | None:
         """The threshold with the greatest IoU of the foreground, the lowest of equals; None without a true pixel."""
