@@ -32,9 +32,9 @@ _FILES = {
     "js": "text/javascript; charset=utf-8",
     "css": "text/css; charset=utf-8",
 }
-_SHARED = ("style.css", "elements.js", "frames.js", "masks.js")
+_SHARED = ("style.css", "elements.js", "looks.js", "masks.js")
 _OWN = (
-    "workbench.css", "workbench.js", "server.js", "asking.js", "grid.js", "list.js", "picture.js", "keys.js",
+    "workbench.css", "workbench.js", "server.js", "grid.js", "list.js", "picture.js", "keys.js",
 )  # fmt: skip
 
 
@@ -73,7 +73,8 @@ class _Answers:
             Route("/thumbnails/{index:int}", self.thumbnail),
             Route("/ask", self.ask, methods=["POST"]),
             Route("/queries", self.add, methods=["POST"]),
-            Route("/queries/{uid}", self.change, methods=["PATCH", "DELETE"]),
+            Route("/queries", self.change, methods=["PATCH"]),
+            Route("/queries/{uid}", self.delete, methods=["DELETE"]),
             Route("/undo", self.undo, methods=["POST"]),
             Route("/redo", self.redo, methods=["POST"]),
             Route("/reopen", self.reopen, methods=["POST"]),
@@ -144,10 +145,10 @@ class _Answers:
         return await self._edited(self._desk.add, await body_of(request))
 
     async def change(self, request: Request) -> Response:
-        uid = request.path_params["uid"]
-        if request.method == "DELETE":
-            return await self._edited(self._desk.delete, uid)
-        return await self._edited(self._desk.change, uid, await body_of(request))
+        return await self._edited(self._desk.change, await body_of(request))
+
+    async def delete(self, request: Request) -> Response:
+        return await self._edited(self._desk.delete, request.path_params["uid"])
 
     async def undo(self, request: Request) -> Response:
         return await self._edited(self._desk.undo)

@@ -120,7 +120,7 @@ class Bench:
                 image.width, image.height = row["width"], row["height"]
                 (thumbnail,) = fitting([data], 10**9)
                 image.thumbnail = b"" if thumbnail is None else thumbnail.webp
-        self._predictor.add_images(read)
+        self._predictor.add_images(replace(read, sources=()))  # the encoded images are not kept
         with self._changed:
             self.images += found
             self._encoded += [image.index for image, _ in here if image.status == "ok"]

@@ -90,17 +90,24 @@ class Collection:
         self._take((*self.entries, entry))
         return entry
 
-    def change(self, uid: str, changes: Mapping[str, Any]) -> None:
-        """Change one query; others go on naming it where it is renamed. Raises UserError for what makes no table."""
-        entry = self.of(uid)
-        row = self._row_of(entry.row, changes)
-        if "query_id" not in row:
-            raise UserError("query_id: give the query a name")
-        after = str(row["query_id"])
-        entries = [replace(each, row=row) if each is entry else each for each in self.entries]
-        if after != entry.query_id:
-            entries = [replace(each, row=renamed(each.row, entry.query_id, after)) for each in entries]
-        self._take(tuple(entries))
+    def change(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Change queries, by uid, in one step; others go on naming those that are renamed.
+
+        Raises UserError for what makes no table.
+        """
+        entries = {entry.uid: entry for entry in self.entries}
+        for uid, wanted in changes.items():
+            entry = self.of(uid)
+            row = self._row_of(entries[uid].row, wanted)
+            if "query_id" not in row:
+                raise UserError("query_id: give the query a name")
+            entries[uid] = replace(entry, row=row)
+            if entries[uid].query_id != entry.query_id:
+                after = entries[uid].query_id
+                entries = {
+                    key: replace(each, row=renamed(each.row, entry.query_id, after)) for key, each in entries.items()
+                }
+        self._take(tuple(entries.values()))
 
     def delete(self, uid: str) -> None:
         """Take a query from the list, and from those it suppressed. Raises UserError where an expression needs it."""

@@ -59,10 +59,12 @@ class Desk:
             self.bench.keep()
             return {"uid": entry.uid}
 
-    def change(self, uid: str, changes: Mapping[str, Any]) -> None:
-        """Change a query of the list."""
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Change queries of the list, by uid."""
+        if not all(isinstance(each, dict) for each in changes.values()):
+            raise UserError("what was sent is no change of queries")
         with self.bench.edit():
-            self.bench.collection.change(uid, changes)
+            self.bench.collection.change(changes)
             self.bench.keep()
 
     def delete(self, uid: str) -> None:

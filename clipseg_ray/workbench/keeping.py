@@ -17,7 +17,8 @@ from clipseg_ray.storage import Store
 from clipseg_ray.workbench.collection import Entry, History
 
 FILE = "list.json"
-VIEW_BYTES = 16_384
+VIEW_BYTES = 2**19
+"""Of what the page was showing; what was painted is most of it."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def _picture(row: dict[str, Any], query: Query) -> dict[str, Any] | None:
         "id": cell.removeprefix(PREFIX),
         "width": support.width,
         "height": support.height,
+        "tool": "box" if isinstance(mask, list) else "whole" if mask is None else "brush",
         "box": mask if isinstance(mask, list) else None,
         "counts": support.counts,
     }
