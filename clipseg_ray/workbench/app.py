@@ -1,4 +1,4 @@
-"""What the page asks for, and what it is answered: a Starlette application over one bench, to be put behind the guard."""
+"""What the page asks for, and what it is answered: a Starlette application over one bench, to be put behind a guard."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from clipseg_ray.plain_text import text_of
 from clipseg_ray.queries.modes import DEFAULT_MODE, MODES
 from clipseg_ray.queries.query import Query
 from clipseg_ray.workbench import keeping, wording
-from clipseg_ray.workbench.bench import Bench
 from clipseg_ray.workbench.desk import Desk
 
 UPLOAD = "/pictures"

@@ -34,7 +34,7 @@ _WAIT_S = 0.5
 
 @dataclass(frozen=True)
 class Answer:
-    """What one image says to one query: ``score``, its greatest probability, and ``levels``, packed (see ``levels``)."""
+    """What one image says to one query: ``score``, its greatest probability, and packed ``levels`` (see there)."""
 
     index: int
     score: float
@@ -130,7 +130,7 @@ class Bench:
     def arrivals(self) -> Iterator[SampleImage]:
         """Every image, those that are there at once, the others as they come; ends when all are there."""
         given = 0
-        while self._waited(lambda: len(self.images) > given):
+        while self._waited(self.images, given):
             for image in self.images[given:]:
                 given += 1
                 yield image
@@ -140,7 +140,7 @@ class Bench:
         (asked,) = [query for query in queries if query.keep]
         borders, known = self.borders(asked), self._scores.setdefault(asked.digest(), {})
         given = 0
-        while self._waited(lambda: len(self._encoded) > given):
+        while self._waited(self._encoded, given):
             stream = self._predictor.stream(queries, probabilities="float32", first=given)
             with closing(stream):
                 for rows in stream:
@@ -197,10 +197,10 @@ class Bench:
             self._closed = True
             self._changed.notify_all()
 
-    def _waited(self, there: Any) -> bool:
-        """Wait until ``there`` holds; False where it never will."""
+    def _waited(self, growing: Sequence[Any], beyond: int) -> bool:
+        """Wait until a list has more than so many items; False where it never will."""
         with self._changed:
-            while not there():
+            while len(growing) <= beyond:
                 if self.done or self._closed:
                     return False
                 self._changed.wait(_WAIT_S)
@@ -209,12 +209,8 @@ class Bench:
 
 def _image(index: int, sample: Sample) -> SampleImage:
     place = Place(sample.source_url, sample.key, sample.offset, sample.length or 0)
-    return SampleImage(
-        index=index, image_id=sample.image_id, place=place, status=sample.status, error=sample.error
-    )
+    return SampleImage(index=index, image_id=sample.image_id, place=place, status=sample.status, error=sample.error)
 
 
 def _strings(cell: Any) -> list[str]:
     return [each for each in (cell if isinstance(cell, list) else [cell]) if isinstance(each, str)]
-
-

@@ -10,7 +10,7 @@ from typing import Any
 from clipseg_ray.errors import UserError
 from clipseg_ray.queries.expression import ids, parse
 from clipseg_ray.queries.query import Query
-from clipseg_ray.workbench.rows import Row, changed, renamed
+from clipseg_ray.workbench.rows import Row, renamed
 
 MOST = 500
 """Queries of a list."""
@@ -52,7 +52,7 @@ class Collection:
         self,
         resolve: Callable[[Sequence[Row]], list[Query]],
         row_of: Callable[[Row, Mapping[str, Any]], Row],
-        history: History = History(),  # noqa: B008 (frozen)
+        history: History = History(),
     ) -> None:
         self._resolve, self._row_of = resolve, row_of
         self.history = history

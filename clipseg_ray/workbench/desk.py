@@ -93,7 +93,7 @@ class Desk:
         self.bench.begin(keeping.table_hash(self.table), rows)
 
     def save(self, wish: Mapping[str, Any]) -> dict[str, Any]:
-        """Save the list as ``name``, or with ``over`` as the table that was opened; where it is, and what to do next."""
+        """Save the list as ``name``, or with ``over`` as the table that was opened; where it is, and what is next."""
         with self.bench.edit():
             if wish.get("over") is True:
                 if self.table is None or self._over is None:

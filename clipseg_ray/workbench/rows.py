@@ -49,7 +49,9 @@ def renamed(row: Row, before: str, after: str) -> Row:
         named = row["suppress"] if isinstance(row["suppress"], list) else [row["suppress"]]
         row["suppress"] = [after if str(name) == before else name for name in named]
     if "expression" in row:
-        row["expression"] = text_of(_mapped(parse(str(row["expression"])), lambda name: after if name == before else name))
+        row["expression"] = text_of(
+            _mapped(parse(str(row["expression"])), lambda name: after if name == before else name)
+        )
     return row
 
 

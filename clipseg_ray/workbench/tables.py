@@ -28,7 +28,11 @@ def opened(table: str, threshold: float) -> list[Row]:
     """
     rows = read_rows(table)
     return [
-        {"query_id": query.query_id, **_plain_row(rows, number), **({} if query.alpha is None else {"alpha": query.alpha})}
+        {
+            "query_id": query.query_id,
+            **_plain_row(rows, number),
+            **({} if query.alpha is None else {"alpha": query.alpha}),
+        }
         for number, query in numbered_queries(rows, None, threshold)
     ]
 
