@@ -27,14 +27,11 @@ def opened(table: str, threshold: float) -> list[Row]:
     Raises UserError as ``load_queries`` does.
     """
     rows = read_rows(table)
-    return [
-        {
-            "query_id": query.query_id,
-            **_plain_row(rows, number),
-            **({} if query.alpha is None else {"alpha": query.alpha}),
-        }
-        for number, query in numbered_queries(rows, None, threshold)
-    ]
+    found = []
+    for number, query in numbered_queries(rows, None, threshold):
+        share = {} if query.alpha is None else {"alpha": query.alpha}
+        found.append({"query_id": query.query_id, **_plain_row(rows, number), **share})
+    return found
 
 
 def _plain_row(rows: TableRows, number: int) -> Row:
@@ -70,7 +67,7 @@ def checked_name(name: Any) -> str:
 
 
 def save(rows: Sequence[Row], place: str, pictures: Pictures, *, over: bool) -> None:
-    """Write rows into the file at ``place``; the pictures that were dropped go into the folder ``<name>-pictures`` there.
+    """Write rows into the file at ``place``; pictures that were dropped go into the folder ``<name>-pictures`` there.
 
     over: whether a file that is there may be written over. Raises UserError, having changed no file that was there.
     """

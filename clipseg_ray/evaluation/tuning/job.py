@@ -12,10 +12,10 @@ import torch
 from clipseg_ray.evaluation.loading import ScoredModel
 from clipseg_ray.evaluation.protocols import Asking, Task
 from clipseg_ray.evaluation.questions import Questions
-from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.evaluation.tuning.labelled_images import LabelledImages
 from clipseg_ray.evaluation.tuning.matching import things_of
 from clipseg_ray.evaluation.tuning.resampling import ResampledCounts, weights_of
+from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.model.precision import resolve_precision
 from clipseg_ray.queries.others import only

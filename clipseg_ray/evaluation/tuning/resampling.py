@@ -52,9 +52,7 @@ class ResampledCounts:
         probability_wh: float32 [w, h] within 0…1. label_wh, ignored_wh: bool [w, h], None for nowhere. weights_r: of
         ``weights_of``. Raises ValueError for probabilities that are none.
         """
-        planes = [
-            _NOWHERE if each is None else np.ascontiguousarray(each).reshape(-1) for each in (label_wh, ignored_wh)
-        ]
+        planes = [_NOWHERE if each is None else np.ascontiguousarray(each).reshape(-1) for each in (label_wh, ignored_wh)]
         found_cb = np.empty((2, BINS), np.int32)
         if not count(np.ascontiguousarray(probability_wh).reshape(-1), *planes, found_cb):
             raise ValueError("some probabilities are not between 0 and 1; give probabilities, not logits")
