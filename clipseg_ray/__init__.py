@@ -20,13 +20,15 @@ from typing import Any as _Any
 
 if _TYPE_CHECKING:
     from clipseg_ray.dataset import open
+    from clipseg_ray.inference.predictor import Predictor
     from clipseg_ray.results.sql_functions import register
     from clipseg_ray.upkeep.rethreshold import rethreshold
 
 __version__ = "0.1.0"
-__all__ = ["open", "register", "rethreshold"]
+__all__ = ["Predictor", "open", "register", "rethreshold"]
 
 _HOMES = {
+    "Predictor": "clipseg_ray.inference.predictor",
     "open": "clipseg_ray.dataset",
     "register": "clipseg_ray.results.sql_functions",
     "rethreshold": "clipseg_ray.upkeep.rethreshold",

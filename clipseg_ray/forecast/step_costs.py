@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import torch
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.inference.mask_rows import MaskRows
 from clipseg_ray.model.block import Block
-from clipseg_ray.pipeline.mask_rows import MaskRows
 from clipseg_ray.pipeline.reader import Reader
 from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter

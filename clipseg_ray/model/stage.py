@@ -54,11 +54,23 @@ FILLERS = {
 """Who fills each of ``results.optional_columns``."""
 
 
+PROBABILITIES = "probabilities"
+"""Besides those: maps at the grid's size, upright, [p, h, w]. Setting: float32, or uint8 with 255 for 1 as heat."""
+
+
+def _probabilities(found: Answered, kind: str) -> torch.Tensor:
+    logits_pwh = found.logits_pwh
+    if kind == "uint8":
+        return quantised(logits_pwh, logits_pwh.shape[2])
+    return logits_pwh.float().sigmoid().transpose(1, 2).contiguous()
+
+
 def packing(device: torch.device) -> Stage:
     """(logits [p, w, h], threshold as a logit [p]) → ``masks.threshold.Packed``, as is best on the device."""
     return packing_kernel.choose(device) if device.type == "cuda" else pack
 
 
 def fill(found: Answered, settings: Mapping[str, Any]) -> list[torch.Tensor]:
-    """The optional columns of ``settings`` (their settings by name), in that order."""
-    return [FILLERS[name].answers(found, setting) for name, setting in settings.items()]
+    """The optional columns of ``settings`` (their settings by name), and ``PROBABILITIES``, in that order."""
+    answers = {name: filler.answers for name, filler in FILLERS.items()} | {PROBABILITIES: _probabilities}
+    return [answers[name](found, setting) for name, setting in settings.items()]

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import torch
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.pipeline.mask_rows import MaskRows, SetQuestions
+from clipseg_ray.inference.mask_rows import MaskRows, SetQuestions
 from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.phrase_set import PhraseSet

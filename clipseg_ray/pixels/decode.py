@@ -27,7 +27,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from clipseg_ray.pixels.opening import ImageError, opened, upright_rgb
+from clipseg_ray.pixels.opening import ImageError, handed, opened, upright_rgb
 from clipseg_ray.pixels.orientation import read_orientation, swaps_axes, upright
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
 
@@ -61,6 +61,12 @@ def decode(data: bytes, preprocessing: Preprocessing, mode: Mode = "fast") -> De
     with opened(data) as image:
         if mode == "fast" and (decoded := _decode_fast(data, image, preprocessing)):
             return decoded
+        return _decode_exact(image, preprocessing)
+
+
+def squash(image: Image.Image, preprocessing: Preprocessing) -> DecodedImage:
+    """The same, in exact mode, for an image that a program has opened or made. Raises `ImageError`."""
+    with handed(image):
         return _decode_exact(image, preprocessing)
 
 

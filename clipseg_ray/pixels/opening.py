@@ -67,12 +67,26 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     """
     if not data:
         raise ImageError("empty", "the file has no bytes")
-    try:
+    with _judged(data):
         image = Image.open(io.BytesIO(data), formats=_formats(data))
         _refuse_preview(image)
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels, the limit is {MAX_PIXELS}")
+        _refuse_large(image)
         yield image
+
+
+@contextmanager
+def handed(image: Image.Image) -> Iterator[Image.Image]:
+    """The same for an image that a program has opened or made, by whatever way of its own."""
+    with _judged(b""):
+        _refuse_large(image)
+        yield image
+
+
+@contextmanager
+def _judged(data: bytes) -> Iterator[None]:
+    """What goes wrong inside with an image of these bytes, where they are known, as an `ImageError`."""
+    try:
+        yield
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -97,6 +111,11 @@ def _formats(data: bytes) -> tuple[str, ...]:
     pillow_heif.options.DECODE_THREADS = 1
     pillow_heif.register_heif_opener()
     return (kinds.HEIF.format,)
+
+
+def _refuse_large(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels, the limit is {MAX_PIXELS}")
 
 
 def _refuse_preview(image: Image.Image) -> None:

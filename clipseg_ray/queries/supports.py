@@ -1,19 +1,17 @@
 """Supports: a picture and the mask of what is meant in it."""
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from clipseg_ray import json_text
 from clipseg_ray.errors import UserError, brief
-from clipseg_ray.pixels.orientation import TRANSPOSES, read_orientation
+from clipseg_ray.pixels.opening import opened, upright_rgb
 from clipseg_ray.redaction import redacted
 
 MaskCell = str | dict[str, Any] | list[float]
@@ -80,17 +78,10 @@ def make_support(url: str, picture: bytes, mask: MaskCell | None, mask_file: byt
 def decode_picture(data: bytes) -> np.ndarray:
     """Picture file bytes → uint8 [h, w, 3] in its own size, upright, as `pixels.decode` has it in exact mode.
 
-    Raises what Pillow raises for bytes that are no picture.
+    Raises `ImageError` for bytes that are no picture, or one that is too large.
     """
-    image: Image.Image
-    with Image.open(io.BytesIO(data)) as image:
-        image.load()
-        orientation = read_orientation(image)
-        if image.mode == "I;16":
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        if orientation in TRANSPOSES:
-            image = image.transpose(TRANSPOSES[orientation])
-        return np.asarray(image.convert("RGB"))
+    with opened(data) as image:
+        return np.asarray(upright_rgb(image)[0])
 
 
 def parse_mask_cells(value: Any) -> list[MaskCell]:
@@ -179,7 +170,7 @@ def _decode(counts: Any, height: int, width: int) -> np.ndarray:
 def _file_mask(url: str, data: bytes) -> np.ndarray:
     """A mask file's marked pixels: those not 0 (palette images: whose index is not 0); alpha is not looked at."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with opened(data) as image:
             kind, bands = image.format, image.getbands()
             values = np.asarray(image)
     except Exception as error:

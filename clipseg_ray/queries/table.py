@@ -5,8 +5,9 @@ for query in load_queries("builtin:affordances", "kind = 'affordance'", threshol
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from clipseg_ray.addresses import protocol_of
 from clipseg_ray.boundary import is_local
@@ -18,11 +19,11 @@ from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.selection import select
 from clipseg_ray.queries.supports import Support, make_support
 from clipseg_ray.queries.table_checks import Draft, Fault, check_row, column_faults
-from clipseg_ray.queries.table_file import TableRows, read_rows
+from clipseg_ray.queries.table_file import TableRows, mappings, read_rows
 from clipseg_ray.queries.table_relations import Chosen, Relations
 from clipseg_ray.storage import explain, get_many
 
-__all__ = ["Query", "from_texts", "load_queries"]
+__all__ = ["Query", "from_rows", "from_texts", "load_queries"]
 
 
 def load_queries(table: str, where: str | None, threshold: float) -> list[Query]:
@@ -39,8 +40,24 @@ def load_queries(table: str, where: str | None, threshold: float) -> list[Query]
 
 def from_texts(texts: Sequence[str], threshold: float) -> list[Query]:
     """One plain query per text, in order. Raises UserError as `load_queries` does."""
-    rows = tuple({"text": text} for text in texts)
-    return [query for _, query in numbered_queries(TableRows("queries", "", ("text",), rows), None, threshold)]
+    return from_rows([{"text": text} for text in texts], threshold)
+
+
+def from_rows(
+    rows: Sequence[Mapping[str, Any]], threshold: float, held: Mapping[str, bytes] | None = None
+) -> list[Query]:
+    """The queries of a table's rows that a program has, in order. Raises UserError as `load_queries` does.
+
+    rows: values by column, as YAML has them. held: pictures and masks that are at hand, by the names that rows give
+    them; others are fetched, paths relative to the working directory.
+    """
+    try:
+        values = mappings([dict(row) for row in rows])
+    except ValueError as error:
+        raise UserError(f"queries: {error}") from error
+    columns = tuple(dict.fromkeys(column for row in values for column in row))
+    table = TableRows("queries", "", columns, tuple(values))
+    return [query for _, query in numbered_queries(table, None, threshold, held)]
 
 
 def chosen_rows(rows: TableRows, where: str | None, threshold: float, faults: list[Fault]) -> list[Chosen]:
@@ -49,13 +66,18 @@ def chosen_rows(rows: TableRows, where: str | None, threshold: float, faults: li
     return _chosen(rows, where, drafts, MadeIds(drafts), faults)
 
 
-def numbered_queries(rows: TableRows, where: str | None, threshold: float) -> list[tuple[int, Query]]:
-    """The queries of a table that was read, in its order, each with its row's number; see ``load_queries``."""
+def numbered_queries(
+    rows: TableRows, where: str | None, threshold: float, held: Mapping[str, bytes] | None = None
+) -> list[tuple[int, Query]]:
+    """The queries of a table that was read, in its order, each with its row's number; see ``load_queries``.
+
+    held: pictures and masks that are at hand, by the names that rows give them.
+    """
     faults: list[Fault] = []
     drafts = _drafts(rows, threshold, faults)
     made = MadeIds(drafts)
     chosen = _chosen(rows, where, drafts, made, faults)
-    supports = _supports([each.draft for each in chosen], rows.folder, faults)
+    supports = _supports([each.draft for each in chosen], rows.folder, held or {}, faults)
     broken = {fault.row for fault in faults}
     numbered = [
         (each.draft.row, query)
@@ -132,7 +154,9 @@ def _placed(queries: Iterable[Query]) -> list[Query]:
     return placed
 
 
-def _supports(drafts: Sequence[Draft], folder: str, faults: list[Fault]) -> dict[int, tuple[Support, ...]]:
+def _supports(
+    drafts: Sequence[Draft], folder: str, held: Mapping[str, bytes], faults: list[Fault]
+) -> dict[int, tuple[Support, ...]]:
     """The supports of each row; rows with a fault in one get none."""
     wanted = [
         (draft.row, _url(folder, image), draft.masks[index] if index < len(draft.masks) else None)
@@ -141,7 +165,7 @@ def _supports(drafts: Sequence[Draft], folder: str, faults: list[Fault]) -> dict
     ]
     masks = {mask: _url(folder, mask) for _, _, mask in wanted if isinstance(mask, str)}
     urls = list(dict.fromkeys([*(image for _, image, _ in wanted), *masks.values()]))
-    files = _fetched(folder, urls)
+    files = {**_fetched(folder, [url for url in urls if url not in held]), **held}
     supports: dict[int, list[Support]] = defaultdict(list)
     for row, image, mask in wanted:
         picture = _content(files, row, "image", image, faults)

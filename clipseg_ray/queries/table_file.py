@@ -120,11 +120,11 @@ def _parquet_rows(data: bytes) -> list[dict[str, Any]]:
 
 
 def _yaml_rows(text: str) -> list[dict[str, Any]]:
-    return _mappings(yaml_text.load(text, yaml_text.WrittenLoader) or [])
+    return mappings(yaml_text.load(text, yaml_text.WrittenLoader) or [])
 
 
 def _json_rows(text: str) -> list[dict[str, Any]]:
-    return _mappings([_json_row(number, line) for number, line in enumerate(lines(text), 1)])
+    return mappings([_json_row(number, line) for number, line in enumerate(lines(text), 1)])
 
 
 def _json_row(number: int, line: str) -> Any:
@@ -134,7 +134,8 @@ def _json_row(number: int, line: str) -> Any:
         raise ValueError(f"row {number}: {error}") from error
 
 
-def _mappings(content: Any) -> list[dict[str, Any]]:
+def mappings(content: Any) -> list[dict[str, Any]]:
+    """A list of rows as YAML, JSON lines or a program give it. Raises ValueError, worded for a person, for others."""
     if not isinstance(content, list):
         raise ValueError("the table is a list of queries, e.g. '- text: something to sit on'")
     for number, row in enumerate(content, 1):

@@ -41,7 +41,7 @@ GRID = 352
 _THUMBNAIL_BYTES = 5_000  # of a thumbnail that is still worth a look
 _SAMPLE_BYTES = 900
 _TRIED = 16
-_PAGE = ("masks.js", "charts.js", "samples.js", "viewer.js", "page.js")
+_PAGE = ("masks.js", "elements.js", "looks.js", "charts.js", "samples.js", "viewer.js", "page.js")
 
 
 def write(output: str, destination: str, max_bytes: int = MAX_BYTES, *, allow_source: Sequence[str] = ()) -> str:

@@ -7,12 +7,15 @@ that of the lower number; 0 where none does.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.masks import rle
-from clipseg_ray.report.export.walk import ExportChunk
+
+if TYPE_CHECKING:  # an overlay of one picture need not wait for what reads datasets
+    from clipseg_ray.report.export.walk import ExportChunk
 
 RULE = (
     "a pixel's label is that of the mask with the highest score_mean among those that cover it (of equal ones the "

@@ -20,11 +20,11 @@ function runsOf(counts) {
   return runs;
 }
 
-/** One byte a pixel, row by row: 1 inside. */
+/** One byte a pixel, row by row: 1 inside; `counts` compressed, or as a list of lengths. */
 function pixelsOf(counts, height, width) {
   const pixels = new Uint8Array(height * width);
   let at = 0, inside = 0;
-  for (const run of runsOf(counts)) {
+  for (const run of Array.isArray(counts) ? counts : runsOf(counts)) {
     if (inside) {
       for (let i = at; i < at + run; i++) pixels[(i % height) * width + Math.floor(i / height)] = 1;
     }
@@ -34,12 +34,10 @@ function pixelsOf(counts, height, width) {
   return pixels;
 }
 
-/** Paint a mask on a canvas of its own size: filled, with a white rim, about as wide whatever the size, that shows on any image. */
-function paint(canvas, mask, colour) {
-  const [height, width] = mask.size;
+/** Paint pixels (one byte each, row by row: 1 inside) on a canvas of their size: filled, with a white rim, about as wide whatever the size, that shows on any image. */
+function paintPixels(canvas, pixels, [height, width], colour) {
   canvas.width = width;
   canvas.height = height;
-  const pixels = pixelsOf(mask.counts, height, width);
   const image = new ImageData(width, height);
   const words = new Uint32Array(image.data.buffer);
   const [red, green, blue] = colour;
@@ -55,6 +53,12 @@ function paint(canvas, mask, colour) {
   }
   const pen = canvas.getContext("2d");
   pen.putImageData(image, 0, 0);
+  return pen;
+}
+
+/** Paint a mask on a canvas of its own size. */
+function paint(canvas, mask, colour) {
+  const pen = paintPixels(canvas, pixelsOf(mask.counts, ...mask.size), mask.size, colour);
   if (mask.coverage < TINY) circle(pen, mask, colour);
 }
 
@@ -69,4 +73,14 @@ function circle(pen, mask, [red, green, blue]) {
   pen.beginPath();
   pen.ellipse((x + w / 2) * across, (y + h / 2) * down, (w / 2) * across + away, (h / 2) * down + away, 0, 0, 2 * Math.PI);
   pen.stroke();
+}
+
+/** Red, green and blue of masks, as the style has it. */
+let colour = null;
+function maskColour() {
+  if (colour === null) {
+    const hex = getComputedStyle(document.documentElement).getPropertyValue("--mask").trim();
+    colour = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  }
+  return colour;
 }

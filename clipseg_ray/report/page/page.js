@@ -1,9 +1,7 @@
 /* The page: its parts put together, filters, keys. */
 
 const page = JSON.parse(document.getElementById("data").textContent);
-const root = document.documentElement;
 const main = document.getElementById("main");
-const byId = (id) => document.getElementById(id);
 
 /** Every card that is shown, in the order of the page. */
 const cards = () => [...main.querySelectorAll(".query:not([hidden]) .group:not([hidden]) .card:not([hidden])")];
@@ -96,39 +94,6 @@ function nextCard(by) {
     next.focus({ preventScroll: true });
     next.scrollIntoView({ block: "nearest" });
   }
-}
-
-function setMasks(on) {
-  byId("masks").checked = on;
-  document.body.classList.toggle("no-masks", !on);
-}
-
-function setOpacity(value) {
-  byId("opacity").value = value;
-  root.style.setProperty("--mask-opacity", byId("opacity").value / 100);
-}
-
-function setTheme(theme) {
-  root.dataset.theme = theme;
-  try {
-    localStorage.setItem("clipseg-ray-theme", theme);
-  } catch {
-    /* a page opened from a file may have no storage; the choice then lasts as long as the page */
-  }
-}
-
-function restoreTheme() {
-  try {
-    const kept = localStorage.getItem("clipseg-ray-theme");
-    if (kept === "light" || kept === "dark") root.dataset.theme = kept;
-  } catch {
-    /* see setTheme */
-  }
-}
-
-function otherTheme() {
-  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  setTheme(dark ? "light" : "dark");
 }
 
 const KEYS = {

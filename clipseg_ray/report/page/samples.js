@@ -1,20 +1,4 @@
-/* Queries, their groups and their samples, as elements. Text only ever enters as text. */
-
-function make(name, attributes, ...children) {
-  const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children.filter((child) => child !== null));
-  return node;
-}
-
-const number = (value) => value.toLocaleString("en-GB");
-const score = (value) => (value === null ? "–" : value >= 0.9995 ? "1.00" : value.toFixed(value > 0.99 || value < 0.01 ? 3 : 2));
-
-function percent(share) {
-  const value = 100 * share;
-  const figures = value >= 9.95 ? value.toFixed(0) : value === 0 || value >= 0.0001 ? Number(value.toPrecision(2)) : "<0.0001";
-  return `${figures}\u00a0%`;
-}
+/* Queries, their groups and their samples, as elements. */
 
 const GROUPS = {
   best: ["Best", "highest score"],
@@ -53,15 +37,6 @@ function draw(box) {
   const image = box.querySelector("img"), canvas = box.querySelector("canvas");
   if (image) image.src = picture.src;
   if (canvas) paint(canvas, mask, maskColour());
-}
-
-let colour = null;
-function maskColour() {
-  if (colour === null) {
-    const hex = getComputedStyle(document.documentElement).getPropertyValue("--mask").trim();
-    colour = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-  }
-  return colour;
 }
 
 function card(sample) {

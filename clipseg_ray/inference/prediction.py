@@ -1,0 +1,163 @@
+"""What a ``Predictor`` answers: rows as they come, and all of them together."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from clipseg_ray.errors import UserError, meant
+from clipseg_ray.inference.images import ImageLike, original
+from clipseg_ray.masks import rle
+from clipseg_ray.printable import printable
+from clipseg_ray.queries.query import Query
+from clipseg_ray.report.export.painted import painted
+from clipseg_ray.results.parts import in_order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lot:
+    """Images that are encoded and decoded together.
+
+    first: the place of the first among all. images: their rows of ``images.SCHEMA``. features: as the model keeps
+    them. sources: where each can be had in its own size.
+    """
+
+    first: int
+    images: pa.Table
+    features: Any
+    sources: tuple[ImageLike, ...]
+
+    def __len__(self) -> int:
+        return self.images.num_rows
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Of the features."""
+        tensors = [value for value in vars(self.features).values() if value is not None]
+        return int(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedRows:
+    """Some (image, query) rows.
+
+    image_index_p, query_index_p: int64 [p], into the predictor's images and into ``queries``. score_p: float32 [p].
+    table: the rows as a run's ``masks`` has them. probabilities_phw: uint8 (255 for 1) or float32 [p, h, w] at the
+    model's size, upright, where they were asked for; of queries that compete the map that was decided, 0 where another
+    took the pixel.
+    """
+
+    queries: tuple[Query, ...]
+    image_index_p: np.ndarray
+    query_index_p: np.ndarray
+    score_p: np.ndarray
+    table: pa.Table
+    probabilities_phw: np.ndarray | None
+
+    def of_images(self, first: int) -> PredictedRows:
+        """The rows of images from the ``first`` on."""
+        row_k = np.flatnonzero(self.image_index_p >= first)
+        maps_phw = self.probabilities_phw
+        return replace(
+            self,
+            image_index_p=self.image_index_p[row_k],
+            query_index_p=self.query_index_p[row_k],
+            score_p=self.score_p[row_k],
+            table=self.table.take(pa.array(row_k)),
+            probabilities_phw=None if maps_phw is None else maps_phw[row_k],
+        )
+
+
+class Prediction:
+    """The answers of some queries on some images. Images are given by their place or id, queries by place or id too.
+
+    queries: in the order of ``scores``. scores: float32 [images, queries], the greatest probability.
+    """
+
+    def __init__(
+        self,
+        queries: Sequence[Query],
+        lots: Sequence[Lot],
+        parts: Sequence[PredictedRows],
+        maps_of: Callable[[Lot], PredictedRows],
+    ) -> None:
+        """parts: the rows of all ``lots``. maps_of: those of one again, with float32 probabilities."""
+        self.queries = tuple(queries)
+        self._lots, self._maps_of = tuple(lots), maps_of
+        self._table = pa.concat_tables([part.table for part in parts])
+        image_p, query_p, score_p = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("image_index_p", "query_index_p", "score_p")
+        )
+        shape = (sum(len(lot) for lot in lots), len(self.queries))
+        self.scores = np.zeros(shape, np.float32)
+        self.scores[image_p, query_p] = score_p
+        self._row_bq = np.zeros(shape, np.int64)
+        self._row_bq[image_p, query_p] = np.arange(len(score_p))
+
+    @cached_property
+    def image_ids(self) -> list[str]:
+        """In the order of ``scores``."""
+        return [image_id for lot in self._lots for image_id in lot.images["image_id"].to_pylist()]
+
+    def to_arrow(self) -> pa.Table:
+        """Every (image, query) row with the columns of a run's ``masks``, in the order of its files."""
+        return in_order(self._table)
+
+    def masks(self, image: int | str = 0) -> np.ndarray:
+        """The masks of one image, upright: bool [queries, h, w], at the size that was asked for."""
+        rows = self._rows(image)
+        (height,), (width,) = set(rows["height"].to_pylist()), set(rows["width"].to_pylist())
+        return rle.decode(rows["counts"], height, width)
+
+    def probabilities(self, image: int | str = 0) -> np.ndarray:
+        """The probabilities of one image at the model's size, upright: float32 [queries, h, w]. Decoded again.
+
+        A pixel is inside its query's mask at that size where this is above the threshold. Of queries that compete the
+        map that was decided, 0 where another took the pixel.
+        """
+        place = self._place(image)
+        found = self._maps_of(self._lot(place))
+        assert found.probabilities_phw is not None
+        own_k = np.flatnonzero(found.image_index_p == place)
+        probabilities_qhw = np.empty((len(self.queries), *found.probabilities_phw.shape[1:]), np.float32)
+        probabilities_qhw[found.query_index_p[own_k]] = found.probabilities_phw[own_k]
+        return probabilities_qhw
+
+    def overlay(self, image: int | str = 0) -> Image.Image:
+        """One image with what was found painted over it, and a legend with scores below."""
+        place = self._place(image)
+        lot = self._lot(place)
+        rows = self._rows(place)
+        label_p = np.flatnonzero(rows["area"].to_numpy()) + 1
+        names = {number: printable(query.words) for number, query in enumerate(self.queries, 1)}
+        return painted(original(lot.sources[place - lot.first]), rows.take(pa.array(label_p - 1)), label_p, names)
+
+    def _repr_png_(self) -> bytes:
+        """The first image's overlay, for notebooks."""
+        sink = io.BytesIO()
+        self.overlay().save(sink, "PNG")
+        return sink.getvalue()
+
+    def __repr__(self) -> str:
+        return f"Prediction({len(self.image_ids)} image(s), {len(self.queries)} queries)"
+
+    def _rows(self, image: int | str) -> pa.Table:
+        return self._table.take(pa.array(self._row_bq[self._place(image)]))
+
+    def _lot(self, place: int) -> Lot:
+        return next(lot for lot in self._lots if place < lot.first + len(lot))
+
+    def _place(self, image: int | str) -> int:
+        if isinstance(image, str):
+            if image not in self.image_ids:
+                raise UserError(f"image {image!r} is not among them; {meant(image, self.image_ids, '{!r}')}")
+            return self.image_ids.index(image)
+        return range(len(self.image_ids))[image]

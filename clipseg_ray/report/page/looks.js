@@ -1,0 +1,37 @@
+/* How the page looks: masks on or off, their opacity, light or dark. */
+
+const root = document.documentElement;
+const byId = (id) => document.getElementById(id);
+
+function setMasks(on) {
+  byId("masks").checked = on;
+  document.body.classList.toggle("no-masks", !on);
+}
+
+function setOpacity(value) {
+  byId("opacity").value = value;
+  root.style.setProperty("--mask-opacity", byId("opacity").value / 100);
+}
+
+function setTheme(theme) {
+  root.dataset.theme = theme;
+  try {
+    localStorage.setItem("clipseg-ray-theme", theme);
+  } catch {
+    /* a page opened from a file may have no storage; the choice then lasts as long as the page */
+  }
+}
+
+function restoreTheme() {
+  try {
+    const kept = localStorage.getItem("clipseg-ray-theme");
+    if (kept === "light" || kept === "dark") root.dataset.theme = kept;
+  } catch {
+    /* see setTheme */
+  }
+}
+
+function otherTheme() {
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  setTheme(dark ? "light" : "dark");
+}
