@@ -1,8 +1,8 @@
 """Verdicts on the images of a workbench: which image is asked about next, what was said, and what follows from it.
 
-All that was ever said is kept in ``said.json``, by question and image, also of images that are not in the sample now. What
-an estimate takes, the sample's scores and the verdicts on it, is in ``verdicts.json`` (``verdicts.verdict_file``), which
-``clipseg-ray tune --verdicts`` reads.
+All that was ever said is kept in ``said.json``, by question and image, also of images that are not in the sample now.
+What an estimate takes, the sample's scores and the verdicts on it, is in ``verdicts.json``
+(``verdicts.verdict_file``), which ``clipseg-ray tune --verdicts`` reads.
 """
 
 from __future__ import annotations
