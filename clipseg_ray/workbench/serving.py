@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import secrets
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from clipseg_ray.addresses import absolute, without_query
 from clipseg_ray.config import DEFAULT_TABLE, RunConfig
@@ -17,6 +19,9 @@ from clipseg_ray.workbench.bench import Bench
 from clipseg_ray.workbench.desk import Desk
 from clipseg_ray.workbench.sample import Images
 
+if TYPE_CHECKING:
+    import uvicorn
+
 _CONFIGS = (".yaml", ".yml")
 _MOST = 4096
 
@@ -26,22 +31,35 @@ def serve(place: str, overrides: Sequence[str], *, images: int, port: int | None
 
     Raises UserError for what cannot be opened, and where the packages of the extra are not installed.
     """
+    for name in ("starlette", "uvicorn"):
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"the workbench needs {name}, which is not here: pip install 'clipseg-ray[workbench]'")
+    desk = opened(place, overrides, images)
+    listened = listening(port)
+    server, address = server_of(desk, listened)
+    threading.Thread(target=desk.bench.load, name="images", daemon=True).start()
+    say(
+        f"The workbench on {place} is at\n  {address}\n"
+        f"for browsers of this machine. Control-C ends it; the list is kept in {desk.bench.folder.url}"
+    )
     try:
-        import starlette  # noqa: F401
-        import uvicorn
-    except ImportError as error:
-        raise UserError(
-            f"the workbench needs {error.name}, which is not installed: pip install 'clipseg-ray[workbench]'"
-        ) from error
+        server.run(sockets=[listened])
+    except KeyboardInterrupt:
+        say("Ended; the list is kept.")
+    finally:
+        desk.bench.close()
+
+
+def server_of(desk: Desk, listening: socket.socket) -> tuple[uvicorn.Server, str]:
+    """A server of this desk on a socket that listens, and the address of its page, with a token of its own."""
+    import uvicorn
+
     from clipseg_ray.workbench.app import UPLOAD, application
     from clipseg_ray.workbench.guard import Guard
 
-    desk = opened(place, overrides, images)
-    listening = _listening(port)
-    own, token = listening.getsockname()[1], secrets.token_urlsafe(24)
-    guarded = Guard(application(desk), port=own, token=token, large=[UPLOAD])
+    port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
     settings = uvicorn.Config(
-        guarded,
+        Guard(application(desk), port=port, token=token, large=[UPLOAD]),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -49,17 +67,7 @@ def serve(place: str, overrides: Sequence[str], *, images: int, port: int | None
         lifespan="off",
         timeout_graceful_shutdown=1,
     )
-    threading.Thread(target=desk.bench.load, name="images", daemon=True).start()
-    say(
-        f"The workbench on {place} is at\n  http://127.0.0.1:{own}/{token}/\n"
-        f"for browsers of this machine. Control-C ends it; the list is kept in {desk.bench.folder.url}"
-    )
-    try:
-        uvicorn.Server(settings).run(sockets=[listening])
-    except KeyboardInterrupt:
-        say("Ended; the list is kept.")
-    finally:
-        desk.bench.close()
+    return uvicorn.Server(settings), f"http://127.0.0.1:{port}/{token}/"
 
 
 def opened(place: str, overrides: Sequence[str], images: int) -> Desk:
@@ -102,7 +110,7 @@ def opened(place: str, overrides: Sequence[str], images: int) -> Desk:
     return desk
 
 
-def _listening(port: int | None) -> socket.socket:
+def listening(port: int | None) -> socket.socket:
     try:
         return socket.create_server(("127.0.0.1", port or 0))
     except (OSError, OverflowError) as error:

@@ -19,6 +19,7 @@ export function show(list) {
   byId("undo").disabled = !list.undo;
   byId("redo").disabled = !list.redo;
   byId("empty").hidden = queries.length > 0;
+  byId("save").hidden = queries.length === 0;
   const held = document.activeElement?.closest?.("#queries [data-uid]")?.dataset.uid, name = document.activeElement?.name;
   const groups = Map.groupBy ? Map.groupBy(queries, (each) => each.group) : grouped();
   const items = [];
@@ -27,6 +28,7 @@ export function show(list) {
     items.push(...members.map(item));
   }
   byId("queries").replaceChildren(...items);
+  byId("queries").classList.remove("dragging"); /* what was dragged may be gone, and then no dragend comes */
   mark();
   if (held) {
     const again = byId("queries").querySelector(`[data-uid="${CSS.escape(held)}"]`);

@@ -26,7 +26,7 @@ export function set(kept, { tool: name = "box", box: given = null, counts = null
   picture = kept;
   byId("picture").hidden = kept === null;
   if (kept) {
-    byId("shown").src = `pictures/${kept.id}`;
+    byId("prompted").src = `pictures/${kept.id}`;
     byId("editor").style.setProperty("--ratio", kept.width / kept.height);
     const canvas = byId("marked"), scale = Math.min(1, 512 / Math.max(kept.width, kept.height));
     canvas.width = Math.max(1, Math.round(kept.width * scale));
