@@ -10,11 +10,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
-from tests.workbench.served import Served, draw, served
 
 from clipseg_ray.demo.scenes import scene
 from clipseg_ray.verdicts.verdict_file import read
 from tests.report import browser as chromium
+from tests.workbench.served import Served, draw, served
 
 pytestmark = pytest.mark.skipif(chromium.ABSENT is not None, reason=str(chromium.ABSENT))
 
