@@ -8,7 +8,7 @@ The intervals are of a bootstrap of both draws, of the images out of the many th
 were asked about out of these: the sizes of strata are drawn from a Dirichlet distribution of their counts, the weights
 of verdicts within one from that of shape (n − 2) / n each, whose spread is that of a sample's mean where there are few.
 A stratum in which all verdicts are alike has no spread of its own, so each has PRIOR of a verdict "there" and as much
-of "not there" besides, spread over its scores. A plain bootstrap's intervals cover half of what they say
+of "not there" besides, spread over its scores; what was counted is always inside. A plain bootstrap's intervals cover half of what they say
 (``jobs/BENCHMARKS.md``).
 """
 
@@ -129,8 +129,8 @@ def estimate(scores_n: np.ndarray, verdicts: Mapping[int, bool]) -> Estimates | 
         threshold_t=threshold_t,
         right_t=right_t[0],
         found_t=found_t[0],
-        right_bounds_tb=np.quantile(right_rt, _BOUNDS, axis=0).T,
-        found_bounds_tb=np.quantile(found_rt, _BOUNDS, axis=0).T,
+        right_bounds_tb=_bounds(right_rt, right_t[0]),
+        found_bounds_tb=_bounds(found_rt, found_t[0]),
         images_t=(scores_n[:, None] > threshold_t).sum(0),
         verdicts=len(place_v),
         there=int(there_v.sum()),
@@ -180,6 +180,12 @@ def _resampled(
     right_rt = (weight_rv * there_v) @ above_vt + there_rs @ share_st
     found_rt = weight_rv @ above_vt + either_rs @ share_st
     return right_rt / found_rt, right_rt / ((weight_rv @ there_v) + there_rs.sum(1))[:, None]
+
+
+def _bounds(value_rt: np.ndarray, value_t: np.ndarray) -> np.ndarray:
+    """float64 [t, 2], around what was counted: where all or none are right, 1 or 0 is not ruled out."""
+    low_t, high_t = np.quantile(value_rt, _BOUNDS, axis=0)
+    return np.column_stack([np.minimum(low_t, value_t), np.maximum(high_t, value_t)])
 
 
 def _harmonic(a: np.ndarray, b: np.ndarray) -> np.ndarray:
