@@ -8,8 +8,8 @@ The intervals are of a bootstrap of both draws, of the images out of the many th
 were asked about out of these: the sizes of strata are drawn from a Dirichlet distribution of their counts, the weights
 of verdicts within one from that of shape (n − 2) / n each, whose spread is that of a sample's mean where there are few.
 A stratum in which all verdicts are alike has no spread of its own, so each has PRIOR of a verdict "there" and as much
-of "not there" besides, spread over its scores; what was counted is always inside. A plain bootstrap's intervals cover half of what they say
-(``jobs/BENCHMARKS.md``).
+of "not there" besides, spread over its scores; what was counted is always inside. A plain bootstrap's intervals cover
+half of what they say (``jobs/BENCHMARKS.md``).
 """
 
 from __future__ import annotations

@@ -95,6 +95,8 @@ def test_shares_are_those_of_counts_by_brute_force(seed: int, images: int, verdi
         assert found.right_t[t] == pytest.approx(right)
         assert found.found_t[t] == pytest.approx(recall)
         assert found.images_t[t] == number
+        assert found.right_bounds_tb[t, 0] <= found.right_t[t] <= found.right_bounds_tb[t, 1]
+        assert found.found_bounds_tb[t, 0] <= found.found_t[t] <= found.found_bounds_tb[t, 1]
     # Each threshold tells others of the asked images apart than the one before it.
     cuts = [(scores_n[sorted(said)] > threshold).tolist() for threshold in found.threshold_t]
     assert len({tuple(cut) for cut in cuts}) == len(cuts)
