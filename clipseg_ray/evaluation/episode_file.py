@@ -12,8 +12,10 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from clipseg_ray import json_text
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.episodes import Episode, Gallery, Shown
+from clipseg_ray.plain_text import text_of
 from clipseg_ray.storage import Store, plain_errors
 
 NAME = "evaluation-episodes.jsonl"
@@ -63,7 +65,7 @@ class EpisodeFile:
             where = f"{self.url}: line {number}"
             if len(episode.supports) != shots:
                 raise UserError(f"{where}: {len(episode.supports)} supports, and supports.shots is {shots}")
-            if episode.image in episode.supports:
+            if episode.image.sha256 in (support.sha256 for support in episode.supports):
                 raise UserError(f"{where}: the image that is asked is its own support; draw again")
             for image, held in ((episode.image, known), *((each, shown) for each in episode.supports)):
                 if image.sha256 not in held.get(episode.query_id, ()):
@@ -88,8 +90,8 @@ def _shown(value: Mapping[str, Any]) -> Shown:
 
 def _parsed(url: str, number: int, line: bytes) -> tuple[int, list[str], Episode]:
     try:
-        value = json.loads(line)
+        value = json_text.load(text_of(line))
         episode = Episode(str(value["query_id"]), _shown(value), tuple(map(_shown, value["supports"])))
         return number, [str(row) for row in value["rows"]], episode
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{url}: line {number}: no episode ({type(error).__name__}: {error})") from error

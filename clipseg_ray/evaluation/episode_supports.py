@@ -99,7 +99,7 @@ def posed(episodes: Sequence[Episode], vectors: Vectors) -> dict[str, Posed]:
     found: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     for each in episodes:
         shown = [vectors[each.query_id, support.sha256] for support in each.supports]
-        found[each.query_id][each.image.sha256].append(np.mean(shown, axis=0, dtype=np.float32))
+        found[each.query_id][each.image.sha256].append(np.stack(shown).mean(axis=0))
     return {
         query_id: Posed({image: np.stack(rows) for image, rows in images.items()}) for query_id, images in found.items()
     }

@@ -43,7 +43,8 @@ class Tables:
 def model_rows(config: EvaluateConfig, measured: Measured) -> Tables:
     """What an evaluation of a model gives."""
     rows, also_at = list[ReportRow](), list[ReportRow]()
-    notes = [_threshold_note(config)] if any(row.protocol not in WITHOUT_THRESHOLD for row in config.rows) else []
+    choosing = any(row.protocol not in WITHOUT_THRESHOLD and row.tune_on is None for row in config.rows)
+    notes = [_threshold_note(config)] if choosing else []
     queries: list[dict[str, Any]] = []
     for row in config.rows:
         asking = Asking.of(row, config.supports)

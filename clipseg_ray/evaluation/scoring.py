@@ -60,7 +60,7 @@ class Scorer:
         compete: see ``table_answers``. Raises UserError for images and truths that cannot be read, and for a model that
         gives no finite numbers.
         """
-        counts = [asked.job.asking.counts() for asked in questions]
+        counts = [Answers() if asked.job.asking.decides else Metrics() for asked in questions]
         for read in truth.scenes(shard):
             scenes = [scene for scene in read if any(asked.concern(scene) for asked in questions)]
             if not scenes:

@@ -26,15 +26,13 @@ def test_several_lots_are_counted_side_by_side(
     images = labelled_images([str(tmp_path / "truth")], {})
     found = job.count(queries, "t", images, str(checkpoint_dir))
     assert "scored 3/3" in capsys.readouterr().err
-    alone: job.Found = {}
-    for lot in images.lots:
-        one = labelled_images([str(tmp_path / "truth" / Path(lot.path).name)], {})
-        for query_id, counts in job.count(queries, "t", one, str(checkpoint_dir)).items():
-            alone[query_id] = counts if query_id not in alone else alone[query_id] + counts
-    known = set(images.contents.vocabulary)
-    assert set(found) == known & {query.query_id for query in queries} <= set(alone)
+    write_scenes(str(tmp_path / "whole"), shards=1, images=6, seed=20_000_000)
+    alone = job.count(queries, "t", labelled_images([str(tmp_path / "whole")], {}), str(checkpoint_dir))
+    assert "scored" not in capsys.readouterr().err
+    assert set(found) == set(alone) == set(images.contents.vocabulary) & {query.query_id for query in queries}
+    assert found
     for query_id, counts in found.items():
-        # A shard by itself knows fewer queries, so that others share its batches: equal but for ties of bf16.
+        # Other images share a batch: equal but for ties of bf16.
         assert counts.present == alone[query_id].present
         assert (counts.foreground_r == alone[query_id].foreground_r).all()
         assert np.allclose(counts.true_rt, alone[query_id].true_rt, rtol=0.05, atol=20)

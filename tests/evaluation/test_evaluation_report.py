@@ -79,6 +79,48 @@ def test_the_best_threshold_of_each_query_is_said_when_asked() -> None:
     assert none.thresholds().startswith("No query has a best threshold")
 
 
+def test_a_threshold_is_that_of_other_rows_together() -> None:
+    """By brute force: every threshold, the pixels of the other rows pooled."""
+    random = np.random.default_rng(0)
+    found = Metrics()
+    pixels = {
+        name: ((0.4 * label_hw + 0.6 * random.random((4, 30))).astype(np.float32) ** power, label_hw)
+        for name, power in (("dog", 1), ("cat", 3), ("cow", 6))
+        for label_hw in [random.random((4, 30)) < 0.4]
+    }
+    for name, (probability_hw, label_hw) in pixels.items():
+        found.update(name, probability_hw, label_hw, kind="object")
+    others = {"dog": ["cow", "cat"], "cat": ["dog", "cow"], "cow": ["cat"]}
+    rows = [
+        {"name": f"fold {name}", "queries": [name], "tune_on": [f"fold {each}" for each in other]}
+        for name, other in others.items()
+    ]
+    tables = model_rows(config(rows=rows, tune=None), {("test", TEXT): found})
+    for row, other in zip(tables.rows, others.values(), strict=True):
+        p_n, label_n = (np.concatenate([pixels[name][place].ravel() for name in other]) for place in (0, 1))
+        ious = [(label_n & (p_n > t)).sum() / (label_n | (p_n > t)).sum() for t in np.arange(1, 50) / 50]
+        assert row.thresholds == {"object": (int(np.argmax(ious)) + 1) / 50}
+    assert len({row.thresholds["object"] for row in tables.rows}) > 1
+    assert tables.notes[0] == "fold dog: the threshold of each kind is the one that is best for fold cow, fold cat"
+
+
+def test_further_thresholds_stand_side_by_side(tmp_path: Path) -> None:
+    measured = {("test", TEXT): metrics(0.5), ("tune", TEXT): metrics(0.3)}
+    tables = model_rows(config(also_at=[0.1, 0.5]), measured)
+    each = [model_rows(config(threshold=at, tune=None), measured) for at in (0.1, 0.5)]
+    assert [(row.name, row.thresholds, row.scores) for row in tables.also_at] == [
+        (row.name, row.thresholds, row.scores) for pair in zip(each[0].rows, each[1].rows, strict=True) for row in pair
+    ]
+    report = Report(subject="c", facts={}, rows=tables.rows, queries=tables.queries, also_at=tables.also_at)
+    assert any(url.endswith("/evaluation-also-at.parquet") for url in report.write(str(tmp_path)))
+    table = pq.read_table(tmp_path / "evaluation-also-at.parquet")
+    assert table["row"].to_pylist() == ["things", "things", "dogs | one", "dogs | one"]
+    assert [dict(each)["object"] for each in table["thresholds"].to_pylist()] == [0.1, 0.5, 0.1, 0.5]
+    text = (tmp_path / "evaluation.md").read_text()
+    assert text.count("\n| things | 0.50 |") == 1
+    assert len(json.loads((tmp_path / "evaluation.json").read_text())["also_at"]) == 4
+
+
 def test_every_form_says_the_same(tmp_path: Path) -> None:
     tables = model_rows(config(), {("test", TEXT): metrics(0.5), ("tune", TEXT): metrics(0.3)})
     rows, queries, notes = tables.rows, tables.queries, tables.notes

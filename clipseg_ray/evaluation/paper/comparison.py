@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,9 @@ _TITLES = {
     "object_gain": "ΔP(object)",
 }
 
+_OF_MASKS = ("miou", "iou_fg", "iou_bin", "iou_per_image")
+"""Those that change with the threshold."""
+
 _DECIMALS = {"object_gain": 2}
 """As the paper prints them; of the others one."""
 
@@ -34,7 +37,8 @@ class Compared:
     """One number of the printed table.
 
     published: in percent, None where it is not known. rows: what was measured for each of the line's rows, in percent;
-    here: their mean, None where one lacks. thresholds: at which that was.
+    here: their mean, None where one lacks. thresholds: at which that was. at: by further thresholds the same mean,
+    nothing where it does not depend on them.
     """
 
     name: str
@@ -43,12 +47,12 @@ class Compared:
     published: float | None
     rows: Mapping[str, float | None]
     thresholds: Sequence[float]
+    at: Mapping[float, float | None]
 
     @property
     def here(self) -> float | None:
         """The mean over the rows."""
-        found = [value for value in self.rows.values() if value is not None]
-        return sum(found) / len(found) if found and len(found) == len(self.rows) else None
+        return _mean(self.rows.values())
 
     @property
     def difference(self) -> float | None:
@@ -66,6 +70,7 @@ class Compared:
             "here": self.here,
             "difference": self.difference,
             "rows": dict(self.rows),
+            "at": [{"threshold": threshold, "here": value} for threshold, value in self.at.items()],
         }
 
 
@@ -83,13 +88,16 @@ class Comparison:
         cls, config: PaperConfig, reports: Mapping[str, Report], notes: Sequence[str], evaluations: Mapping[str, str]
     ) -> Comparison:
         """Of one table; reports: by part, those that could be made."""
-        lines = [each for line in config.published for each in _compared(line, reports)]
+        lines = [each for line in config.published for each in _compared(line, config.also_at, reports)]
         return cls(title=config.title, lines=lines, notes=notes, evaluations=evaluations)
 
     def markdown(self) -> str:
-        """published | here | difference."""
-        head = ("", "table", "measure", "threshold", "published", "here", "difference")
-        rows = [head, ("---", "---:", "---", "---", "---:", "---:", "---:"), *map(_cells, self.lines)]
+        """published | here | difference, and here at further thresholds."""
+        further = sorted({threshold for line in self.lines for threshold in line.at})
+        head = ["", "table", "measure", "threshold", "published", "here", "difference"]
+        head += [f"at {threshold:.2f}" for threshold in further]
+        rules = ["---" if title in ("", "measure") else "---:" for title in head]
+        rows = [head, rules, *(_cells(line, further) for line in self.lines)]
         table = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
         notes = "".join(f"- {note}\n" for note in self.notes)
         whole = "".join(f"- all measures for {parts}: {url}\n" for parts, url in self._evaluations())
@@ -116,7 +124,11 @@ class Comparison:
         return [(", ".join(names), url) for url, names in parts.items()]
 
 
-def _compared(line: PublishedLine, reports: Mapping[str, Report]) -> Iterator[Compared]:
+def _compared(line: PublishedLine, also_at: Sequence[float], reports: Mapping[str, Report]) -> Iterator[Compared]:
+    fixed = {
+        threshold: [_measured(reports.get(part), row, threshold) for row, part in line.rows.items()]
+        for threshold in also_at
+    }
     found = {row: _measured(reports.get(part), row, line.threshold) for row, part in line.rows.items()}
     thresholds = sorted({value for row in found.values() if row is not None for value in row.thresholds.values()})
     for measure, published in line.values.items():
@@ -126,7 +138,12 @@ def _compared(line: PublishedLine, reports: Mapping[str, Report]) -> Iterator[Co
             measure=measure,
             published=published,
             rows={name: _percent(row, measure) for name, row in found.items()},
-            thresholds=thresholds,
+            thresholds=thresholds if measure in _OF_MASKS else (),
+            at={
+                threshold: _mean(_percent(row, measure) for row in rows)
+                for threshold, rows in fixed.items()
+                if measure in _OF_MASKS and any(rows)
+            },
         )
 
 
@@ -146,10 +163,17 @@ def _percent(row: ReportRow | None, measure: str) -> float | None:
     return None if value is None else 100 * value
 
 
-def _cells(line: Compared) -> tuple[str, ...]:
+def _mean(values: Iterable[float | None]) -> float | None:
+    """None where one is, or there is none."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(found) else None
+
+
+def _cells(line: Compared, further: Sequence[float]) -> list[str]:
     decimals = _DECIMALS.get(line.measure, 1)
     at = "–" if not line.thresholds else " … ".join(f"{value:.2f}" for value in _ends(line.thresholds))
-    return (
+    return [
         line.name.replace("|", "\\|"),
         "–" if line.table is None else str(line.table),
         _TITLES[line.measure],
@@ -160,9 +184,10 @@ def _cells(line: Compared) -> tuple[str, ...]:
                 (line.published, f".{decimals}f"),
                 (line.here, f".{decimals}f"),
                 (line.difference, f"+.{decimals}f"),
+                *((line.at.get(threshold), f".{decimals}f") for threshold in further),
             )
         ),
-    )
+    ]
 
 
 def _ends(thresholds: Sequence[float]) -> list[float]:

@@ -32,7 +32,7 @@ PART = "{part}"
 
 
 class NeededData(Section):
-    """A file or folder of a release."""
+    """A file or folder of a release that must be there."""
 
     path: str
     """Below the folder of all data."""
@@ -41,7 +41,7 @@ class NeededData(Section):
 
 
 class TruthOfRelease(Section):
-    """A truth set: what ``clipseg-ray truth`` is given."""
+    """A truth set, by what ``clipseg-ray truth`` is given; of the same name in two tables it is the same."""
 
     format: str
     """One of its formats."""
@@ -74,13 +74,9 @@ class PaperConfig(Settings):
     title: str
     """What the table is about."""
     data: Annotated[list[NeededData], Field(min_length=1)]
-    """What must be there."""
     truth: Annotated[dict[str, TruthOfRelease], Field(min_length=1)]
-    """Truth sets, made of it; one of the same name in two tables is the same."""
     rows: Annotated[list[RowConfig], Field(min_length=1)]
-    """As of an evaluation."""
     published: Annotated[list[PublishedLine], Field(min_length=1)]
-    """The printed lines."""
     parts: Annotated[dict[str, str], Field(min_length=1)]
     """Parts of the table, each with a checkpoint of its own: how that is trained."""
     stands_for: Annotated[list[str], Field(min_length=1)]
@@ -92,7 +88,6 @@ class PaperConfig(Settings):
     label_size: int | None = None
     """As of an evaluation."""
     supports: SupportsConfig | None = None
-    """As of an evaluation."""
     remarks: list[str] = Field(default=[])
     """What must be known to compare."""
 
@@ -131,7 +126,7 @@ class PaperConfig(Settings):
             {
                 **values,
                 "truth": dict(truth),
-                "model": {"checkpoint": checkpoint},
+                "model": {"checkpoint": checkpoint, "precision": "fp32"},
                 "rows": [row.model_dump(mode="json") for row in self.rows if row.name in rows],
                 "output": {"url": output},
             }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from clipseg_ray.addresses import absolute
+from clipseg_ray.cluster.connection import connected, guard_a_local_cluster
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.job import evaluate
 from clipseg_ray.evaluation.paper.comparison import Comparison
@@ -47,10 +49,23 @@ def measured(tables: Sequence[str], places: Places) -> Iterator[Outcome]:
     if len(configs) < len(tables):
         raise UserError("two tables have one name, by which their results are written; measure them one by one")
     here = Places(data=absolute(places.data), checkpoint=places.checkpoint, output=absolute(places.output))
-    return (_outcome(name, config, here) for name, config in configs.items())
+    plans = {name: _planned(config, here) for name, config in configs.items()}
+    guard_a_local_cluster()
+    with connected() if any(isinstance(plan, _Plan) for plan in plans.values()) else nullcontext():
+        for name, plan in plans.items():
+            yield plan if isinstance(plan, Outcome) else _outcome(name, plan, here)
 
 
-def _outcome(name: str, config: PaperConfig, places: Places) -> Outcome:
+@dataclass(frozen=True)
+class _Plan:
+    """A table that can be measured: checkpoints, each with the parts it is for, and the parts without one."""
+
+    config: PaperConfig
+    checkpoints: Mapping[str, Sequence[str]]
+    without: Sequence[str]
+
+
+def _planned(config: PaperConfig, places: Places) -> _Plan | Outcome:
     try:
         missing = [each for each in config.data if not _is_there(places.data, each)]
         checkpoints, without = _checkpoints(config, places.checkpoint)
@@ -58,19 +73,29 @@ def _outcome(name: str, config: PaperConfig, places: Places) -> Outcome:
             lines = [f"{places.data}/{each.path}, from {each.source}" for each in missing]
             said = "".join(f"- {line}\n" for line in lines or _lacking(config, without))
             return Outcome(f"# {config.title}\n\nNot measured; missing:\n\n{said}")
-        return Outcome(_compared(name, config, places, checkpoints, without).markdown(), measured=True)
+        return _Plan(config, checkpoints, without)
     except UserError as error:
-        return Outcome(f"# {config.title}\n\nNot measured; it failed: {error}\n", failed=True)
+        return _failed(config, error)
 
 
-def _compared(
-    name: str, config: PaperConfig, places: Places, checkpoints: Mapping[str, list[str]], without: Sequence[str]
-) -> Comparison:
-    truth = {each: _made(made, places, f"{places.output}/truth/{each}") for each, made in sorted(config.truth.items())}
+def _failed(config: PaperConfig, error: UserError) -> Outcome:
+    return Outcome(f"# {config.title}\n\nNot measured; it failed: {error}\n", failed=True)
+
+
+def _outcome(name: str, plan: _Plan, places: Places) -> Outcome:
+    try:
+        return Outcome(_compared(name, plan, places).markdown(), measured=True)
+    except UserError as error:
+        return _failed(plan.config, error)
+
+
+def _compared(name: str, plan: _Plan, places: Places) -> Comparison:
+    config = plan.config
+    truth = {each: f"{places.output}/truth/{each}" for each in config.truth}
+    notes = [*config.remarks, *(_made(config.truth[each], places, url) for each, url in truth.items())]
     reports: dict[str, Report] = {}
     written: dict[str, str] = {}
-    notes = list(config.remarks)
-    for checkpoint, parts in checkpoints.items():
+    for checkpoint, parts in plan.checkpoints.items():
         folder = f"{places.output}/{name}/{'-'.join(parts) if PART in places.checkpoint else 'all'}"
         report = evaluate(config.evaluation(checkpoint, truth, folder, config.rows_for(parts)))
         reports |= dict.fromkeys(parts, report)
@@ -81,18 +106,17 @@ def _compared(
             f"one checkpoint for all of {', '.join(config.stands_for)}: comparable only if what each tests was kept "
             f"from its training; give one for each, with {PART} in its name"
         )
-    found = Comparison.of(config, reports, [*notes, *_lacking(config, without)], written)
+    found = Comparison.of(config, reports, [*notes, *_lacking(config, plan.without)], written)
     found.write(f"{places.output}/{name}")
     return found
 
 
 def _made(truth: TruthOfRelease, places: Places, destination: str) -> str:
-    """Write what a truth set still lacks; where it is."""
+    """Write what a truth set still lacks; say what was done."""
     options = {
         option: f"{places.data}/{value}" if option in PLACES else value for option, value in truth.options.items()
     }
-    write_truth(truth.format, f"{places.data}/{truth.source}", destination, options)
-    return destination
+    return write_truth(truth.format, f"{places.data}/{truth.source}", destination, options)
 
 
 def _checkpoints(config: PaperConfig, checkpoint: str) -> tuple[dict[str, list[str]], list[str]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipseg_ray.errors import UserError, meant
+from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.evaluation.tuning.tuned_table import Tuned, with_values
 from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.table import numbered_queries
@@ -44,7 +44,9 @@ def tune_by_verdicts(table: str, verdicts: str, *, precision: float | None, thre
     judged = {query.query_id: query for query in read(verdicts).queries}
     if not asked.keys() & judged.keys():
         first = next(iter(judged), "")
-        raise UserError(f"{verdicts}: on no query of {table}; of {first!r}: {meant(first, list(asked)[:20])}")
+        near = nearest(first, asked)
+        hint = f"did you mean its {near[0]}? Give the query in the table that id" if near else "give the table's own"
+        raise UserError(f"{verdicts}: its verdicts are on no query of {table}, but on {first!r}; {hint}")
     shown, values, reasons = [], {}, list[str]()
     for query_id in [name for name in asked if name in judged]:
         found = _proposal(asked[query_id], judged[query_id], precision)
