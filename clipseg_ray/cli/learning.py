@@ -62,12 +62,18 @@ def _numbers(text: str) -> list[int]:
 def evaluate(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML evaluation, local or at any URL.")],
     set_: Overrides = None,
+    thresholds: Annotated[
+        bool, typer.Option("--thresholds", help="Also print the best threshold of each query.")
+    ] = False,
 ) -> None:
     """Score a model or a masks dataset against truth shards; print the table and write it to output.url."""
     from clipseg_ray.evaluation import job as evaluation
     from clipseg_ray.evaluation.config import EvaluateConfig
 
-    print(evaluation.evaluate(EvaluateConfig.load(config, set_ or ())).markdown())
+    report = evaluation.evaluate(EvaluateConfig.load(config, set_ or ()))
+    print(report.markdown())
+    if thresholds:
+        print(report.thresholds())
 
 
 @app.command(epilog="Example: clipseg-ray truth voc VOCdevkit/VOC2012 truth/voc --names lists/pascal/val_fixed.txt")

@@ -6,9 +6,9 @@ config = EvaluateConfig.load("configs/evaluate-scenes.yaml", ["model.checkpoint=
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from clipseg_ray.errors import meant
 from clipseg_ray.evaluation.counts import index_of
@@ -72,7 +72,7 @@ class RowConfig(Section):
     name: str
     """What the table calls it."""
     truth: str = "test"
-    """The truth set, by its name under ``truth``."""
+    """The truth set, by its name under ``truth``. Default: the only one; of several, ``test``."""
     protocol: Literal["text", "picture", "hybrid", "table", "argmax", "clip"] = "text"
     """``table``: the queries of a query table that have a ``concept``; the truth is the union over its categories.
     ``argmax``: a table that is one group (``configs/pascal-voc.csv``): each pixel goes to one class, without
@@ -125,13 +125,13 @@ class EvaluateConfig(Settings):
     """Everything one evaluation needs: a model or a masks dataset, truth, rows."""
 
     examples: ClassVar[Mapping[str, str]] = {
-        "truth": "truth: {test: scenes/test/, tune: scenes/tune/}",
+        "truth": "truth: scenes/test/",
         "rows": "rows: [{name: objects, kinds: [object]}]",
         "output": "output: {url: evaluation/}",
     }
 
     truth: Annotated[dict[str, Annotated[Locations, Field(min_length=1)]], Field(min_length=1)]
-    """Truth shards by name: URLs, folders or globs."""
+    """Truth shards by name: URLs, folders or globs. One set alone needs no name: ``truth: scenes/test/``."""
     rows: Annotated[list[RowConfig], Field(min_length=1)]
     output: EvaluationOutputConfig
     model: EvaluatedModel | None = None
@@ -148,6 +148,18 @@ class EvaluateConfig(Settings):
     each image's own size."""
     supports: SupportsConfig | None = None
     workers: EvaluationWorkersConfig = EvaluationWorkersConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """A set without a name is given one; where there is one alone, rows need not say which."""
+        if not isinstance(values, dict) or "truth" not in values:
+            return values
+        truth = values["truth"] if isinstance(values["truth"], dict) else {"test": values["truth"]}
+        rows = values.get("rows")
+        if len(truth) == 1 and isinstance(rows, list):
+            rows = [{"truth": next(iter(truth)), **row} if isinstance(row, dict) else row for row in rows]
+        return {**values, "truth": truth, "rows": rows} if "rows" in values else {**values, "truth": truth}
 
     def faults(self) -> Iterator[str]:
         """What no single key shows."""

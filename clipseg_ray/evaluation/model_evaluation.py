@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from clipseg_ray.cluster.capacity import capacity, device_of
 from clipseg_ray.evaluation import episode_file
@@ -22,16 +21,14 @@ from clipseg_ray.evaluation.protocols import Asking, Task, jobs_of
 from clipseg_ray.evaluation.questions import Questions, prepare
 from clipseg_ray.evaluation.report import Report
 from clipseg_ray.evaluation.report_rows import model_rows
-from clipseg_ray.evaluation.scoring import Scorer
+from clipseg_ray.evaluation.scoring import scorer_of
 from clipseg_ray.evaluation.shard_work import Item, scored, truth_facts, truth_notes
 from clipseg_ray.evaluation.support_draws import candidates
 from clipseg_ray.evaluation.truth import TruthSet, survey
 from clipseg_ray.evaluation.worker_checkpoint import Named
 from clipseg_ray.model import checkpoint as checkpoints
-from clipseg_ray.model import factory
 from clipseg_ray.model.checkpoint import Checkpoint
-from clipseg_ray.model.engine import Engine
-from clipseg_ray.model.precision import default_batching, resolve_precision
+from clipseg_ray.model.precision import resolve_precision
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,19 +47,8 @@ class ModelWorker:
     """Holds one model; called with one shard at a time."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        if spec.device == "cpu":
-            torch.set_num_threads(1)
-        loaded = spec.checkpoint.load()
-        batch, decode_chunk = default_batching(spec.device, spec.precision)
-        model = factory.make_model(
-            loaded,
-            device=spec.device,
-            precision=spec.precision,
-            batch=batch,
-            decode_chunk=decode_chunk,
-        )
         self._spec = spec
-        self._scorer = Scorer(Engine(model), loaded.preprocessing, spec.label_size)
+        self._scorer = scorer_of(spec.checkpoint, spec.device, spec.precision, spec.label_size)
 
     def __call__(self, item: Item) -> list[Metrics | Answers]:
         """The counts of each of the set's questions."""

@@ -79,6 +79,23 @@ class Report:
         also = f"\n## At fixed thresholds\n\n{_table(self.also_at, _AT_THRESHOLDS)}\n" if self.also_at else ""
         return f"# Evaluation of {self.subject}\n\n{_table(self.rows, _SHOWN)}\n\n{notes}{also}"
 
+    def thresholds(self) -> str:
+        """For each query of each row the threshold that would be best for it alone, in Markdown.
+
+        Only of queries that have probabilities and a true pixel; ``clipseg-ray tune`` says how sure each is.
+        """
+        titles = ["row", "query", "present", "absent", "threshold", "IoU_FG", "best threshold"]
+        names = ["row", "query_id", "images_present", "images_absent", "threshold", "iou_fg", "best_threshold"]
+        found = [
+            [_text(_hundredths(row[name]) if name.endswith("threshold") else row[name]) for name in names]
+            for row in self.queries.to_pylist()
+            if row["query_id"] is not None and row["best_threshold"] is not None
+        ]
+        if not found:
+            return "No query has a best threshold: masks are given, pixels decided, or nothing of it is in the truth.\n"
+        lines = [titles, ["---" if title in titles[:2] else "---:" for title in titles]]
+        return "## Thresholds of queries\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in [*lines, *found])
+
     def table(self) -> pa.Table:
         """The rows as a table of SCHEMA."""
         return _arrow(self.rows)
@@ -107,6 +124,10 @@ class Report:
             for name, data in files.items():
                 store.put(name, data)
         return [store.url_of(name) for name in files]
+
+
+def _hundredths(threshold: float | None) -> str | None:
+    return None if threshold is None else f"{threshold:.2f}"
 
 
 def _threshold(row: ReportRow) -> str | None:

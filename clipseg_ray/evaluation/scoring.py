@@ -17,7 +17,10 @@ from clipseg_ray.evaluation.questions import Questions
 from clipseg_ray.evaluation.resizing import at_truth_size
 from clipseg_ray.evaluation.table_answers import not_finite, table_answers
 from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet
+from clipseg_ray.evaluation.worker_checkpoint import Named
 from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.factory import make_model
+from clipseg_ray.model.precision import default_batching
 from clipseg_ray.model.protocol import Features
 from clipseg_ray.pixels.decode import ImageError, decode
 from clipseg_ray.pixels.preprocessing import Preprocessing
@@ -26,7 +29,7 @@ from clipseg_ray.sources.base import Shard
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
     """One question to one image: the scene's place among those in memory, what is asked, its true pixels."""
 
     scene: int
@@ -37,7 +40,7 @@ class _Pair:
 Planes: TypeAlias = Mapping[str, Sequence[np.ndarray]]
 """Of one scene: the masks of each query that holds."""
 
-_Answer: TypeAlias = tuple[_Pair, np.ndarray, float]
+Answered: TypeAlias = tuple[Pair, np.ndarray, float]
 """A pair with its probability, float32 [width, height], and its score."""
 
 
@@ -62,7 +65,7 @@ class Scorer:
             scenes = [scene for scene in read if any(asked.concern(scene) for asked in questions)]
             if not scenes:
                 continue
-            features = self.engine.encode(np.stack([self._pixels(scene) for scene in scenes]))
+            features = self.encode(scenes)
             if self.label_size is not None:
                 scenes = [scene.squashed(self.label_size) for scene in scenes]
             planes = [scene.planes() for scene in scenes]
@@ -73,6 +76,10 @@ class Scorer:
                 else:
                     self._ask(asked, scenes, planes=planes, ignored=ignored, features=features, metrics=found)
         return counts
+
+    def encode(self, scenes: Sequence[Scene]) -> Features:
+        """The scenes' images, encoded. Raises UserError for one that cannot be read or is not of its truth's size."""
+        return self.engine.encode(np.stack([self._pixels(scene) for scene in scenes]))
 
     def _ask(
         self,
@@ -86,7 +93,7 @@ class Scorer:
         if questions.prompt_set is None:
             answers = self._of_pairs(questions, scenes, planes, features)
         else:
-            answers = self._of_table(questions, questions.prompt_set, scenes, planes=planes, features=features)
+            answers = self.of_table(questions, questions.prompt_set, scenes, planes=planes, features=features)
         for pair, probability_wh, score in answers:
             metrics.update(
                 pair.thing.query_id,
@@ -103,9 +110,9 @@ class Scorer:
         scenes: Sequence[Scene],
         planes: Sequence[Planes],
         features: Features,
-    ) -> Iterator[_Answer]:
+    ) -> Iterator[Answered]:
         """Every thing asked by conditionals of its own."""
-        pairs: list[_Pair] = []
+        pairs: list[Pair] = []
         conditionals: list[np.ndarray] = []
         for index, scene in enumerate(scenes):
             image = scene.sha256
@@ -115,10 +122,10 @@ class Scorer:
                         continue
                     rows_wc = questions.conditionals(place, image)
                     conditionals.append(rows_wc)
-                    pairs += [_Pair(index, thing, label_wh)] * len(rows_wc)
+                    pairs += [Pair(index, thing, label_wh)] * len(rows_wc)
         return self._answers(pairs, np.concatenate(conditionals), scenes, features) if pairs else iter(())
 
-    def _of_table(
+    def of_table(
         self,
         questions: Questions,
         prompt_set: PromptSet,
@@ -126,8 +133,11 @@ class Scorer:
         *,
         planes: Sequence[Planes],
         features: Features,
-    ) -> Iterator[_Answer]:
-        """The written queries of a table, which are the things; where some compete, all are put to every scene."""
+    ) -> Iterator[Answered]:
+        """The written queries of a table, which are the things; where some compete, all are put to every scene.
+
+        Only of scenes of which it is known whether they have the thing; ``planes``: of each scene.
+        """
         things = {thing.query_id: thing for thing in questions.things}
         asked = [things[query.query_id] for query in prompt_set.queries]
         wanted = {
@@ -146,12 +156,12 @@ class Scorer:
         for answer in table_answers(self.engine, features, prompt_set, scenes, pairs):
             place = (answer.image, answer.query)
             if place in wanted:
-                pair = _Pair(answer.image, asked[answer.query], wanted[place])
+                pair = Pair(answer.image, asked[answer.query], wanted[place])
                 yield pair, answer.probability_wh, answer.score
 
     def _answers(
-        self, pairs: Sequence[_Pair], conditionals_pc: np.ndarray, scenes: Sequence[Scene], features: Features
-    ) -> Iterator[_Answer]:
+        self, pairs: Sequence[Pair], conditionals_pc: np.ndarray, scenes: Sequence[Scene], features: Features
+    ) -> Iterator[Answered]:
         """Of each pair, in order."""
         images_p = np.array([pair.scene for pair in pairs])
         prompts = self.engine.embed(conditionals_pc)
@@ -179,3 +189,13 @@ class Scorer:
                 f"{scene.width}×{scene.height}; they must be of one size"
             )
         return decoded.pixels_hwc
+
+
+def scorer_of(named: Named, device: str, precision: str, label_size: int | None = None) -> Scorer:
+    """The scorer that a worker holds; on a CPU it computes on one thread. Raises UserError as ``Named.load``."""
+    if device == "cpu":
+        torch.set_num_threads(1)
+    checkpoint = named.load()
+    batch, decode_chunk = default_batching(device, precision)
+    model = make_model(checkpoint, device=device, precision=precision, batch=batch, decode_chunk=decode_chunk)
+    return Scorer(Engine(model), checkpoint.preprocessing, label_size)

@@ -88,30 +88,37 @@ class Writer:
 
     def _add(self, tar: tarfile.TarFile, picture: Picture) -> list[bool]:
         """Of each mask that was drawn whether it has a pixel."""
-        ending = picture.image.rpartition(".")[2].lower()
-        if ending not in ENDINGS:
-            raise UserError(f"{picture.image}: its name has none of the endings {', '.join(ENDINGS)}")
-        data = read(picture.image)
-        try:
-            with opened(data) as image:
-                image.load()
-                stored, orientation = (image.height, image.width), read_orientation(image)
-        except ImageError as error:
-            raise UserError(f"{picture.image}: {error}") from error
-        size = stored[::-1] if swaps_axes(orientation) else stored
-        if picture.size in (None, stored):  # drawn on pixels as they are stored, while readers see them upright
-            drawn = _turned(self._spec.draw(picture, stored), orientation)
-        elif picture.size == size:
-            drawn = self._spec.draw(picture, size)
-        else:
-            raise UserError(
-                f"{picture.image}: {size[1]}×{size[0]} pixels (width×height), its annotations are for "
-                f"{picture.size[1]}×{picture.size[0]}; get the release's own image"
-            )
+        data, drawn, size = drawn_truth(picture, self._spec.draw)
         key = _key(picture.key)
-        _put(tar, f"{key}.{ending}", data)
-        _put(tar, f"{key}.json", json.dumps(_sidecar(drawn, size), separators=(",", ":")).encode())
+        _put(tar, f"{key}.{_ending(picture)}", data)
+        _put(tar, f"{key}.json", json.dumps(sidecar(drawn, size), separators=(",", ":")).encode())
         return [bool(each.mask_hw.any()) for each in drawn.masks]
+
+
+def drawn_truth(picture: Picture, draw: Draw) -> tuple[bytes, Drawn, Size]:
+    """An image's bytes, its truth and its size, both upright. Raises UserError, naming it, as ``Writer`` does."""
+    if _ending(picture) not in ENDINGS:
+        raise UserError(f"{picture.image}: its name has none of the endings {', '.join(ENDINGS)}")
+    data = read(picture.image)
+    try:
+        with opened(data) as image:
+            image.load()
+            stored, orientation = (image.height, image.width), read_orientation(image)
+    except ImageError as error:
+        raise UserError(f"{picture.image}: {error}") from error
+    size = stored[::-1] if swaps_axes(orientation) else stored
+    if picture.size in (None, stored):  # drawn on pixels as they are stored, while readers see them upright
+        return data, _turned(draw(picture, stored), orientation), size
+    if picture.size == size:
+        return data, draw(picture, size), size
+    raise UserError(
+        f"{picture.image}: {size[1]}×{size[0]} pixels (width×height), its annotations are for "
+        f"{picture.size[1]}×{picture.size[0]}; get the release's own image"
+    )
+
+
+def _ending(picture: Picture) -> str:
+    return picture.image.rpartition(".")[2].lower()
 
 
 def _turned(drawn: Drawn, orientation: int) -> Drawn:
@@ -120,8 +127,8 @@ def _turned(drawn: Drawn, orientation: int) -> Drawn:
     return replace(drawn, masks=masks, ignore_hw=ignore_hw)
 
 
-def _sidecar(drawn: Drawn, size: Size) -> dict[str, Any]:
-    """The JSON beside an image."""
+def sidecar(drawn: Drawn, size: Size) -> dict[str, Any]:
+    """The JSON beside an image: its truth as a truth shard has it, masks without a pixel left out."""
     kept = [each for each in drawn.masks if each.mask_hw.any()]
     ignored = [] if drawn.ignore_hw is None or not drawn.ignore_hw.any() else [drawn.ignore_hw]
     counts = _counts([*(each.mask_hw for each in kept), *ignored])

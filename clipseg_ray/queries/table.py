@@ -35,7 +35,7 @@ def load_queries(table: str, where: str | None, threshold: float) -> list[Query]
     ones.
     Raises UserError that lists every fault with its row number.
     """
-    return _resolve(read_rows(table), where, threshold, {})
+    return [query for _, query in numbered_queries(read_rows(table), where, threshold)]
 
 
 def from_texts(texts: Sequence[str], threshold: float) -> list[Query]:
@@ -56,13 +56,52 @@ def from_rows(
     except ValueError as error:
         raise UserError(f"queries: {error}") from error
     columns = tuple(dict.fromkeys(column for row in values for column in row))
-    return _resolve(TableRows("queries", "", columns, tuple(values)), None, threshold, held or {})
+    table = TableRows("queries", "", columns, tuple(values))
+    return [query for _, query in numbered_queries(table, None, threshold, held)]
 
 
 def chosen_rows(rows: TableRows, where: str | None, threshold: float, faults: list[Fault]) -> list[Chosen]:
     """The rows for which `where` holds and those that they need, in order; what is wrong is added to `faults`."""
     drafts = _drafts(rows, threshold, faults)
     return _chosen(rows, where, drafts, MadeIds(drafts), faults)
+
+
+def numbered_queries(
+    rows: TableRows, where: str | None, threshold: float, held: Mapping[str, bytes] | None = None
+) -> list[tuple[int, Query]]:
+    """The queries of a table that was read, in its order, each with its row's number; see ``load_queries``.
+
+    held: pictures and masks that are at hand, by the names that rows give them.
+    """
+    faults: list[Fault] = []
+    drafts = _drafts(rows, threshold, faults)
+    made = MadeIds(drafts)
+    chosen = _chosen(rows, where, drafts, made, faults)
+    supports = _supports([each.draft for each in chosen], rows.folder, held or {}, faults)
+    broken = {fault.row for fault in faults}
+    numbered = [
+        (each.draft.row, query)
+        for each in chosen
+        if _has_names(each.draft, broken)
+        for query in _queries(each.draft, supports[each.draft.row], made)
+        if each.only is None or query.query_id in each.only
+    ]
+    faults += _duplicates(numbered)
+    if faults:
+        faults.sort(key=lambda fault: fault.row)
+        plural = "fault" if len(faults) == 1 else "faults"
+        listed = "\n".join(f"  {fault}" for fault in faults)
+        raise UserError(
+            f"{rows.source}: {len(faults)} {plural} (rows are counted from 1, without the header):\n{listed}"
+        )
+    if not numbered:
+        raise UserError(
+            f"queries.where: {where}: holds for none of the {len(rows.rows)} rows of {rows.source}; loosen it"
+            if where
+            else f"{rows.source}: no queries; give at least one"
+        )
+    queries = resolved(_placed(query for _, query in numbered))
+    return [(row, query) for (row, _), query in zip(numbered, queries, strict=True)]
 
 
 def _drafts(rows: TableRows, threshold: float, faults: list[Fault]) -> list[Draft]:
@@ -89,37 +128,6 @@ def _chosen(
         chosen, cut = [], [Fault(0, "", str(error))]
     faults += cut
     return chosen
-
-
-def _resolve(rows: TableRows, where: str | None, threshold: float, held: Mapping[str, bytes]) -> list[Query]:
-    faults: list[Fault] = []
-    drafts = _drafts(rows, threshold, faults)
-    made = MadeIds(drafts)
-    chosen = _chosen(rows, where, drafts, made, faults)
-    supports = _supports([each.draft for each in chosen], rows.folder, held, faults)
-    broken = {fault.row for fault in faults}
-    numbered = [
-        (each.draft.row, query)
-        for each in chosen
-        if _has_names(each.draft, broken)
-        for query in _queries(each.draft, supports[each.draft.row], made)
-        if each.only is None or query.query_id in each.only
-    ]
-    faults += _duplicates(numbered)
-    if faults:
-        faults.sort(key=lambda fault: fault.row)
-        plural = "fault" if len(faults) == 1 else "faults"
-        listed = "\n".join(f"  {fault}" for fault in faults)
-        raise UserError(
-            f"{rows.source}: {len(faults)} {plural} (rows are counted from 1, without the header):\n{listed}"
-        )
-    if not numbered:
-        raise UserError(
-            f"queries.where: {where}: holds for none of the {len(rows.rows)} rows of {rows.source}; loosen it"
-            if where
-            else f"{rows.source}: no queries; give at least one"
-        )
-    return resolved(_placed(query for _, query in numbered))
 
 
 def _has_names(draft: Draft, broken: Container[int]) -> bool:

@@ -58,6 +58,11 @@ def read_rows(table: str) -> TableRows:
         )
     with plain_errors(source):
         data = Store.of(table).get("")
+    return parsed_rows(source, extension, data, without_query(absolute(table)).rpartition("/")[0])
+
+
+def parsed_rows(source: str, extension: str, data: bytes, folder: str = "") -> TableRows:
+    """The rows in a table file's bytes; ``extension``: one of a table's, with its dot. Raises UserError as above."""
     try:
         rows = _parquet_rows(data) if extension == _PARQUET else _READERS[extension](text_of(data))
     except UserError:
@@ -70,7 +75,7 @@ def read_rows(table: str) -> TableRows:
     if not set(ASKING) & set(columns):
         raise UserError(f"{source}: {_nothing_asked(columns)}")
     kept = tuple({column: value for column, value in row.items() if value is not None} for row in rows)
-    return TableRows(source, without_query(absolute(table)).rpartition("/")[0], columns, kept)
+    return TableRows(source, folder, columns, kept)
 
 
 def shipped_tables() -> list[str]:

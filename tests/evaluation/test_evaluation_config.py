@@ -31,6 +31,28 @@ def test_defaults_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert EvaluateConfig.parse(config.resolved()) == config
 
 
+@pytest.mark.parametrize("truth", ["scenes/", ["scenes/", "more/"], {"mine": "scenes/"}])
+def test_a_single_truth_set_needs_no_name(truth: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"name": "all"}, {"name": "objects", "kinds": "object"}]
+    config = EvaluateConfig.parse({**MINIMAL, "truth": truth, "rows": rows})
+    (name,) = config.truth
+    assert [each.truth for each in config.rows] == [name, name]
+    assert config.truth[name] == [str(tmp_path / each) for each in ("scenes", "more")[: len(config.truth[name])]]
+    assert len(config.truth[name]) == (2 if isinstance(truth, list) else 1)
+    assert EvaluateConfig.parse(config.resolved()) == config
+    # The same from the command line, in place of a set that has a name.
+    given = EvaluateConfig.parse({**MINIMAL, "rows": rows}, ["truth=other/"])
+    assert given.truth == {"test": [str(tmp_path / "other")]}
+
+
+def test_of_several_truth_sets_a_row_is_about_the_one_called_test(tmp_path: Path) -> None:
+    truth = {"a": "scenes/", "test": "more/"}
+    assert EvaluateConfig.parse({**MINIMAL, "truth": truth}).rows[0].truth == "test"
+    with pytest.raises(UserError, match=r"rows\.0\.truth: truth has no set 'test'; it has a, b"):
+        EvaluateConfig.parse({**MINIMAL, "truth": {"a": "scenes/", "b": "more/"}})
+
+
 def row(**values: Any) -> dict[str, Any]:
     return {"rows": [{"name": "r", **values}]}
 

@@ -65,6 +65,20 @@ def test_a_kind_the_tuning_set_lacks_is_said() -> None:
     assert "things: no true pixel to choose a threshold by for part: 0.5 is used" in notes
 
 
+def test_the_best_threshold_of_each_query_is_said_when_asked() -> None:
+    tables = model_rows(config(tune=None, threshold=0.5), {("test", TEXT): metrics(0.3)})
+    report = Report(subject="c", facts={}, rows=tables.rows, queries=tables.queries)
+    lines = report.thresholds().splitlines()
+    assert lines[4:] == [
+        "| things | cat | 1 | 0 | 0.50 | 0.667 | 0.86 |",
+        "| things | dog | 1 | 1 | 0.50 | 1.000 | 0.30 |",
+        "| things | leg | 1 | 0 | 0.50 | 0.000 | 0.12 |",
+        "| dogs \\| one | dog | 1 | 0 | 0.50 | 1.000 | 0.12 |",
+    ]
+    none = Report(subject="c", facts={}, rows=tables.rows, queries=tables.queries.slice(0, 0))
+    assert none.thresholds().startswith("No query has a best threshold")
+
+
 def test_a_threshold_is_that_of_other_rows_together() -> None:
     """By brute force: every threshold, the pixels of the other rows pooled."""
     random = np.random.default_rng(0)

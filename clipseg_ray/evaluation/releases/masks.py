@@ -62,6 +62,7 @@ def read(
         pictures=pictures,
         draw=LabelMaps(things=things, background=background, ignore_unnamed=ignore_unnamed),
         sha256=digest(pictures, [maps[name].size for name in wanted], repr(sorted(named.items()))),
+        things=tuple(things.values()),
     )
 
 

@@ -68,13 +68,15 @@ Draw: TypeAlias = Callable[[Picture, Size], Drawn]
 class Release:
     """One split of a data set. ``name`` is how its shards' names begin; ``sha256`` that of all that was read.
 
-    remarks: what was left out, for a person.
+    things: what was looked for in every image; empty where images differ in that. remarks: what was left out, for a
+    person.
     """
 
     name: str
     pictures: Sequence[Picture]
     draw: Draw
     sha256: str
+    things: Sequence[Thing] = field(default=())
     remarks: Sequence[str] = field(default=())
 
 

@@ -20,11 +20,11 @@ function runsOf(counts) {
   return runs;
 }
 
-/** One byte a pixel, row by row: 1 inside. */
+/** One byte a pixel, row by row: 1 inside; `counts` compressed, or as a list of lengths. */
 function pixelsOf(counts, height, width) {
   const pixels = new Uint8Array(height * width);
   let at = 0, inside = 0;
-  for (const run of runsOf(counts)) {
+  for (const run of Array.isArray(counts) ? counts : runsOf(counts)) {
     if (inside) {
       for (let i = at; i < at + run; i++) pixels[(i % height) * width + Math.floor(i / height)] = 1;
     }

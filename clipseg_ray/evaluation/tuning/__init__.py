@@ -1,0 +1,1 @@
+"""The best threshold of each query of a table, by truth or by verdicts."""
