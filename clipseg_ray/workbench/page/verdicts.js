@@ -18,7 +18,7 @@ export function start(given) {
   bench.on("threshold", atThreshold);
   bench.key("y", "verdict: it is there", () => asking && say(true));
   bench.key("n", "verdict: it is not there", () => asking && say(false));
-  bench.key("s", "verdict: cannot say", () => asking && say(null));
+  bench.key("x", "verdict: cannot say", () => asking && say(null));
   bench.key("b", "verdict: take the last one back", () => asking && back());
   activated();
 }
@@ -117,7 +117,7 @@ function question(query) {
   const [index] = shown.next, image = bench.images.find((each) => each.index === index);
   for (const later of shown.next.slice(1)) new Image().src = bench.thumbnail(later);
   const yes = button("There", "y", () => say(true), "primary"), no = button("Not there", "n", () => say(false));
-  const unsure = button("Cannot say", "s", () => say(null));
+  const unsure = button("Cannot say", "x", () => say(null));
   [yes.dataset.verdict, no.dataset.verdict, unsure.dataset.verdict] = ["yes", "no", "unsure"];
   return make("div", { class: "judged" },
     make("figure", {},
