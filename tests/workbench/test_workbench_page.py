@@ -311,7 +311,8 @@ def test_another_page_reaches_nothing(browser: WebDriver, bench: Served, tmp_pat
         f"""<script>
         window.found = [];
         const sent = {{ method: "POST", mode: "no-cors" }};
-        for (const [path, how] of [["state", {{}}], ["undo", sent], ["queries", {{ ...sent, body: '{{"text": "x"}}' }}]]) {{
+        const added = {{ ...sent, body: '{{"text": "x"}}' }};
+        for (const [path, how] of [["state", {{}}], ["undo", sent], ["queries", added]]) {{
           fetch("{bench.address}" + path, how).then((each) => found.push(each.status), () => found.push("no"));
         }}
         </script>
