@@ -18,6 +18,7 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 WRONG = {
     "queries": ["nowhere.csv"],
+    "try": ["nowhere.jpg"],
     "demo": ["-s", "masks.threshhold=0.4"],
     "init": ["nowhere"],
     "run": ["nowhere.yaml"],
