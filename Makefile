@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CLIENTS := .venv-clients
 
-.PHONY: demo test test-slow test-ray test-clients lint format docs checkpoint clean
+.PHONY: demo paper test test-slow test-ray test-clients lint format docs checkpoint clean
 
 $(READY): requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,15 @@ $(CLIENTS)/.ready: requirements.lock requirements-clients.lock pyproject.toml
 
 demo: $(READY)
 	$(BIN)/clipseg-ray demo
+
+# The CLIPSeg paper's tables with a checkpoint, those whose data is in DATA; of the others it says what is missing:
+# make paper DATA=/data CHECKPOINT=rd64-uni
+TABLES ?= $(wildcard configs/paper/*.yaml)
+OUTPUT ?= build/paper
+paper: $(READY)
+	$(if $(DATA),,$(error DATA is the folder with the releases: make paper DATA=/data CHECKPOINT=rd64-uni))
+	$(if $(CHECKPOINT),,$(error CHECKPOINT is what is measured: make paper DATA=/data CHECKPOINT=rd64-uni))
+	$(BIN)/clipseg-ray paper $(TABLES) --data '$(DATA)' --checkpoint '$(CHECKPOINT)' --output '$(OUTPUT)'
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not clients"

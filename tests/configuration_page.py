@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from clipseg_ray.config import RunConfig
 from clipseg_ray.evaluation.config import EvaluateConfig
+from clipseg_ray.evaluation.paper.config import PaperConfig
 from clipseg_ray.settings import ByteCount, OneOrSeveral, Section, Settings
 from clipseg_ray.training.config import TrainConfig
 
@@ -37,12 +38,17 @@ PAGES: list[tuple[str, type[Settings], str]] = [
         EvaluateConfig,
         "`clipseg-ray evaluate` ([evaluation](evaluation.md)); an example is `configs/evaluate-scenes.yaml`.",
     ),
+    (
+        "Published table",
+        PaperConfig,
+        "`clipseg-ray paper` ([evaluation](evaluation.md#the-papers-tables)); examples are `configs/paper/*.yaml`.",
+    ),
 ]
 
 HEAD = """\
 # Configuration
 
-Every key of the three configurations, from the docstrings beside them: `make docs` writes this page again, and a test
+Every key of the four configurations, from the docstrings beside them: `make docs` writes this page again, and a test
 compares it.
 
 A configuration is a YAML file of sections, at any path or URL, in UTF-8: YAML 1.2, where `on`, `yes` and dates are
@@ -71,8 +77,8 @@ def sections(section: type[Section], path: str) -> Iterator[str]:
         key = field.alias or name
         nested = section_of(field.annotation)
         if nested is not None:
-            several = typing.get_origin(field.annotation) is list
-            inner.append((nested, f"{path}{key}" + ("[]" if several else "")))
+            ending = {list: "[]", dict: ".NAME"}.get(typing.get_origin(field.annotation), "")
+            inner.append((nested, f"{path}{key}{ending}"))
         else:
             cells = (f"`{key}`", kind(field.annotation, field.metadata), default(field), meanings.get(name, ""))
             rows.append(f"| {' | '.join(cells)} |")
@@ -84,10 +90,12 @@ def sections(section: type[Section], path: str) -> Iterator[str]:
 
 
 def section_of(annotation: Any) -> type[Section] | None:
-    """The section that a key holds, alone, in a list, or perhaps; None for plain values."""
+    """The section that a key holds, alone, in a list, by names, or perhaps; None for plain values."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    if typing.get_origin(annotation) in (list, types.UnionType, typing.Union):
+    if typing.get_origin(annotation) is Annotated:
+        return section_of(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (list, dict, types.UnionType, typing.Union):
         return next((found for found in map(section_of, typing.get_args(annotation)) if found is not None), None)
     return None
 
@@ -119,8 +127,7 @@ def kind(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if origin is Annotated:
         return kind(arguments[0], annotation.__metadata__)
     if origin in (types.UnionType, typing.Union):
-        (rest,) = [each for each in arguments if each is not type(None)]
-        return kind(rest)
+        return " or ".join(kind(each) for each in arguments if each is not type(None))
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if _like(OneOrSeveral, metadata):

@@ -33,6 +33,7 @@ _RAY = (
     "tests/forecast/",
     "tests/upkeep/test_upkeep_compact_job",
     "tests/evaluation/test_evaluation_job",
+    "tests/evaluation/test_evaluation_paper",
     "tests/training/test_training_job",
 )
 """Where the tests are that need the session's Ray cluster."""

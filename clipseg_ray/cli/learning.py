@@ -62,12 +62,18 @@ def _numbers(text: str) -> list[int]:
 def evaluate(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML evaluation, local or at any URL.")],
     set_: Overrides = None,
+    thresholds: Annotated[
+        bool, typer.Option("--thresholds", help="Also print the best threshold of each query.")
+    ] = False,
 ) -> None:
     """Score a model or a masks dataset against truth shards; print the table and write it to output.url."""
     from clipseg_ray.evaluation import job as evaluation
     from clipseg_ray.evaluation.config import EvaluateConfig
 
-    print(evaluation.evaluate(EvaluateConfig.load(config, set_ or ())).markdown())
+    report = evaluation.evaluate(EvaluateConfig.load(config, set_ or ()))
+    print(report.markdown())
+    if thresholds:
+        print(report.thresholds())
 
 
 @app.command(epilog="Example: clipseg-ray truth voc VOCdevkit/VOC2012 truth/voc --names lists/pascal/val_fixed.txt")
@@ -109,3 +115,28 @@ def truth(
     }
     options = {name: value for name, value in given.items() if value is not None}
     say(write_truth(format_, source, destination, options))
+
+
+@app.command(epilog="Example: clipseg-ray paper configs/paper/*.yaml --data /data --checkpoint rd64-uni")
+def paper(
+    tables: Annotated[
+        list[str], typer.Argument(metavar="TABLE…", help="Published tables as YAML (configs/paper), local or any URL.")
+    ],
+    data: Annotated[str, typer.Option(metavar="DIR", help="The folder with the releases of the data sets.")],
+    checkpoint: Annotated[
+        str, typer.Option(metavar="NAME", help="What is measured; {part} in it is the part of a table, such as fold-0.")
+    ],
+    output: Annotated[
+        str, typer.Option(metavar="DIR", help="Where truth shards, evaluations and comparisons go.")
+    ] = "build/paper",
+) -> None:
+    """Measure published tables again whose data is there, and print published, here and difference."""
+    from clipseg_ray.evaluation.paper import tables as paper_tables
+
+    places = paper_tables.Places(data=data, checkpoint=checkpoint, output=output)
+    outcomes = []
+    for outcome in paper_tables.measured(tables, places):
+        say(outcome.text)
+        outcomes.append(outcome)
+    if any(each.failed for each in outcomes) or not any(each.measured for each in outcomes):
+        raise typer.Exit(1)

@@ -47,7 +47,9 @@ def tune(
 ) -> None:
     """Find each query's best threshold by truth, or by verdicts which images to take; write the table with it."""
     if (truth is None) == (verdicts is None):
-        raise UserError("--truth, --verdicts: give one of them: thresholds of pixels come from truth, of images from either")
+        raise UserError(
+            "--truth, --verdicts: give one of them: thresholds of pixels come from truth, of images from either"
+        )
     if not 0 < threshold < 1:
         raise UserError(f"--threshold {threshold:g}: give a probability between 0 and 1, both excluded")
     given = {"images": images, "labels": labels, "classes": classes, "ignore_unnamed": ignore_unnamed}

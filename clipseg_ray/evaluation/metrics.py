@@ -89,8 +89,12 @@ class Metrics:
 
     def best_threshold(self, chosen: Chosen = _all, *, present_only: bool = False) -> float | None:
         """The threshold with the greatest pooled IoU_FG; None if the chosen queries have no true pixel."""
-        best = _pooled(self._chosen(chosen, present_only)).best
+        best = self.pooled(chosen, present_only=present_only).best
         return None if best is None else THRESHOLDS[best]
+
+    def pooled(self, chosen: Chosen = _all, *, present_only: bool = False) -> Counts:
+        """The chosen queries' counts, added together."""
+        return _pooled(self._chosen(chosen, present_only))
 
     def scores(
         self, chosen: Chosen = _all, thresholds: Thresholds | None = None, *, present_only: bool = False

@@ -7,6 +7,7 @@
   generalised queries are such rows of the shipped tables. Those that compete or combine do so as in a run, with all
   that they name and all of their group, whether these have a concept or not.
 - argmax: a query table that is one group, in which each pixel goes to one class (see ``argmax``).
+- clip: no masks, but what CLIP makes of a picture whose things are marked (see ``prompt_study``).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from functools import cache
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.answers import Answers
-from clipseg_ray.evaluation.config import EvaluateConfig, RowConfig
+from clipseg_ray.evaluation.config import WITHOUT_THRESHOLD, EvaluateConfig, RowConfig, SupportsConfig
+from clipseg_ray.evaluation.episodes import Episodes
+from clipseg_ray.evaluation.likelihoods import Likelihoods
 from clipseg_ray.evaluation.metrics import AskedQuery, Metrics
 from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.queries.query import Query
@@ -25,6 +28,8 @@ from clipseg_ray.queries.table import load_queries
 from clipseg_ray.queries.templates import resolve_templates
 
 Vocabulary = Mapping[str, Thing]
+
+Counted = Metrics | Answers | Likelihoods
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,25 +41,42 @@ class Asking:
     templates: tuple[str, ...] | None = None
     alpha: float | None = None
     table: str | None = None
+    mode: str | None = None
+    episodes: Episodes | None = None
 
     @classmethod
-    def of(cls, row: RowConfig) -> Asking:
-        """The way a row asks."""
-        if row.protocol == "picture":
-            return cls(protocol="picture")
+    def of(cls, row: RowConfig, supports: SupportsConfig | None = None) -> Asking:
+        """The way a row asks; ``supports`` say how many episodes there are, where it draws them."""
         if row.protocol in ("table", "argmax"):
             return cls(protocol=row.protocol, table=row.table)
+        templates = resolve_templates(row.template)
+        if row.protocol == "clip":
+            return cls(protocol="clip", templates=templates, mode=row.mode)
+        episodes = None
+        if row.episodes is not None:
+            assert supports is not None
+            kinds, queries = (None if some is None else tuple(some) for some in (row.kinds, row.queries))
+            episodes = Episodes(row.episodes, supports.number, kinds, queries)
+        if row.protocol == "picture":
+            return cls(protocol="picture", episodes=episodes)
         alpha = row.alpha if row.protocol == "hybrid" else None
-        return cls(protocol=row.protocol, texts=row.texts, templates=resolve_templates(row.template), alpha=alpha)
+        return cls(protocol=row.protocol, texts=row.texts, templates=templates, alpha=alpha, episodes=episodes)
 
     def __str__(self) -> str:
         """In a few words, for a table."""
-        words = {"text": "text", "picture": "picture", "hybrid": f"hybrid, α = {self.alpha:g}" if self.alpha else ""}
+        words = {
+            "text": "text",
+            "picture": "picture",
+            "hybrid": f"hybrid, α = {self.alpha:g}" if self.alpha else "",
+            "clip": f"CLIP, {self.mode}",
+        }
         said = words.get(self.protocol) or f"{'argmax over' if self.decides else 'queries of'} {self.table}"
         if self.texts not in (None, "first"):
             said += f", {self.texts} wordings"
         if self.templates not in (None, ("{}",)):
             said += f", {len(self.templates or ())} template(s)"
+        if self.episodes is not None:
+            said += f", {self.episodes}"
         return said
 
     @property
@@ -72,8 +94,15 @@ class Asking:
         """Whether it gives masks, not probabilities."""
         return self.protocol == "argmax"
 
-    def counts(self) -> Metrics | Answers:
+    @property
+    def compares(self) -> bool:
+        """Whether it is about CLIP's opinion of pictures, not about masks."""
+        return self.protocol == "clip"
+
+    def counts(self) -> Counted:
         """What its answers are counted in, empty."""
+        if self.compares:
+            return Likelihoods()
         return Answers() if self.decides else Metrics()
 
     def wordings(self, thing: Thing) -> tuple[str, ...]:
@@ -117,13 +146,13 @@ def jobs_of(config: EvaluateConfig, vocabularies: Mapping[str, Vocabulary]) -> l
     wanted: dict[tuple[str, Asking], dict[str, Thing]] = {}
     everywhere: dict[tuple[str, Asking], bool] = {}
     for row in config.rows:
-        asking = Asking.of(row)
+        asking = Asking.of(row, config.supports)
         measured = [thing for thing in asking.things(vocabularies[row.truth]) if holds(row, thing)]
         if not measured:
             raise UserError(_nothing(row, vocabularies[row.truth]))
         kinds = {thing.kind for thing in measured}
         parts = [(row.truth, asking.things(vocabularies[row.truth]) if asking.decides else measured)]
-        if config.tune is not None and not asking.decides:
+        if config.tune is not None and row.protocol not in WITHOUT_THRESHOLD:
             parts.append((config.tune, [t for t in asking.things(vocabularies[config.tune]) if t.kind in kinds]))
         for truth, things in parts:
             wanted.setdefault((truth, asking), {}).update({thing.query_id: thing for thing in things})

@@ -9,12 +9,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from clipseg_ray.evaluation import episode_file
 from clipseg_ray.evaluation.scores import COLUMNS, Scores
 from clipseg_ray.storage import Store, plain_errors
 from clipseg_ray.tables import parquet_bytes
 
 NAME = "evaluation"
-"""Files are ``evaluation.md``, ``evaluation.json``, ``evaluation.parquet`` and ``evaluation-queries.parquet``."""
+"""Files are ``evaluation.md``, ``evaluation.json``, ``evaluation.parquet`` and ``evaluation-queries.parquet``, where
+thresholds are fixed besides ``evaluation-also-at.parquet``, and where episodes are drawn ``evaluation-episodes.jsonl``.
+"""
 
 SCHEMA = pa.schema(
     [
@@ -57,37 +60,54 @@ class ReportRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """subject: what was evaluated. facts: what it was and on what, JSON values. queries: of ``rows.QUERIES``."""
+    """subject: what was evaluated. facts: what it was and on what, JSON values. queries: of ``rows.QUERIES``.
+
+    also_at: the rows at further thresholds. episodes: those that were drawn, as ``episode_file`` writes them.
+    """
 
     subject: str
     facts: dict[str, Any]
     rows: Sequence[ReportRow]
     queries: pa.Table
     notes: Sequence[str] = field(default=())
+    also_at: Sequence[ReportRow] = field(default=())
+    episodes: bytes | None = None
 
     def markdown(self) -> str:
         """The table and what must be known to read it."""
-        shown = [column for column in _SHOWN if any(column[1](row) is not None for row in self.rows)]
-        texts = ("", "truth", "asked")
-        lines = [[title for title, _ in shown], ["---" if title in texts else "---:" for title, _ in shown]]
-        lines += [[_text(value(row)) for _, value in shown] for row in self.rows]
-        table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
         notes = "".join(f"- {note}\n" for note in self.notes)
-        return f"# Evaluation of {self.subject}\n\n{table}\n\n{notes}"
+        also = f"\n## At fixed thresholds\n\n{_table(self.also_at, _AT_THRESHOLDS)}\n" if self.also_at else ""
+        return f"# Evaluation of {self.subject}\n\n{_table(self.rows, _SHOWN)}\n\n{notes}{also}"
+
+    def thresholds(self) -> str:
+        """For each query of each row the threshold that would be best for it alone, in Markdown.
+
+        Only of queries that have probabilities and a true pixel; ``clipseg-ray tune`` says how sure each is.
+        """
+        titles = ["row", "query", "present", "absent", "threshold", "IoU_FG", "best threshold"]
+        names = ["row", "query_id", "images_present", "images_absent", "threshold", "iou_fg", "best_threshold"]
+        found = [
+            [_text(_hundredths(row[name]) if name.endswith("threshold") else row[name]) for name in names]
+            for row in self.queries.to_pylist()
+            if row["query_id"] is not None and row["best_threshold"] is not None
+        ]
+        if not found:
+            return "No query has a best threshold: masks are given, pixels decided, or nothing of it is in the truth.\n"
+        lines = [titles, ["---" if title in titles[:2] else "---:" for title in titles]]
+        return "## Thresholds of queries\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in [*lines, *found])
 
     def table(self) -> pa.Table:
         """The rows as a table of SCHEMA."""
-        return pa.Table.from_pylist(
-            [{**row.values(), "thresholds": list(row.thresholds.items())} for row in self.rows], SCHEMA
-        )
+        return _arrow(self.rows)
 
     def write(self, url: str) -> list[str]:
-        """Put the four files into a folder at any URL, replacing older ones; their URLs."""
+        """Put the files into a folder at any URL, replacing older ones; their URLs."""
         store = Store.of(url)
         body = {
             "subject": self.subject,
             "facts": self.facts,
             "rows": [row.values() for row in self.rows],
+            "also_at": [row.values() for row in self.also_at],
             "notes": list(self.notes),
         }
         files = {
@@ -96,10 +116,18 @@ class Report:
             f"{NAME}.parquet": parquet_bytes(self.table()),
             f"{NAME}-queries.parquet": parquet_bytes(self.queries),
         }
+        if self.also_at:
+            files[f"{NAME}-also-at.parquet"] = parquet_bytes(_arrow(self.also_at))
+        if self.episodes is not None:
+            files[episode_file.NAME] = self.episodes
         with plain_errors(url):
             for name, data in files.items():
                 store.put(name, data)
         return [store.url_of(name) for name in files]
+
+
+def _hundredths(threshold: float | None) -> str | None:
+    return None if threshold is None else f"{threshold:.2f}"
 
 
 def _threshold(row: ReportRow) -> str | None:
@@ -113,7 +141,10 @@ def _accuracies(scores: Scores) -> str | None:
     return None if None in found else ", ".join(f"{each:.2f}" for each in found)
 
 
-_SHOWN: list[tuple[str, Callable[[ReportRow], Any]]] = [
+Column = tuple[str, Callable[[ReportRow], Any]]
+
+_ACCURACIES = "IoU > 0.5, 0.7, 0.9"
+_SHOWN: list[Column] = [
     ("", lambda row: row.name),
     ("truth", lambda row: row.truth),
     ("asked", lambda row: row.asked),
@@ -128,7 +159,7 @@ _SHOWN: list[tuple[str, Callable[[ReportRow], Any]]] = [
     ("unseen", lambda row: row.scores.miou_unseen),
     ("harmonic", lambda row: row.scores.miou_harmonic),
     ("IoU per image", lambda row: row.scores.iou_per_image),
-    ("IoU > 0.5, 0.7, 0.9", lambda row: _accuracies(row.scores)),
+    (_ACCURACIES, lambda row: _accuracies(row.scores)),
     ("AP", lambda row: row.scores.ap),
     ("mAP", lambda row: row.scores.map),
     ("AP (CLIPSeg's)", lambda row: row.scores.ap_clipseg),
@@ -138,8 +169,31 @@ _SHOWN: list[tuple[str, Callable[[ReportRow], Any]]] = [
     ("present, found", lambda row: row.scores.present_found),
     ("presence right", lambda row: row.scores.presence_accuracy),
     ("AP of images", lambda row: row.scores.ap_images),
+    ("P(object)", lambda row: row.scores.object_probability),
+    ("ΔP(object)", lambda row: row.scores.object_gain),
 ]
 """The columns of the Markdown table; one that is undefined in every row is left out."""
+
+
+_AT_THRESHOLDS = [
+    column
+    for column in _SHOWN
+    if column[0] in ("", "threshold", "IoU_FG", "IoU_BIN", "mIoU", "IoU per image", _ACCURACIES, "precision", "recall")
+]
+"""Those of them that change with the threshold."""
+
+
+def _table(rows: Sequence[ReportRow], columns: Sequence[Column]) -> str:
+    """Markdown, without the columns that are undefined in every row."""
+    shown = [column for column in columns if any(column[1](row) is not None for row in rows)]
+    texts = ("", "truth", "asked")
+    lines = [[title for title, _ in shown], ["---" if title in texts else "---:" for title, _ in shown]]
+    lines += [[_text(value(row)) for _, value in shown] for row in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _arrow(rows: Sequence[ReportRow]) -> pa.Table:
+    return pa.Table.from_pylist([{**row.values(), "thresholds": list(row.thresholds.items())} for row in rows], SCHEMA)
 
 
 def _text(value: Any) -> str:

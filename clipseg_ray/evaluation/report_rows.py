@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -12,13 +12,14 @@ import pyarrow as pa
 
 from clipseg_ray.errors import UserError, meant
 from clipseg_ray.evaluation.answers import Answers
-from clipseg_ray.evaluation.config import EvaluateConfig, RowConfig
+from clipseg_ray.evaluation.config import WITHOUT_THRESHOLD, EvaluateConfig, RowConfig
+from clipseg_ray.evaluation.counts import THRESHOLDS, Counts
 from clipseg_ray.evaluation.metrics import AskedQuery, Chosen, Metrics
-from clipseg_ray.evaluation.protocols import Asking, holds
+from clipseg_ray.evaluation.protocols import Asking, Counted, holds
 from clipseg_ray.evaluation.report import ReportRow
 from clipseg_ray.evaluation.scores import COLUMNS, Scores
 
-Measured = Mapping[tuple[str, Asking], Metrics | Answers]
+Measured = Mapping[tuple[str, Asking], Counted]
 """By truth set and way of asking."""
 
 QUERIES = pa.schema(
@@ -29,24 +30,42 @@ QUERIES = pa.schema(
 threshold."""
 
 
-def model_rows(config: EvaluateConfig, measured: Measured) -> tuple[list[ReportRow], pa.Table, list[str]]:
-    """A model's rows, the table of each row's queries, and notes on thresholds."""
-    rows, notes = [], [_threshold_note(config)]
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """A model's rows, the table of each row's queries, the rows at further thresholds, and notes on thresholds."""
+
+    rows: list[ReportRow]
+    queries: pa.Table
+    also_at: list[ReportRow]
+    notes: list[str]
+
+
+def model_rows(config: EvaluateConfig, measured: Measured) -> Tables:
+    """What an evaluation of a model gives."""
+    rows, also_at = list[ReportRow](), list[ReportRow]()
+    choosing = any(row.protocol not in WITHOUT_THRESHOLD and row.tune_on is None for row in config.rows)
+    notes = [_threshold_note(config)] if choosing else []
     queries: list[dict[str, Any]] = []
     for row in config.rows:
-        asking = Asking.of(row)
+        asking = Asking.of(row, config.supports)
         counts = measured[row.truth, asking]
-        if isinstance(counts, Answers):
+        if not isinstance(counts, Metrics):
             rows.append(_whole(row, str(asking), counts.scores, {}, counts.answers))
             queries += _parts(row, str(asking), counts.scores, counts.answers)
             continue
-        thresholds, undecided = _thresholds(config, row, counts, measured[config.tune or row.truth, asking])
+        thresholds, undecided = _thresholds(config, row, counts, measured)
+        if row.tune_on is not None:
+            notes.append(f"{row.name}: the threshold of each kind is the one that is best for {', '.join(row.tune_on)}")
         if undecided:
             notes.append(f"{row.name}: no true pixel to choose a threshold by for {', '.join(undecided)}: 0.5 is used")
         scored = partial(counts.scores, thresholds=thresholds)
         rows.append(_whole(row, str(asking), scored, thresholds, counts.counts))
         queries += _parts(row, str(asking), scored, counts.counts)
-    return rows, pa.Table.from_pylist(queries, QUERIES), notes
+        for threshold in config.also_at:
+            fixed = dict.fromkeys(thresholds, threshold)
+            at = partial(counts.scores, thresholds=fixed)
+            also_at.append(_whole(row, str(asking), at, fixed, counts.counts))
+    return Tables(rows=rows, queries=pa.Table.from_pylist(queries, QUERIES), also_at=also_at, notes=notes)
 
 
 def given_rows(config: EvaluateConfig, answers: Mapping[str, Answers]) -> tuple[list[ReportRow], pa.Table]:
@@ -127,23 +146,29 @@ def _parts(
 
 
 def _thresholds(
-    config: EvaluateConfig, row: RowConfig, counts: Metrics, by: Metrics | Answers
+    config: EvaluateConfig, row: RowConfig, counts: Metrics, measured: Measured
 ) -> tuple[dict[str, float], list[str]]:
-    """The threshold of each kind in a row, and the kinds for which none could be chosen. by: counts to choose by."""
-    assert isinstance(by, Metrics)
+    """The threshold of each kind in a row, and the kinds for which none could be chosen."""
     kinds = sorted({asked.kind for asked in counts.counts if holds(row, asked)})
     if config.threshold is not None:
         return dict.fromkeys(kinds, config.threshold), []
     # With a set of its own to choose on, a kind's threshold is that of all its queries; else of the row's.
-    where = row.model_copy(update={"queries": None}) if config.tune is not None else row
-    found = {
-        kind: by.best_threshold(
-            partial(holds, where.model_copy(update={"kinds": [kind]})), present_only=row.pictures == "present"
-        )
-        for kind in kinds
-    }
-    undecided = [kind for kind, best in found.items() if best is None]
-    return {kind: 0.5 if best is None else best for kind, best in found.items()}, undecided
+    where = row.model_copy(update={"queries": None, "truth": config.tune}) if config.tune is not None else row
+    by = [where] if row.tune_on is None else [each for each in config.rows if each.name in row.tune_on]
+    best = {kind: _pooled(config, by, kind, measured).best for kind in kinds}
+    undecided = [kind for kind, place in best.items() if place is None]
+    return {kind: 0.5 if place is None else THRESHOLDS[place] for kind, place in best.items()}, undecided
+
+
+def _pooled(config: EvaluateConfig, rows: Iterable[RowConfig], kind: str, measured: Measured) -> Counts:
+    """What some rows counted of a kind, added together."""
+    total = Counts()
+    for row in rows:
+        counts = measured[row.truth, Asking.of(row, config.supports)]
+        assert isinstance(counts, Metrics)
+        chosen = partial(holds, row.model_copy(update={"kinds": [kind]}))
+        total += counts.pooled(chosen, present_only=row.pictures == "present")
+    return total
 
 
 def _threshold_note(config: EvaluateConfig) -> str:

@@ -61,6 +61,10 @@ class Scores:
     """Share of the present pairs that got one."""
     presence_accuracy: float | None
     """Share of all pairs that got a mask just if the thing is there."""
+    object_probability: float | None = None
+    """Mean over the pairs of CLIP's probability of the thing's name, among those of the picture (``prompt_study``)."""
+    object_gain: float | None = None
+    """How much that is above the probability which the picture has as it is."""
     ap_images: float | None
     """Average precision of the score as a sign that the thing is there, over the pairs; needs pairs of both sorts."""
 

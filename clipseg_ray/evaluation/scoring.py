@@ -17,7 +17,10 @@ from clipseg_ray.evaluation.questions import Questions
 from clipseg_ray.evaluation.resizing import at_truth_size
 from clipseg_ray.evaluation.table_answers import not_finite, table_answers
 from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet
+from clipseg_ray.evaluation.worker_checkpoint import Named
 from clipseg_ray.model.engine import Engine
+from clipseg_ray.model.factory import make_model
+from clipseg_ray.model.precision import default_batching
 from clipseg_ray.model.protocol import Features
 from clipseg_ray.pixels.decode import ImageError, decode
 from clipseg_ray.pixels.preprocessing import Preprocessing
@@ -44,20 +47,27 @@ Answered: TypeAlias = tuple[Pair, np.ndarray, float]
 class Scorer:
     """Scores one model. Needs memory for SCENES_AT_ONCE images, and for the counts of every query."""
 
-    def __init__(self, engine: Engine, preprocessing: Preprocessing) -> None:
+    def __init__(self, engine: Engine, preprocessing: Preprocessing, label_size: int | None = None) -> None:
         self.engine = engine
         self.preprocessing = preprocessing
+        self.label_size = label_size
 
     def score(self, truth: TruthSet, shard: Shard, questions: Sequence[Questions]) -> list[Metrics | Answers]:
         """The counts of each of ``questions`` over one shard.
 
         The prediction is the probability on the model's grid, resized bilinearly to the truth's size; the score is its
-        maximum on the grid, as in a masks dataset. Of queries that compete: see ``table_answers``. Raises UserError for
-        images and truths that cannot be read, and for a model that gives no finite numbers.
+        maximum on the grid, as in a masks dataset. Scenes to which nothing is put are not encoded. Of queries that
+        compete: see ``table_answers``. Raises UserError for images and truths that cannot be read, and for a model that
+        gives no finite numbers.
         """
-        counts = [asked.job.asking.counts() for asked in questions]
-        for scenes in truth.scenes(shard):
+        counts = [Answers() if asked.job.asking.decides else Metrics() for asked in questions]
+        for read in truth.scenes(shard):
+            scenes = [scene for scene in read if any(asked.concern(scene) for asked in questions)]
+            if not scenes:
+                continue
             features = self.encode(scenes)
+            if self.label_size is not None:
+                scenes = [scene.squashed(self.label_size) for scene in scenes]
             planes = [scene.planes() for scene in scenes]
             ignored = [scene.ignored() for scene in scenes]
             for asked, found in zip(questions, counts, strict=True):
@@ -179,3 +189,13 @@ class Scorer:
                 f"{scene.width}×{scene.height}; they must be of one size"
             )
         return decoded.pixels_hwc
+
+
+def scorer_of(named: Named, device: str, precision: str, label_size: int | None = None) -> Scorer:
+    """The scorer that a worker holds; on a CPU it computes on one thread. Raises UserError as ``Named.load``."""
+    if device == "cpu":
+        torch.set_num_threads(1)
+    checkpoint = named.load()
+    batch, decode_chunk = default_batching(device, precision)
+    model = make_model(checkpoint, device=device, precision=precision, batch=batch, decode_chunk=decode_chunk)
+    return Scorer(Engine(model), checkpoint.preprocessing, label_size)

@@ -12,7 +12,7 @@ import numpy as np
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.config import SupportsConfig
-from clipseg_ray.evaluation.truth import Scene, TruthSet
+from clipseg_ray.evaluation.truth import Scene, TrueMask, TruthSet
 from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.queries.prompt_set import embed
@@ -26,6 +26,11 @@ class Candidates:
 
     pictures: tuple[str, ...]
     vectors_nc: np.ndarray
+
+    def asked_with(self, image: str, query_id: str, shots: int, seed: int) -> np.ndarray:
+        """What one question is asked with, float32 [1, c]; no row where too few other images can serve."""
+        vector_c = self.draw(image, query_id, shots, seed)
+        return np.zeros((0, self.vectors_nc.shape[1]), np.float32) if vector_c is None else vector_c[None]
 
     def draw(self, image: str, query_id: str, shots: int, seed: int) -> np.ndarray | None:
         """The mean embedding of ``shots`` supports for one question, float32 [c]; None where there are too few.
@@ -50,15 +55,15 @@ def candidates(
     """
     kept: dict[str, dict[str, Support]] = defaultdict(dict)
     for scene in (scene for shard in truth.shards for scenes in truth.scenes(shard) for scene in scenes):
-        for query_id, counts in _large_enough(scene, query_ids, settings.smallest):
-            found, rank = kept[query_id], _rank(settings.seed, scene.sha256, query_id)
-            if rank in found or (len(found) == settings.pool and rank > max(found)):
+        for mask in large_enough(scene, query_ids, settings.smallest):
+            found, place = kept[mask.query_id], rank(settings.seed, scene.sha256, mask.query_id)
+            if place in found or (len(found) == settings.pool and place > max(found)):
                 continue
-            found[rank] = _support(scene, counts)
+            found[place] = support_of(scene, mask)
             if len(found) > settings.pool:
                 del found[max(found)]
     chosen = {
-        query_id: [found[rank] for rank in sorted(found)]
+        query_id: [found[place] for place in sorted(found)]
         for query_id, found in sorted(kept.items())
         if len(found) >= settings.shots
     }
@@ -77,23 +82,25 @@ def candidates(
     }
 
 
-def _large_enough(scene: Scene, query_ids: Collection[str], smallest: float) -> Iterator[tuple[str, str]]:
-    """(query_id, RLE) of the masks in a scene that may serve as supports."""
+def large_enough(scene: Scene, query_ids: Collection[str], smallest: float) -> Iterator[TrueMask]:
+    """The masks of a scene that may serve as supports: those on at least the share ``smallest`` of it."""
     if not any(mask.query_id in query_ids for mask in scene.masks):
         return
     for mask, plane_wh in zip(scene.masks, scene.mask_planes(), strict=True):
         area = np.count_nonzero(plane_wh)
         if mask.query_id in query_ids and area and area >= smallest * scene.height * scene.width:
-            yield mask.query_id, mask.counts
+            yield mask
 
 
-def _support(scene: Scene, counts: str) -> Support:
-    size = {"size": [scene.height, scene.width], "counts": counts}
+def support_of(scene: Scene, mask: TrueMask) -> Support:
+    """The scene with one of its masks. Raises UserError, naming it, for an image that cannot be read."""
+    size = {"size": [scene.height, scene.width], "counts": mask.counts}
     try:
         return make_support(scene.image_id, scene.image, size, None)
     except ValueError as error:
         raise UserError(f"{scene.image_id}: no support picture: {error}") from error
 
 
-def _rank(seed: int, image: str, query_id: str) -> str:
+def rank(seed: int, image: str, query_id: str) -> str:
+    """The place of a query of an image, by its SHA-256, in the order of drawing."""
     return hashlib.sha256(f"{seed} {image} {query_id}".encode()).hexdigest()

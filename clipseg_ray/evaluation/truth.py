@@ -14,11 +14,12 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.rle import decode
@@ -83,6 +84,24 @@ class Scene:
     def ignored(self) -> np.ndarray | None:
         """The pixels that count for nothing: bool [width, height]; None where all count."""
         return None if self.ignore is None else self._decoded([self.ignore])[0]
+
+    def squashed(self, side: int) -> Scene:
+        """The scene with its truth resized to ``side``² by nearest neighbour from the corner, as CLIPSeg's authors
+        resize labels; the image stays as it is."""
+        columns, rows = (np.arange(side) * size // side for size in (self.width, self.height))
+
+        def resized(counts: str) -> str:
+            plane_wh = self._decoded([counts])[0][columns[:, None], rows]
+            encoded: str = coco.encode(np.asfortranarray(plane_wh.T, np.uint8))["counts"].decode()
+            return encoded
+
+        return replace(
+            self,
+            height=side,
+            width=side,
+            masks=tuple(replace(mask, counts=resized(mask.counts)) for mask in self.masks),
+            ignore=None if self.ignore is None else resized(self.ignore),
+        )
 
     def _decoded(self, counts: Sequence[str]) -> np.ndarray:
         try:

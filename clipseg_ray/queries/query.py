@@ -119,6 +119,10 @@ class Query:
         """SHA-256 (hex) of the definition; kind, concept and further columns do not enter."""
         return definition_digest(self.definition())
 
+    def question_digest(self) -> str:
+        """SHA-256 (hex) of what is asked, whatever its threshold: that on which its probabilities depend."""
+        return definition_digest({**self.definition(), "threshold": None, "keep": None})
+
 
 def definition_digest(definition: dict[str, Any]) -> str:
     """SHA-256 (hex) of a definition, or of a part of one."""

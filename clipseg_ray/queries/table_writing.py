@@ -165,7 +165,9 @@ def _jsonl(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 def _parquet(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
     try:
-        return parquet_bytes(pa.table({column: _arrow(column, [row.get(column) for row in rows]) for column in columns}))
+        return parquet_bytes(
+            pa.table({column: _arrow(column, [row.get(column) for row in rows]) for column in columns})
+        )
     except (pa.ArrowException, OverflowError) as error:
         raise UserError(f"the table cannot be written as parquet ({brief(error, 200)}); name it .jsonl") from error
 
@@ -173,7 +175,9 @@ def _parquet(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes
 def _arrow(column: str, values: list[Any]) -> list[Any]:
     """Values of one type: where some are lists of texts, all are; masks that are no path are JSON."""
     if column == "mask":
-        values = [json.dumps(each) if isinstance(each, dict | list) and not _is_texts(each) else each for each in values]
+        values = [
+            json.dumps(each) if isinstance(each, dict | list) and not _is_texts(each) else each for each in values
+        ]
     if column in LISTED and any(_is_texts(each) for each in values):
         return [[each] if isinstance(each, str) else each for each in values]
     return values

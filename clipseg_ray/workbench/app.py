@@ -22,6 +22,8 @@ from clipseg_ray.queries.modes import DEFAULT_MODE, MODES
 from clipseg_ray.queries.query import Query
 from clipseg_ray.workbench import keeping, wording
 from clipseg_ray.workbench.desk import Desk
+from clipseg_ray.workbench.judging import Judging
+from clipseg_ray.workbench.verdict_routes import verdict_routes
 
 UPLOAD = "/pictures"
 """The path that takes a picture's bytes."""
@@ -33,13 +35,15 @@ _FILES = {
 }
 _SHARED = ("style.css", "elements.js", "looks.js", "masks.js")
 _OWN = (
-    "workbench.css", "workbench.js", "server.js", "grid.js", "list.js", "picture.js", "keys.js",
+    "workbench.css", "workbench.js", "server.js", "grid.js", "list.js", "picture.js", "keys.js", "verdicts.js",
 )  # fmt: skip
 
 
 def application(desk: Desk) -> Starlette:
-    """The application; every path is one without the token."""
-    return Starlette(routes=_Answers(desk).routes(), exception_handlers={UserError: _refused})
+    """The application; every path is one without the token. Raises UserError for kept verdicts that cannot be read."""
+    judging = Judging(desk.bench, {"checkpoint": desk.model})
+    routes = [*verdict_routes(judging, body_of), *_Answers(desk).routes()]
+    return Starlette(routes=routes, exception_handlers={UserError: _refused})
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -280,6 +280,18 @@ def competing(
     _leave(benchmark(scenes=scenes, tune=tune, json_file=json_file))
 
 
+@app.command(epilog="Example: python jobs/benchmark.py verdicts --scenes 500 --repeats 5")
+def verdicts(
+    scenes: Annotated[int, typer.Option(min=100, help="Scenes that samples are drawn of.")] = 1500,
+    repeats: Annotated[int, typer.Option(min=1, help="Samples of each query and size.")] = 15,
+    json_file: JsonFile = None,
+) -> None:
+    """Intervals by so many verdicts on so many images: what they cover, and how wide they are."""
+    from benchmarks.verdicts import benchmark
+
+    _leave(benchmark(scenes=scenes, repeats=repeats, json_file=json_file))
+
+
 def main() -> None:
     """Run the command line; errors for a person become one line and exit code 2."""
     command_line.run(app)

@@ -28,6 +28,8 @@ WRONG = {
     "convert": ["nowhere.pth", "there"],
     "evaluate": ["nowhere.yaml"],
     "truth": ["phrasecut", "nowhere", "there"],
+    "tune": ["nowhere.csv", "--truth", "nowhere", "-o", "there.csv"],
+    "paper": ["nowhere.yaml", "--data", "there", "--checkpoint", "there"],
     "show": ["nowhere"],
     "query": ["nowhere", "SELECT 1"],
     "verify": ["nowhere"],

@@ -126,7 +126,8 @@ def test_classes_seen_and_unseen_are_those_of_a_confusion_matrix(tmp_path: Path,
         own = answers.scores(partial(AskedQuery.__eq__, AskedQuery(kind, name)))
         assert own.iou_fg == pytest.approx(iou, abs=2e-3), name
     settings = config(table, unseen=["cat", "horse"])
-    ((row,), queries, _) = model_rows(settings, {("test", Asking.of(settings.rows[0])): answers})
+    tables = model_rows(settings, {("test", Asking.of(settings.rows[0])): answers})
+    (row,), queries = tables.rows, tables.queries
     seen, unseen = iou_c[:2].mean(), iou_c[2:].mean()
     assert row.scores.miou == pytest.approx(iou_c.mean(), abs=2e-3)
     assert row.scores.miou_seen == pytest.approx(seen, abs=2e-3)

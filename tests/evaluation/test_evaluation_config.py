@@ -31,6 +31,28 @@ def test_defaults_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert EvaluateConfig.parse(config.resolved()) == config
 
 
+@pytest.mark.parametrize("truth", ["scenes/", ["scenes/", "more/"], {"mine": "scenes/"}])
+def test_a_single_truth_set_needs_no_name(truth: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"name": "all"}, {"name": "objects", "kinds": "object"}]
+    config = EvaluateConfig.parse({**MINIMAL, "truth": truth, "rows": rows})
+    (name,) = config.truth
+    assert [each.truth for each in config.rows] == [name, name]
+    assert config.truth[name] == [str(tmp_path / each) for each in ("scenes", "more")[: len(config.truth[name])]]
+    assert len(config.truth[name]) == (2 if isinstance(truth, list) else 1)
+    assert EvaluateConfig.parse(config.resolved()) == config
+    # The same from the command line, in place of a set that has a name.
+    given = EvaluateConfig.parse({**MINIMAL, "rows": rows}, ["truth=other/"])
+    assert given.truth == {"test": [str(tmp_path / "other")]}
+
+
+def test_of_several_truth_sets_a_row_is_about_the_one_called_test(tmp_path: Path) -> None:
+    truth = {"a": "scenes/", "test": "more/"}
+    assert EvaluateConfig.parse({**MINIMAL, "truth": truth}).rows[0].truth == "test"
+    with pytest.raises(UserError, match=r"rows\.0\.truth: truth has no set 'test'; it has a, b"):
+        EvaluateConfig.parse({**MINIMAL, "truth": {"a": "scenes/", "b": "more/"}})
+
+
 def row(**values: Any) -> dict[str, Any]:
     return {"rows": [{"name": "r", **values}]}
 
@@ -50,13 +72,30 @@ def row(**values: Any) -> dict[str, Any]:
         (row(table="builtin:affordances"), "rows.0.table: goes with protocol: table"),
         (
             row(protocol="txt"),
-            "rows.0.protocol: it must be 'text', 'picture', 'hybrid', 'table' or 'argmax' (got 'txt'); did",
+            "rows.0.protocol: it must be 'text', 'picture', 'hybrid', 'table', 'argmax' or 'clip' (got 'txt');",
         ),
         (row(template="fixd"), "rows.0.template: 'fixd' is no template set"),
         (row(kind="object"), "rows.0.kind: unknown key; did you mean rows.0.kinds?"),
         (row(queries="pascal-5i/4"), "rows.0.queries: there is no pascal-5i/4; pascal-5i has pascal-5i/0"),
         ({"supports": {"truth": "test", "mode": "crp"}}, "supports.mode: 'crp' is no mode; did you mean 'crop'?"),
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "rows: 'a' is the name of several; give each its own"),
+        ({"also_at": [0.5, 0.33]}, "also_at.1: threshold 0.33 is none of 0.02"),
+        ({"model": None, "masks": {"url": "m/"}, "label_size": 352}, "label_size: masks are as the run gave them"),
+        (row(protocol="clip"), "rows.0.mode: goes with protocol: clip, and only with it"),
+        (row(mode="crop"), "rows.0.mode: goes with protocol: clip"),
+        (row(protocol="clip", mode="crp"), "rows.0.mode: 'crp' is no mode; did you mean 'crop'?"),
+        (row(protocol="clip", mode="crop"), "rows.0: what is drawn needs a seed and a truth set to draw from"),
+        (row(episodes="images", pictures="present"), "rows.0: what is drawn needs a seed"),
+        (row(episodes="images"), "rows.0.pictures: an episode is of an image that has the thing"),
+        (row(episodes="images", protocol="table", table="t.csv"), "rows.0.episodes: goes with protocol: text, picture"),
+        (row(tune_on="r"), "rows.0.tune_on: a row that chooses its own threshold flatters"),
+        (row(tune_on="rr"), "rows.0.tune_on: 'rr' is the name of no row; did you mean 'r'?"),
+        ({**row(tune_on="rr"), "threshold": 0.5}, "rows.0.tune_on: thresholds are given; leave it out"),
+        (
+            {"rows": [{"name": "a", "tune_on": "b"}, {"name": "b", "protocol": "argmax", "table": "t.csv"}]},
+            "rows.0.tune_on: 'b' has no threshold",
+        ),
+        (row(protocol="argmax", table="t.csv", tune_on="b"), "rows.0.tune_on: protocol argmax has no threshold"),
         ({"rows": []}, "rows: it must have at least 1 entry (got [])"),
         ({"truth": {"test": "s3://key:hunter2@bucket/a"}}, "truth.test: s3://… holds credentials"),
     ],

@@ -201,6 +201,47 @@ def test_queries_of_a_table_are_right_where_their_concept_is(
     assert counts.pixels_cb[2].sum() == np.count_nonzero(CAT | DOG)
 
 
+@pytest.mark.parametrize("side", [7, 96, 200])
+def test_truth_may_be_squashed_as_the_authors_squash_labels(tmp_path: Path, side: int) -> None:
+    """By torch's nearest neighbour, which is what they use."""
+    ignored = box(0, 60, 70, 50, SIZE)
+    sidecar = {"truth": [entry("dog", DOG), entry("cat", CAT)], "ignore": rle(ignored), "height": 70, "width": 110}
+    truth = TruthSet.of([write(str(tmp_path), [("a", noise(1, *SIZE), sidecar)])])
+    (scene,) = next(truth.scenes(truth.shards[0]))
+    squashed = scene.squashed(side)
+    assert (squashed.height, squashed.width, squashed.sha256) == (side, side, scene.sha256)
+    found = [*squashed.mask_planes(), squashed.ignored()]
+    for plane_wh, mask_hw in zip(found, (DOG, CAT, ignored), strict=True):
+        nearest = torch.nn.functional.interpolate(torch.from_numpy(mask_hw)[None, None].float(), (side, side))
+        assert plane_wh is not None
+        assert np.array_equal(plane_wh.T, nearest[0, 0].numpy() > 0)
+
+
+def test_masks_are_compared_at_the_size_that_labels_are_given(
+    tmp_path: Path, checkpoint: Checkpoint, scorer: Scorer
+) -> None:
+    truth = truth_of(tmp_path, [entry("dog", DOG)])
+    questions = ask(truth, checkpoint, TEXT)
+    metrics = scored(Scorer(scorer.engine, scorer.preprocessing, 96), truth, questions)
+    counts = metrics.counts[AskedQuery("object", "dog")]
+    (scene,) = next(truth.scenes(truth.shards[0]))
+    assert counts.pixels_cb.sum() == 96 * 96
+    assert counts.pixels_cb[2].sum() == scene.squashed(96).mask_planes()[0].sum()
+
+
+def test_what_no_question_concerns_is_not_encoded(
+    tmp_path: Path, checkpoint: Checkpoint, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = truth_of(tmp_path, [entry("dog", DOG)], [entry("cat", CAT)], [], [entry("dog", CAT)])
+    encoded: list[int] = []
+    encode = scorer.engine.encode
+    monkeypatch.setattr(scorer.engine, "encode", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    for everywhere, number in ((False, 2), (True, 4)):
+        dogs = tuple(thing for thing in TEXT.things(survey(truth).vocabulary) if thing.query_id == "dog")
+        scored(scorer, truth, prepare(Task("test", TEXT, dogs, everywhere), checkpoint, {}))
+        assert encoded.pop() == number
+
+
 class TestPictures:
     """Picture prompts: drawn, composed, blended."""
 
@@ -339,14 +380,14 @@ def test_pictures_and_models_that_cannot_be_measured_are_named(
     tmp_path: Path, checkpoint: Checkpoint, scorer: Scorer
 ) -> None:
     size = {"height": SIZE[0], "width": SIZE[1]}
-    broken = TruthSet.of([write(str(tmp_path / "a"), [("x", b"no picture", {"truth": [], **size})])])
-    with pytest.raises(UserError, match=r"s-000\.tar/x: no JPEG.*must be readable"):
-        scorer.score(broken, broken.shards[0], [])
-    other = TruthSet.of([write(str(tmp_path / "b"), [("x", noise(0, 20, 30), {"truth": [], **size})])])
-    with pytest.raises(UserError, match=r"the image is 30×20 pixels \(width×height\), its truth 110×70"):
-        scorer.score(other, other.shards[0], [])
     truth = truth_of(tmp_path / "c", [entry("dog", DOG)])
     questions = ask(truth, checkpoint, TEXT)
+    broken = TruthSet.of([write(str(tmp_path / "a"), [("x", b"no picture", {"truth": [], **size})])])
+    with pytest.raises(UserError, match=r"s-000\.tar/x: no JPEG.*must be readable"):
+        scorer.score(broken, broken.shards[0], [questions])
+    other = TruthSet.of([write(str(tmp_path / "b"), [("x", noise(0, 20, 30), {"truth": [], **size})])])
+    with pytest.raises(UserError, match=r"the image is 30×20 pixels \(width×height\), its truth 110×70"):
+        scorer.score(other, other.shards[0], [questions])
     assert questions.texts_wc is not None
     questions.texts_wc[0][:] = np.nan
     with pytest.raises(UserError, match="the model's answer to 'dog' is not finite"):

@@ -88,7 +88,11 @@ def test_nothing_is_written_over_unless_told(folder: Path) -> None:
     [
         ({"text": "this|that"}, "csv", "csv cannot hold row 1, text"),
         ({"text": "this\tthat"}, "tsv", "cannot be written as tsv"),
-        ({"text": "mug", "alpha": [0.3], "image": "pictures/mug.png", "mode": "whole"}, "csv", "row 1, alpha|row 1, sweep"),
+        (
+            {"text": "mug", "alpha": [0.3], "image": "pictures/mug.png", "mode": "whole"},
+            "csv",
+            "row 1, alpha|row 1, sweep",
+        ),
         ({"text": "mug", "tags": ["a", "b"]}, "csv", "row 1, columns"),
         ({"text": "mug"}, "txt", r"written as \.csv, \.tsv, \.yaml"),
     ],

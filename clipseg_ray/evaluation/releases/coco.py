@@ -46,4 +46,6 @@ def read(source: str, *, split: str = "val2017", images: str | None = None) -> R
         )
         for number, image in sorted(found.images.items())
     ]
-    return Release(name=split, pictures=pictures, draw=UnionByThing(found.url), sha256=found.sha256, things=tuple(things.values()))
+    return Release(
+        name=split, pictures=pictures, draw=UnionByThing(found.url), sha256=found.sha256, things=tuple(things.values())
+    )

@@ -11,7 +11,17 @@ from clipseg_ray.evaluation.tuning.tuned_table import Tuned, with_values
 from clipseg_ray.queries.table import numbered_queries
 from clipseg_ray.queries.table_file import read_rows
 
-_TITLES = ("query", "with it", "without", "threshold", "95 of 100 resamples", "IoU_FG", "95 of 100", "was", "IoU_FG was")
+_TITLES = (
+    "query",
+    "with it",
+    "without",
+    "threshold",
+    "95 of 100 resamples",
+    "IoU_FG",
+    "95 of 100",
+    "was",
+    "IoU_FG was",
+)
 
 
 def tune_by_truth(

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from clipseg_ray.evaluation.loading import ScoredModel
 from clipseg_ray.evaluation.protocols import Asking, Task
 from clipseg_ray.evaluation.questions import Questions
+from clipseg_ray.evaluation.scoring import scorer_of
+from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.evaluation.tuning.labelled_images import LabelledImages
 from clipseg_ray.evaluation.tuning.matching import things_of
 from clipseg_ray.evaluation.tuning.resampling import ResampledCounts, weights_of
-from clipseg_ray.evaluation.truth import Thing
+from clipseg_ray.evaluation.worker_checkpoint import Named
 from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.model.precision import resolve_precision
 from clipseg_ray.queries.others import only
@@ -30,7 +31,9 @@ Found = dict[str, ResampledCounts]
 class TuningSpec:
     """All that a worker needs. Pickles to workers."""
 
-    model: ScoredModel
+    checkpoint: Named
+    device: str
+    precision: str
     images: LabelledImages
     questions: Questions
 
@@ -40,7 +43,7 @@ class TuningWorker:
 
     def __init__(self, spec: TuningSpec) -> None:
         self._spec = spec
-        self._scorer = spec.model.scorer()
+        self._scorer = scorer_of(spec.checkpoint, spec.device, spec.precision)
 
     def __call__(self, lot: Any) -> Found:
         """The counts of every query on the images of a lot of which it is known whether they have the thing."""
@@ -76,13 +79,15 @@ def count(queries: Sequence[Query], table: str, images: LabelledImages, checkpoi
         spec = _spec(queries, table, images, things, checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
         return TuningWorker(spec)(images.lots[0])
 
+    from clipseg_ray.cluster.connection import connected, guard_a_local_cluster
+
+    guard_a_local_cluster()  # before Ray is imported
+
     import ray
 
     from clipseg_ray.cluster.capacity import capacity, device_of
-    from clipseg_ray.cluster.connection import connected, guard_a_local_cluster
     from clipseg_ray.cluster.shard_map import map_shards
 
-    guard_a_local_cluster()
     total: Found = {}
     with connected():
         device = device_of("auto", None, capacity())
@@ -93,10 +98,7 @@ def count(queries: Sequence[Query], table: str, images: LabelledImages, checkpoi
         for number, (_, found) in enumerate(lots, 1):
             print(f"scored {number}/{len(images.lots)}", file=sys.stderr, flush=True)
             for query_id, counts in found.items():
-                if query_id in total:
-                    total[query_id] += counts
-                else:
-                    total[query_id] = counts
+                total[query_id] = total[query_id] + counts if query_id in total else counts
     return total
 
 
@@ -112,14 +114,6 @@ def _spec(
     revision = checkpoints.resolve_revision(name, None)
     checkpoint = checkpoints.load(name, revision)
     asked = only(queries, {thing.query_id for thing in things})
-    model = ScoredModel(
-        checkpoint=name,
-        revision=revision,
-        weights_sha256=checkpoint.weights_sha256,
-        device=device,
-        precision=precision,
-        setting="--model",
-    )
     questions = Questions(
         job=Task("truth", Asking(protocol="table", table=table), things, everywhere=True),
         things=things,
@@ -128,4 +122,5 @@ def _spec(
         alpha=1.0,
         prompt_set=PromptSet.of(asked, embed(asked, checkpoint)),
     )
-    return TuningSpec(model=model, images=images, questions=questions)
+    named = Named(name, revision, checkpoint.weights_sha256)
+    return TuningSpec(checkpoint=named, device=device, precision=precision, images=images, questions=questions)

@@ -10,7 +10,7 @@ from clipseg_ray.addresses import absolute
 from clipseg_ray.errors import UserError
 from clipseg_ray.evaluation.releases.formats import read_release
 from clipseg_ray.evaluation.releases.release import Draw, Picture
-from clipseg_ray.evaluation.truth import SCENES_AT_ONCE, Contents, Scene, Thing, TruthSet, scene_of, survey
+from clipseg_ray.evaluation.truth import SCENES_AT_ONCE, Contents, Scene, TruthSet, scene_of, survey
 from clipseg_ray.evaluation.truth_writing import drawn_truth, sidecar
 from clipseg_ray.sources.base import Sample, Shard
 from clipseg_ray.storage import Store, plain_errors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from clipseg_ray.errors import UserError, meant
+from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.evaluation.truth import Thing
 from clipseg_ray.queries.query import Query
 
@@ -18,9 +18,11 @@ def things_of(queries: Sequence[Query], vocabulary: Mapping[str, Thing]) -> list
     things = [thing for query in queries if query.keep and (thing := _thing(query, vocabulary)) is not None]
     if not things:
         first = next((query.query_id for query in queries if query.keep), "")
+        near = nearest(first, vocabulary)
         raise UserError(
-            f"no query of the table has a truth: none is called, or says in its column concept, what the truth has; "
-            f"{first!r}: {meant(first, list(vocabulary)[:20])}{', …' if len(vocabulary) > 20 else ''}"
+            "no query of the table has a truth: none is called, or says in its column concept, what the truth has"
+            f"{f'; {first!r}: did you mean {near[0]}?' if near else ''} It has {len(vocabulary)} things: "
+            f"{', '.join(list(vocabulary)[:20])}{', …' if len(vocabulary) > 20 else ''}"
         )
     return things
 

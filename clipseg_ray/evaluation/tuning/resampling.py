@@ -52,7 +52,9 @@ class ResampledCounts:
         probability_wh: float32 [w, h] within 0…1. label_wh, ignored_wh: bool [w, h], None for nowhere. weights_r: of
         ``weights_of``. Raises ValueError for probabilities that are none.
         """
-        planes = [_NOWHERE if each is None else np.ascontiguousarray(each).reshape(-1) for each in (label_wh, ignored_wh)]
+        planes = [
+            _NOWHERE if each is None else np.ascontiguousarray(each).reshape(-1) for each in (label_wh, ignored_wh)
+        ]
         found_cb = np.empty((2, BINS), np.int32)
         if not count(np.ascontiguousarray(probability_wh).reshape(-1), *planes, found_cb):
             raise ValueError("some probabilities are not between 0 and 1; give probabilities, not logits")
@@ -69,13 +71,15 @@ class ResampledCounts:
         else:
             self.absent += 1
 
-    def __iadd__(self, other: ResampledCounts) -> ResampledCounts:
-        self.true_rt += other.true_rt
-        self.false_rt += other.false_rt
-        self.foreground_r += other.foreground_r
-        self.present += other.present
-        self.absent += other.absent
-        return self
+    def __add__(self, other: ResampledCounts) -> ResampledCounts:
+        return ResampledCounts(
+            own=self.own,
+            true_rt=self.true_rt + other.true_rt,
+            false_rt=self.false_rt + other.false_rt,
+            foreground_r=self.foreground_r + other.foreground_r,
+            present=self.present + other.present,
+            absent=self.absent + other.absent,
+        )
 
     def best(self) -> Best | None:
         """The threshold with the greatest IoU of the foreground, the lowest of equals; None without a true pixel."""

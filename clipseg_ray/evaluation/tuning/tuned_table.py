@@ -30,8 +30,8 @@ def with_values(
     has its own value.
     """
     queries_of: dict[int, list[Query]] = {}
-    for row, query in numbered:
-        queries_of.setdefault(row, []).append(query)
+    for place, query in numbered:
+        queries_of.setdefault(place, []).append(query)
     found: list[dict[str, Any]] = []
     for number, row in enumerate(rows.rows, 1):
         asked = queries_of.get(number, [])

@@ -5,6 +5,7 @@ import * as grid from "./grid.js";
 import * as list from "./list.js";
 import * as picture from "./picture.js";
 import * as keys from "./keys.js";
+import * as verdicts from "./verdicts.js";
 
 const state = await send("GET", "state");
 const images = [];
@@ -300,7 +301,7 @@ const arrived = arrivals();
 recall(state.view);
 
 /** What further parts of the page work with. */
-export const bench = {
+const bench = {
   panel: byId("verdicts"),
   images,
   arrived,
@@ -316,3 +317,4 @@ export const bench = {
   on: (name, act) => listeners.set(name, [...(listeners.get(name) ?? []), act]),
   key: keys.key,
 };
+verdicts.start(bench);
