@@ -60,6 +60,34 @@ def test_a_plan_needs_no_torch(settings: dict, tmp_path: Path) -> None:
     assert "2 images" in fresh(without + VERB, "plan", str(tmp_path / "run.yaml"))
 
 
+def test_a_try_needs_neither_ray_nor_transformers(tmp_path: Path) -> None:
+    """In few seconds of CPU: without what compiles, downloads and schedules."""
+    (tmp_path / "photo.jpg").write_bytes(world.jpeg(1))
+    without = f"{ABSENT}sys.modules['ray'] = None\n"
+    say = (
+        "import atexit\n"
+        "atexit.register(lambda: print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules]))\n"
+    )
+    asked = [str(tmp_path / "photo.jpg"), "a red circle", "-s", "model.checkpoint=builtin:scenes"]
+    printed = fresh(without + say + VERB, "try", *asked, "-o", str(tmp_path / "overlay.png"))
+    assert f"wrote {tmp_path}/overlay.png\n[]\n" in printed
+    assert (tmp_path / "overlay.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_try_takes_four_seconds_of_cpu_at_most(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(world.jpeg(1))
+    asked = [str(tmp_path / "photo.jpg"), "a red circle", "-s", "model.checkpoint=builtin:scenes"]
+    say = (
+        "import atexit, resource\n"
+        "used = lambda: resource.getrusage(resource.RUSAGE_SELF)\n"
+        "atexit.register(lambda: print('used', used().ru_utime + used().ru_stime))\n"
+    )
+    for _ in range(2):  # the first compiles its kernels, where nobody has before
+        printed = fresh(say + VERB, "try", *asked, "-o", str(tmp_path / "overlay.png"))
+    assert float(printed.rpartition("used ")[2]) <= 4
+
+
 @pytest.mark.slow
 def test_a_run_needs_no_transformers_in_any_process(settings: dict, tmp_path: Path) -> None:
     """A package of that name stands first on every process's path, and cannot be imported."""

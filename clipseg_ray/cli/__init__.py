@@ -1,10 +1,22 @@
 """The command line: verbs that parse, call and print; one module for each kind of verb."""
 
 from clipseg_ray import command_line
-from clipseg_ray.cli import asking, benching, datasets, jobs, learning, reporting, tuning, watching
+from clipseg_ray.cli import asking, benching, datasets, jobs, learning, reporting, trying, tuning, watching
 from clipseg_ray.cli.app import app
 
-__all__ = ["app", "asking", "benching", "datasets", "jobs", "learning", "main", "reporting", "tuning", "watching"]
+__all__ = [
+    "app",
+    "asking",
+    "benching",
+    "datasets",
+    "jobs",
+    "learning",
+    "main",
+    "reporting",
+    "trying",
+    "tuning",
+    "watching",
+]
 
 
 def main() -> None:

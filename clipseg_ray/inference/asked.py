@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from clipseg_ray.errors import UserError
 from clipseg_ray.inference.mask_rows import SetQuestions
 from clipseg_ray.masks import rle
+from clipseg_ray.pixels.opening import ImageError, handed, upright_rgb
 from clipseg_ray.queries.others import resolved
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.queries.query import Query
@@ -52,6 +54,8 @@ class Asked:
         ordered = sorted(queries, key=lambda query: query.query_id)  # in this order a run embeds them
         prompt_set = PromptSet.of(ordered, embed(ordered))
         written = tuple(query for query in queries if query.keep)
+        if not written:
+            raise UserError("queries: of none the masks are wanted; give one without keep: false")
         place = {query.query_id: index for index, query in enumerate(written)}
         return cls(
             queries=written,
@@ -107,7 +111,11 @@ def _picture(picture: Any, held: dict[str, bytes]) -> Any:
         picture = Image.fromarray(picture)
     if isinstance(picture, Image.Image):
         sink = io.BytesIO()
-        picture.save(sink, "PNG", exif=picture.getexif())
+        try:
+            with handed(picture) as image:
+                upright_rgb(image)[0].save(sink, "PNG")
+        except ImageError as error:
+            raise UserError(f"image: {error}") from error
         picture = sink.getvalue()
     return _held(picture, "picture", held) if isinstance(picture, bytes) else str(picture)
 
@@ -125,6 +133,8 @@ def _mask(mask: Any, held: dict[str, bytes]) -> Any:
         return mask.tolist()
     if isinstance(mask, list | tuple):
         return [_mask(each, held) for each in mask]
+    if isinstance(mask, Path):
+        return str(mask)
     return mask.item() if isinstance(mask, np.generic) else mask
 
 

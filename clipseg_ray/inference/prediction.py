@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,11 @@ from clipseg_ray.printable import printable
 from clipseg_ray.queries.query import Query
 from clipseg_ray.report.export.painted import painted
 from clipseg_ray.results.parts import in_order
+
+
+def called(query: Query) -> str:
+    """A query in a few words: its wording where it has one, else its id."""
+    return query.prompts[0] if len(query.prompts) == 1 and not query.supports else query.query_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,12 @@ class PredictedRows:
     table: pa.Table
     probabilities_phw: np.ndarray | None
 
+    def maps_of(self, image: int) -> np.ndarray:
+        """The probabilities of one image, in the order of ``queries``: [queries, h, w]; they were asked for."""
+        assert self.probabilities_phw is not None
+        row_k = np.flatnonzero(self.image_index_p == image)
+        return self.probabilities_phw[row_k[np.argsort(self.query_index_p[row_k])]]
+
     def of_images(self, first: int) -> PredictedRows:
         """The rows of images from the ``first`` on."""
         row_k = np.flatnonzero(self.image_index_p >= first)
@@ -86,11 +97,12 @@ class Prediction:
         queries: Sequence[Query],
         lots: Sequence[Lot],
         parts: Sequence[PredictedRows],
-        maps_of: Callable[[Lot], PredictedRows],
+        maps: Callable[[Lot, int, bool], np.ndarray],
     ) -> None:
-        """parts: the rows of all ``lots``. maps_of: those of one again, with float32 probabilities."""
+        """parts: the rows of all ``lots``. maps: the probabilities of an image in one, by its place there and whether
+        at the image's size."""
         self.queries = tuple(queries)
-        self._lots, self._maps_of = tuple(lots), maps_of
+        self._lots, self._maps = tuple(lots), maps
         self._table = pa.concat_tables([part.table for part in parts])
         image_p, query_p, score_p = (
             np.concatenate([getattr(part, name) for part in parts])
@@ -117,28 +129,32 @@ class Prediction:
         (height,), (width,) = set(rows["height"].to_pylist()), set(rows["width"].to_pylist())
         return rle.decode(rows["counts"], height, width)
 
-    def probabilities(self, image: int | str = 0) -> np.ndarray:
-        """The probabilities of one image at the model's size, upright: float32 [queries, h, w]. Decoded again.
+    def probabilities(self, image: int | str = 0, size: Literal["model", "image"] = "model") -> np.ndarray:
+        """The probabilities of one image, upright: float32 [queries, h, w], at the model's size or its own.
 
-        A pixel is inside its query's mask at that size where this is above the threshold. Of queries that compete the
-        map that was decided, 0 where another took the pixel.
+        They are decoded again. A pixel is inside its query's mask of that size where this is above the threshold. Of
+        queries that compete it is the map that was decided, 0 where another took the pixel.
         """
         place = self._place(image)
-        found = self._maps_of(self._lot(place))
-        assert found.probabilities_phw is not None
-        own_k = np.flatnonzero(found.image_index_p == place)
-        probabilities_qhw = np.empty((len(self.queries), *found.probabilities_phw.shape[1:]), np.float32)
-        probabilities_qhw[found.query_index_p[own_k]] = found.probabilities_phw[own_k]
-        return probabilities_qhw
+        lot = self._lot(place)
+        return self._maps(lot, place - lot.first, size == "image")
+
+    def coverages(self, image: int | str = 0) -> np.ndarray:
+        """The share of one image that each mask takes: float32 [queries]; 0 where nothing was found."""
+        return self._rows(image)["coverage"].to_numpy()
+
+    def original(self, image: int | str = 0) -> Image.Image:
+        """One image in its own size, upright, RGB; read again where it was given by a path or URL."""
+        place = self._place(image)
+        lot = self._lot(place)
+        return original(lot.sources[place - lot.first])
 
     def overlay(self, image: int | str = 0) -> Image.Image:
         """One image with what was found painted over it, and a legend with scores below."""
-        place = self._place(image)
-        lot = self._lot(place)
-        rows = self._rows(place)
+        rows = self._rows(image)
         label_p = np.flatnonzero(rows["area"].to_numpy()) + 1
-        names = {number: printable(query.words) for number, query in enumerate(self.queries, 1)}
-        return painted(original(lot.sources[place - lot.first]), rows.take(pa.array(label_p - 1)), label_p, names)
+        names = {number: printable(called(query)) for number, query in enumerate(self.queries, 1)}
+        return painted(self.original(image), rows.take(pa.array(label_p - 1)), label_p, names)
 
     def _repr_png_(self) -> bytes:
         """The first image's overlay, for notebooks."""

@@ -13,12 +13,13 @@ batch and chunk give the same bytes.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -29,6 +30,7 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.inference import images as given_images
 from clipseg_ray.inference.asked import Asked, QueryLike, queries_of
 from clipseg_ray.inference.images import SCHEMA, ImageLike, ReadImages
+from clipseg_ray.inference.maps import maps_at_size
 from clipseg_ray.inference.mask_rows import MaskRows
 from clipseg_ray.inference.prediction import Lot, PredictedRows, Prediction
 from clipseg_ray.model import checkpoint as checkpoints
@@ -54,11 +56,11 @@ class Predictor:
     """A checkpoint at work on this machine, and the images that it has encoded.
 
     checkpoint, revision, precision: as ``model`` of a configuration has them. device: auto takes a GPU where there is
-    one. batch: images encoded together (default: as a run takes). decode: see ``input.decode``.
+    one. batch: images encoded together (default: as a run takes). decode: see ``input.decode``. threads: batches of
+    images computed at once on a CPU (default: as many as there are cores), each on one thread as a run's actors do.
 
-    On a CPU each batch of images is computed on one thread, as a run's actors do, and as many batches at once as there
-    are cores. An image's features are kept: 186 kB with the released weights in bfloat16, 372 kB in float32, and
-    ``MOST_BYTES`` of them at most. Methods may be called from several threads at once.
+    An image's features are kept: 186 kB with the released weights in bfloat16, 372 kB in float32, and ``MOST_BYTES`` of
+    them at most. Methods may be called from several threads at once.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Predictor:
         precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
         batch: int | None = None,
         decode: Mode = "fast",
+        threads: int | None = None,
     ) -> None:
         """Load the checkpoint. Raises UserError where it cannot be, or the device cannot compute so."""
         self.device = _device(device)
@@ -90,9 +93,9 @@ class Predictor:
         self._conditionals: dict[tuple[str, ...], np.ndarray] = {}
         self._adding = threading.Lock()
         # A GPU is one: what several threads launch there stands in its captured graphs' way.
-        self._turn = threading.Lock() if self.device == "cuda" else contextlib.nullcontext()
-        self._workers = 1 if self.device == "cuda" else _cores()
-        self._pool = ThreadPoolExecutor(_cores(), "predictor", initializer=torch.set_num_threads, initargs=(1,))
+        self._turn: AbstractContextManager[Any] = threading.Lock() if self.device == "cuda" else nullcontext()
+        self._workers = threads or _cores()
+        self._pool = ThreadPoolExecutor(self._workers, "predictor", initializer=torch.set_num_threads, initargs=(1,))
 
     def __len__(self) -> int:
         return sum(len(lot) for lot in self._lots)
@@ -179,16 +182,30 @@ class Predictor:
         """
         if (queries is None) == (table is None):
             raise UserError("predict: give queries, or a table")
-        wanted = queries_of(queries, threshold) if table is None else load_queries(table, where, threshold)  # type: ignore[arg-type]
+        if table is not None:
+            wanted = load_queries(table, where, threshold)
+        elif where is not None:
+            raise UserError("predict: where is a condition over the columns of a table, and none is given")
+        else:
+            wanted = queries_of(queries or (), threshold)
         if not self._lots:
             raise UserError("predict: no image has been set; call set_images first")
         asked, lots = self._ask(wanted), self._lots
         parts = list(self._stream(asked, lots, size, None, 0))
 
-        def maps_of(lot: Lot) -> PredictedRows:
-            return next(self._stream(asked, [lot], "model", "float32", 0))
+        return Prediction(asked.queries, lots, parts, partial(self._maps, asked))
 
-        return Prediction(asked.queries, lots, parts, maps_of)
+    def _maps(self, asked: Asked, lot: Lot, image: int, at_image_size: bool) -> np.ndarray:
+        """Probabilities of the image at a place of the lot: float32 [queries, h, w]."""
+        if not at_image_size:
+            return next(self._stream(asked, [lot], "model", "float32", 0)).maps_of(lot.first + image)
+        size = lot.images.slice(image, 1).to_pylist()[0]
+
+        def compute(features: Any) -> np.ndarray:
+            with self._turn:
+                return maps_at_size(self._engines[None], asked, features, size["height"], size["width"])
+
+        return next(self._ahead(compute, [lot.features[image : image + 1]]))
 
     def _rows(self, asked: Asked, lot: Lot, size: Size, probabilities: Probabilities | None) -> PredictedRows:
         """The answers of one batch of images."""

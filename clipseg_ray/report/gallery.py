@@ -9,28 +9,21 @@ enters the page as JSON and becomes text nodes only; a content security policy b
 from __future__ import annotations
 
 import base64
-import hashlib
-import html
-import json
-import re
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from clipseg_ray import __version__
-from clipseg_ray.errors import UserError
 from clipseg_ray.masks import algebra
 from clipseg_ray.redaction import redacted
-from clipseg_ray.report import facts, samples, statistics
+from clipseg_ray.report import facts, one_page, samples, statistics
 from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.facts import Facts
 from clipseg_ray.report.samples import GROUPS, Pick
 from clipseg_ray.report.thumbnails import Thumbnail, fitting
 from clipseg_ray.results.source_images import SourceImages
-from clipseg_ray.storage import Store, plain_errors
+from clipseg_ray.storage import Store
 
 MAX_BYTES = 10_000_000
 """What a page may weigh unless asked otherwise."""
@@ -65,7 +58,7 @@ def write(output: str, destination: str, max_bytes: int = MAX_BYTES, *, allow_so
     made = fitting(encoded, max(0, room))
     for place, thumbnail in zip([*page["pictures"], *supports], made, strict=True):
         place["src"] = None if thumbnail is None else _data_url(thumbnail)
-    return _put(destination, _html(page).encode())
+    return one_page.put(destination, _html(page).encode())
 
 
 def _affordable(chosen: dict[str, list[list[Pick]]], room: int) -> list[Pick]:
@@ -197,34 +190,5 @@ def _data_url(thumbnail: Thumbnail) -> str:
 
 def _html(page: dict[str, Any]) -> str:
     """The page as one file."""
-    folder = resources.files("clipseg_ray.report") / "page"
-    style = (folder / "style.css").read_text("utf-8")
-    script = "\n".join((folder / name).read_text("utf-8") for name in _PAGE)
-    parts = {
-        "title": html.escape(f"{page['title']} · gallery"),
-        "version": __version__,
-        "style": style,
-        "style_hash": _csp_hash(style),
-        "script": script,
-        "script_hash": _csp_hash(script),
-        # Inside a script element only "<" could end it; JSON may write it as an escape.
-        "data": json.dumps(page, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
-    }
-    template = (folder / "template.html").read_text("utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
-
-
-def _csp_hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _put(destination: str, page: bytes) -> str:
-    if not destination.lower().endswith((".html", ".htm")):
-        destination = f"{destination.rstrip('/')}/index.html"
-    folder, _, name = Store.of(destination).url.rpartition("/")
-    if not name:
-        raise UserError(f"{destination}: give -o a file ending in .html, or a folder")
-    store = Store.of(folder or "/")
-    with plain_errors(store.url):
-        store.put(name, page)
-    return store.url_of(name)
+    title = f"{page['title']} · gallery"
+    return one_page.document("template.html", page, title=title, styles=("style.css",), scripts=_PAGE)

@@ -18,6 +18,7 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 WRONG = {
     "queries": ["nowhere.csv"],
+    "try": ["nowhere.jpg"],
     "demo": ["-s", "masks.threshhold=0.4"],
     "init": ["nowhere"],
     "run": ["nowhere.yaml"],
@@ -27,6 +28,7 @@ WRONG = {
     "convert": ["nowhere.pth", "there"],
     "evaluate": ["nowhere.yaml"],
     "truth": ["phrasecut", "nowhere", "there"],
+    "workbench": ["nowhere"],
     "tune": ["nowhere.csv", "--truth", "nowhere", "-o", "there.csv"],
     "paper": ["nowhere.yaml", "--data", "there", "--checkpoint", "there"],
     "show": ["nowhere"],

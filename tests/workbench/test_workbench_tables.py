@@ -15,7 +15,7 @@ from clipseg_ray.workbench import tables
 from clipseg_ray.workbench.pictures import Pictures
 
 TABLE = """
-- {query_id: 1.10, text: [a mug, a cup], template: photo, threshold: 0.35, note: 007x, size: 1.50}
+- {query_id: 1.10, text: [a mug, a cup], template: fixed, threshold: 0.35, note: 007x, size: 1.50}
 - {text: mug, image: pictures/mug.png, mask: [2, 3, 8, 9], alpha: [0.25, 0.75]}
 - {text: sofa, group: seats, weight: 3}
 - {text: chair, group: seats, keep: false}
@@ -34,10 +34,8 @@ def table(tmp_path: Path) -> Path:
 
 
 def definitions(table: str) -> list[object]:
-    return [
-        (query.query_id, query.digest(), query.kind, query.concept, query.columns)
-        for query in load_queries(table, None, 0.4)
-    ]
+    queries = load_queries(table, None, 0.4)
+    return [(query.query_id, query.digest(), query.kind, query.concept, query.columns) for query in queries]
 
 
 @pytest.mark.parametrize("ending", ["yaml", "csv"])
@@ -48,9 +46,8 @@ def test_a_table_that_was_opened_is_saved_as_the_same_anywhere(tmp_path: Path, t
     place = tmp_path / "elsewhere" / f"mine.{ending}"
     tables.save(rows, str(place), pictures, over=False)
     assert definitions(str(place)) == definitions(str(table))
-    assert [query.query_id for query in from_rows(rows, 0.4)] == [
-        query.query_id for query in load_queries(str(place), None, 0.4)
-    ]
+    saved = load_queries(str(place), None, 0.4)
+    assert [query.digest() for query in from_rows(rows, 0.4)] == [query.digest() for query in saved]
 
 
 def test_pictures_that_were_dropped_lie_beside_it_and_move_with_it(tmp_path: Path) -> None:

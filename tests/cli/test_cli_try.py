@@ -1,0 +1,42 @@
+"""``clipseg-ray try``, as it is typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline import world
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two photos, the folder of one with markup in its name, and a broken one."""
+    for folder, seed in (("one", 1), ("<b>two</b>", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "photo.jpg").write_bytes(world.jpeg(seed))
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_verb_prints_a_table_and_where_the_overlay_lies(
+    clipseg_ray: Callable[..., tuple[int, str, str]], here: Path, checkpoint_dir: Path
+) -> None:
+    model = ["-s", f"model.checkpoint={checkpoint_dir}", "-s", "model.precision=fp32"]
+    (here / "table.csv").write_text("query_id,text\nsit,something to sit on\n")
+    code, output, errors = clipseg_ray(
+        "try", "one/photo.jpg", "a cat", "--image", "<b>two</b>/photo.jpg", "--box", "5,5,50,40", "--table",
+        "table.csv", "--threshold", "0.001", "--size", "image", *model, "-o", "found.png",
+    )  # fmt: skip
+    assert (code, errors) == (0, "")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line.startswith("│")]
+    assert [row[0] for row in rows] == ["something to sit on", "a cat", "photo"]
+    assert all(re.fullmatch(r"\d\.\d\d", row[1]) and row[2] == "100.0%" for row in rows)
+    assert output.endswith(f"wrote {here}/found.png\n")
+    code, output, errors = clipseg_ray("try", "one/photo.jpg", "broken.jpg", "a cat", "--threshold", "0.999", *model)
+    assert code == 1
+    assert "not found" in output
+    assert errors.startswith("not read: broken.jpg: ")
