@@ -20,7 +20,7 @@ from clipseg_ray.workbench import keeping
 from clipseg_ray.workbench.collection import Collection, Entry
 from clipseg_ray.workbench.levels import borders_with, levels_of, packed
 from clipseg_ray.workbench.pictures import Pictures
-from clipseg_ray.workbench.rows import Row, changed
+from clipseg_ray.workbench.rows import Row, changed, without_lone_groups
 from clipseg_ray.workbench.sample import Images, SampleImage
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Bench:
     def resolve(self, rows: Sequence[Row]) -> list[Query]:
         """Rows as the queries they are. Raises UserError."""
         cells = [cell for row in rows for cell in _strings(row.get("image"))]
-        return from_rows(rows, self.threshold, self.pictures.held(cells))
+        return from_rows(without_lone_groups(rows), self.threshold, self.pictures.held(cells))
 
     def row_of(self, row: Row, changes: Mapping[str, Any]) -> Row:
         """A row with what the page changes in it."""

@@ -12,6 +12,7 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.redaction import redacted
 from clipseg_ray.workbench import keeping, tables
 from clipseg_ray.workbench.bench import Bench
+from clipseg_ray.workbench.rows import without_lone_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,12 @@ class Desk:
                 place = self.table
             else:
                 place = f"{self.folder.rstrip('/')}/{tables.checked_name(wish.get('name'))}"
-            tables.save(self.bench.collection.rows, place, self.bench.pictures, over=wish.get("over") is True)
+            tables.save(
+                without_lone_groups(self.bench.collection.rows),
+                place,
+                self.bench.pictures,
+                over=wish.get("over") is True,
+            )
             if place == self.table:
                 self.bench.table = keeping.table_hash(place)
                 self.bench.keep()

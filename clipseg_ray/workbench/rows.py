@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -40,6 +41,16 @@ def changed(row: Row, changes: Mapping[str, Any], pictures: Pictures) -> Row:
         else:
             row[column] = _bounded(column, value)
     return row
+
+
+def without_lone_groups(rows: Sequence[Row]) -> list[Row]:
+    """The rows as a table may have them: a group of which there is one member yet is no competition."""
+    members = Counter(str(row["group"]) for row in rows if "group" in row)
+    lone = [members.get(str(row.get("group"))) == 1 for row in rows]
+    return [
+        {column: value for column, value in row.items() if not (alone and column in ("group", "weight"))}
+        for row, alone in zip(rows, lone, strict=True)
+    ]
 
 
 def renamed(row: Row, before: str, after: str) -> Row:

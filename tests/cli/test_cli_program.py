@@ -28,6 +28,7 @@ WRONG = {
     "convert": ["nowhere.pth", "there"],
     "evaluate": ["nowhere.yaml"],
     "truth": ["phrasecut", "nowhere", "there"],
+    "workbench": ["nowhere"],
     "tune": ["nowhere.csv", "--truth", "nowhere", "-o", "there.csv"],
     "paper": ["nowhere.yaml", "--data", "there", "--checkpoint", "there"],
     "show": ["nowhere"],

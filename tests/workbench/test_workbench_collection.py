@@ -15,12 +15,14 @@ from clipseg_ray.storage import Store
 from clipseg_ray.workbench import keeping
 from clipseg_ray.workbench.collection import Collection
 from clipseg_ray.workbench.pictures import Pictures
-from clipseg_ray.workbench.rows import changed
+from clipseg_ray.workbench.rows import changed, without_lone_groups
 
 
 def collection(folder: Path | str = "memory://none") -> Collection:
     pictures = Pictures(Store.of(str(folder)))
-    return Collection(lambda rows: from_rows(rows, 0.5), lambda row, changes: changed(row, changes, pictures))
+    return Collection(
+        lambda rows: from_rows(without_lone_groups(rows), 0.5), lambda row, changes: changed(row, changes, pictures)
+    )
 
 
 def filled(*texts: str) -> tuple[Collection, list[str]]:
@@ -209,3 +211,16 @@ def test_what_is_no_picture_is_not_kept(tmp_path: Path) -> None:
     for picture_id in ("../list.json", "/etc/passwd", "0" * 64, "", "0" * 63 + "/"):
         with pytest.raises(UserError):
             pictures.data(picture_id)
+
+
+def test_a_group_is_one_from_its_second_member_on() -> None:
+    made, (chair, sofa, lamp) = filled("chair", "sofa", "lamp")
+    made.change({chair: {"group": "seats", "weight": 2}})
+    assert made.queries()[0].is_alone
+    made.change({sofa: {"group": "seats"}})
+    assert [query.group for query in made.queries()] == ["seats", "seats", None]
+    assert made.queries()[0].weight == 2
+    made.change({lamp: {"suppress": ["chair"]}})
+    made.delete(sofa)
+    assert made.queries()[0].is_alone
+    assert made.rows[0]["group"] == "seats", "it waits for another"

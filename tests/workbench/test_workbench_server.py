@@ -60,7 +60,7 @@ def test_what_the_page_shows_is_what_a_run_of_the_saved_table_finds(folder: Path
     for text, threshold in [("something to sit on", 0.4), ("a chair", 0.5), ("a bicycle", 0.3), ("a lamp", 0.275)]:
         added = bench.json("POST", "queries", {"text": text, "threshold": threshold})
         uids[added["queries"][-1]["query_id"]] = added["uid"]
-    picture = bench.json("POST", "pictures/of/0")
+    picture = bench.json("POST", "pictures/of/1")
     boxed = {"id": picture["id"], "box": [20, 30, 90, 80]}
     blend = {"query_id": "like-that", "text": "a thing", "picture": boxed, "alpha": 0.6, "threshold": 0.2}
     bench.json("POST", "queries", blend)
@@ -156,7 +156,8 @@ def test_hostile_requests_are_refused_in_a_line_and_leave_nothing(bench: Served,
         ("POST", "queries", {"text": "x", "mask": "/etc/passwd"}, 400),
         ("POST", "queries", {"text": "x", "mode": "eval()"}, 400),
         ("PATCH", "queries", {"x": 1}, 400),
-        ("DELETE", "queries/..%2f..%2fx", None, 400),
+        ("DELETE", "queries/..%2f..%2fx", None, 404),
+        ("DELETE", "queries/x", None, 400),
         ("POST", "pictures", b"<svg onload=alert(1)>", 400),
         ("POST", "pictures/of/999", None, 400),
         ("GET", "pictures/..%2f..%2flist.json", None, 404),

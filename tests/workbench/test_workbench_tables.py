@@ -15,7 +15,7 @@ from clipseg_ray.workbench import tables
 from clipseg_ray.workbench.pictures import Pictures
 
 TABLE = """
-- {query_id: 1.10, text: [a mug, a cup], template: photo, threshold: 0.35, note: 007x, size: 1.50}
+- {query_id: 1.10, text: [a mug, a cup], template: fixed, threshold: 0.35, note: 007x, size: 1.50}
 - {text: mug, image: pictures/mug.png, mask: [2, 3, 8, 9], alpha: [0.25, 0.75]}
 - {text: sofa, group: seats, weight: 3}
 - {text: chair, group: seats, keep: false}

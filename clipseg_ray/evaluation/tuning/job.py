@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,8 +76,9 @@ def count(queries: Sequence[Query], table: str, images: LabelledImages, checkpoi
     it in errors. Raises UserError for anything that stops it.
     """
     things = tuple(things_of(queries, images.contents.vocabulary))
+    spec_on = partial(_spec, queries=queries, table=table, images=images, things=things, name=checkpoint)
     if len(images.lots) == 1:
-        spec = _spec(queries, table, images, things, checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
+        spec = spec_on("cuda" if torch.cuda.is_available() else "cpu")
         return TuningWorker(spec)(images.lots[0])
 
     from clipseg_ray.cluster.connection import connected, guard_a_local_cluster
@@ -91,7 +93,7 @@ def count(queries: Sequence[Query], table: str, images: LabelledImages, checkpoi
     total: Found = {}
     with connected():
         device = device_of("auto", None, capacity())
-        spec = _spec(queries, table, images, things, checkpoint, device)
+        spec = spec_on(device)
         kind, cpus, gpus = ("GPU", 0.0, 1.0) if device == "cuda" else ("CPU", 1.0, 0.0)
         workers = max(1, int(ray.cluster_resources().get(kind, 1)))
         lots = map_shards(TuningWorker, spec, images.lots, workers=workers, cpus=cpus, gpus=gpus)
@@ -103,12 +105,13 @@ def count(queries: Sequence[Query], table: str, images: LabelledImages, checkpoi
 
 
 def _spec(
+    device: str,
+    *,
     queries: Sequence[Query],
     table: str,
     images: LabelledImages,
     things: tuple[Thing, ...],
     name: str,
-    device: str,
 ) -> TuningSpec:
     precision, _ = resolve_precision("auto", device)
     revision = checkpoints.resolve_revision(name, None)

@@ -24,7 +24,7 @@ export function show(list) {
   const groups = Map.groupBy ? Map.groupBy(queries, (each) => each.group) : grouped();
   const items = [];
   for (const [group, members] of groups) {
-    if (group !== null) items.push(make("li", { class: "group-name" }, `${group}: each pixel to the best of ${members.length}`));
+    if (group !== null) items.push(make("li", { class: "group-name" }, members.length > 1 ? `${group}: each pixel to the best of ${members.length}` : `${group}: alone so far`));
     items.push(...members.map(item));
   }
   byId("queries").replaceChildren(...items);
