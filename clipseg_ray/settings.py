@@ -25,7 +25,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Va
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from clipseg_ray import addresses, plain_text, setting_faults, storage, yaml_text
+from clipseg_ray import addresses, outside_text, plain_text, setting_faults, storage, yaml_text
 from clipseg_ray.errors import UserError, brief, nearest
 from clipseg_ray.redaction import redacted
 
@@ -63,6 +63,8 @@ def _located(value: Any, info: ValidationInfo) -> Any:
         return value
     if not value.strip():
         raise ValueError("it is empty; name a folder or URL (. is the working directory)")
+    if "\0" in outside_text.native(value):
+        raise ValueError("no name has a null byte")
     url = addresses.absolute(value, "" if isinstance(value, _Typed) else info.context or "")
     if redacted(url) != url:
         raise PydanticCustomError(

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import huggingface_hub  # loads its parts when they are first asked for
+import huggingface_hub  # loads most of its parts when they are first asked for, but not these two
+import huggingface_hub.errors
+import huggingface_hub.utils
 from huggingface_hub import constants
 
 from clipseg_ray.errors import UserError, brief, meant, nearest
