@@ -103,6 +103,8 @@ class Store:
                 )
         elif "\0" in native(url):
             raise UserError(f"{url}: no name has a null byte")
+        elif store.protocol == "s3" and not store.url.partition("://")[2].partition("/")[0]:
+            raise UserError(f"{url}: it names no bucket; write it as s3://bucket/path")
         return store
 
     def __getstate__(self) -> dict[str, Any]:

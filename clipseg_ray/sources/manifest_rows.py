@@ -49,6 +49,8 @@ def rows(
 def _lines(data: bytes, shown: str, tabs: bool) -> Iterator[dict[str, Any]]:
     """Cells as text: inference would make 7 of the id 007, and of a column what its other rows happen to be."""
     text = _text(data, shown)
+    if text.lstrip().startswith("<"):
+        raise UserError(f"{shown}: cannot be read as a table (it is HTML or XML); check what the URL gives")
     if (said := wrong_separator(text, "\t" if tabs else ",")) is not None:
         raise UserError(f"{shown}: {said}")
     found = tsv_lines(text) if tabs else csv_lines(text)

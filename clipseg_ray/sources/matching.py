@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -94,7 +95,8 @@ def _object_or_folder(url: str, at_most: int | None) -> Found:
         if protocol_of(url) == "file" and Path(native(url)).is_dir():
             raise UserError(f"{url}: the folder is empty; check input.url")
         if is_http(url):
-            store.entry("")  # an index that cannot be had is no empty one
+            with contextlib.suppress(FileNotFoundError):
+                store.entry("")  # an index that cannot be had is no empty one
         raise _nothing(url, url.rstrip("/"))
     return Found(url=url, root=store.url.rstrip("/") or "/", objects=objects, left_out=left_out)
 

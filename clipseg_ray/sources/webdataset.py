@@ -58,7 +58,8 @@ class _Image:
 class _Open:
     """The sample whose members are being read.
 
-    ``seen``: its image members, taken or not. ``links`` says of each that is no file what it is. ``excess`` says which sidecar is too large to be read.
+    ``seen``: its image members, taken or not. ``links``: why those that are links, devices or pipes are not read.
+    ``excess`` says which sidecar is too large to be read.
     """
 
     key: str
