@@ -60,6 +60,13 @@ def test_a_plan_needs_no_torch(settings: dict, tmp_path: Path) -> None:
     assert "2 images" in fresh(without + VERB, "plan", str(tmp_path / "run.yaml"))
 
 
+def test_a_plan_with_a_name_on_the_hub_needs_nothing_loaded_before(settings: dict, tmp_path: Path) -> None:
+    """huggingface_hub loads its parts by their names alone, and not those that nobody names."""
+    settings["model"] = {"checkpoint": "CIDAS/clipseg-rd64-refined"}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))
+    assert "CIDAS/clipseg-rd64-refined" in fresh(VERB, "plan", str(tmp_path / "run.yaml"), HF_HUB_OFFLINE="1")
+
+
 @pytest.mark.slow
 def test_a_run_needs_no_transformers_in_any_process(settings: dict, tmp_path: Path) -> None:
     """A package of that name stands first on every process's path, and cannot be imported."""

@@ -16,9 +16,7 @@ def remarks(passed: Mapping[str, int], further: int, statuses: Mapping[str, int]
     ``statuses``: images by status; ``url``: the dataset's."""
     said = [*passed_over.lines(passed, further)]
     images, good = sum(statuses.values()), statuses.get("ok", 0)
-    if not images:
-        said.append(f"{_LOUD}the input holds no image: not one was read for {url}; check input.url and input.format")
-    elif images > 2 * good:
+    if images > 2 * good:
         bad = sorted(((count, status) for status, count in statuses.items() if status != "ok"), reverse=True)
         counts = ", ".join(f"{count} {status}" for count, status in bad)
         query = "SELECT status, error, count(*) FROM images GROUP BY ALL ORDER BY 3 DESC"

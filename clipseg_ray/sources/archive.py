@@ -95,7 +95,13 @@ class Archive:
             if entry is not None:
                 return entry
             base = info.name.rpartition("/")[2]
-            if info.isreg() and base and not base.startswith(".") and begins_as_image(self._stream.read(_TOLD_BY)):
+            if (
+                info.isreg()
+                and info.size >= _TOLD_BY
+                and base
+                and not base.startswith(".")
+                and begins_as_image(self._stream.read(_TOLD_BY))
+            ):
                 return Entry(info, start, info.name.removeprefix("./").rstrip("."), "")
             self.hidden += info.isreg() and base.startswith(".") and not base.startswith("._") and is_image(base)
 
