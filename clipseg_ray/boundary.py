@@ -83,6 +83,11 @@ class Boundary:
 
     def refusal(self, url: str) -> Refused:
         """What stands for an image that may not be fetched."""
+        if _place(url) is None:
+            return Refused(
+                f"{redacted(url)}: not fetched, it is no address that is read in one way alone (a null byte, .. or a "
+                "backslash on the way, a user name, a host that cannot be); write it out"
+            )
         where = f"outside {self.own} and " if self.own else ""
         return Refused(
             f"{redacted(url)}: not fetched, it is {where}not below any prefix given by {self.option}; "

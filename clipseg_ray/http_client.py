@@ -192,7 +192,13 @@ def _bounded() -> Any:
 
         async def _info(self, url: str, **kwargs: Any) -> Any:
             with _refused_as_such():
-                return await super()._info(url, **kwargs)
+                try:
+                    return await super()._info(url, **kwargs)
+                except FileNotFoundError as error:
+                    # fsspec calls everything that: a host that does not answer, too.
+                    if error.__cause__ is None or getattr(error.__cause__, "status", None) == 404:
+                        raise
+                    raise error.__cause__ from None
 
     _kind.append(BoundedHttp)
     return BoundedHttp

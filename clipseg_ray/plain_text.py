@@ -43,3 +43,10 @@ def value_of(fields: Mapping[str, Any], name: str) -> Any:
     """What a sample's fields have under a name; the Unread that may have hidden it; None where there is nothing."""
     whole = fields.get("json")
     return fields.get(name, whole if isinstance(whole, Unread) else None)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether nothing stands there: null, the NaN as which pandas writes that, or a text of blanks alone."""
+    return (
+        value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and not value.strip())
+    )

@@ -62,6 +62,8 @@ def _message(item: Mapping[str, Any], parts: Sequence[Any], whole: type[BaseMode
         limit, most = ctx.get("min_length", ctx.get("max_length")), "least" if kind.endswith("short") else "most"
         one, several = ("character", "characters") if "string" in kind else ("entry", "entries")
         return f"it must have at {most} {limit} {one if limit == 1 else several}"
+    if item["input"] is None:
+        return "it must be given"
     if wanted := _KINDS.get(kind.partition("_")[0]):
         return f"it must be {wanted}"
     message = str(item["msg"]).removeprefix("Value error, ")

@@ -25,7 +25,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Va
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from clipseg_ray import addresses, plain_text, setting_faults, storage, yaml_text
+from clipseg_ray import addresses, http_client, outside_text, plain_text, setting_faults, storage, yaml_text
 from clipseg_ray.errors import UserError, brief, nearest
 from clipseg_ray.redaction import redacted
 
@@ -37,7 +37,7 @@ def _listed(value: Any) -> Any:
 def _byte_count(value: Any) -> Any:
     units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*([\d.]+)\s*([kmg]i?)?b?\s*", value.lower())
+        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmg]i?)?b?\s*", value.lower())
         if match is None:
             raise ValueError("write bytes as a number or like 8GiB, 500MB")
         return int(float(match[1]) * units[match[2] or ""])
@@ -63,7 +63,14 @@ def _located(value: Any, info: ValidationInfo) -> Any:
         return value
     if not value.strip():
         raise ValueError("it is empty; name a folder or URL (. is the working directory)")
+    if "\0" in outside_text.native(value):
+        raise ValueError("no name has a null byte")
     url = addresses.absolute(value, "" if isinstance(value, _Typed) else info.context or "")
+    if addresses.is_http(url):
+        try:
+            http_client.as_given(url)
+        except ValueError as error:
+            raise ValueError(f"no valid URL ({brief(error)})") from error
     if redacted(url) != url:
         raise PydanticCustomError(
             setting_faults.SECRET,

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import inspect
 import os
 import posixpath
 import queue
@@ -76,20 +77,34 @@ class Store:
 
     def __init__(self, url: str) -> None:
         url = absolute(url)
-        self.url = url if is_http(url) else url.rstrip("/") or "/"
-        self.protocol = protocol_of(self.url)
+        self.protocol = protocol_of(url)
+        # A scheme keeps its slashes: without them it would be a path.
+        self.url = url if is_http(url) or url.endswith("://") else url.rstrip("/") or "/"
         self._fs: Any = None
 
     @classmethod
     def of(cls, url: str) -> Store:
-        """The store at ``url``. Raises UserError when no file system serves the scheme."""
+        """The store at ``url``. Raises UserError for what is no URL, and where no file system serves the scheme."""
         store = cls(url)
-        known = ("file", "s3", "memory", "http", "https")
-        if store.protocol not in known:
+        if store.protocol in ("http", "https"):
             try:
-                fsspec.get_filesystem_class(store.protocol)
+                http_client.as_given(url)
+            except ValueError as error:
+                raise UserError(f"{url}: no valid URL ({brief(error)}); check its host and port") from error
+        elif store.protocol not in ("file", "s3", "memory"):
+            try:
+                made = fsspec.get_filesystem_class(store.protocol)
             except (ValueError, ImportError) as error:
                 raise UserError(f"{url}: no file system for '{store.protocol}://' here: {error}") from error
+            if needed := _needed(made):
+                raise UserError(
+                    f"{url}: '{store.protocol}://' cannot be read here: its file system asks for {', '.join(needed)}, "
+                    "which no URL of ours gives; copy what is there to a disk or bucket"
+                )
+        elif "\0" in native(url):
+            raise UserError(f"{url}: no name has a null byte")
+        elif store.protocol == "s3" and not store.url.partition("://")[2].partition("/")[0]:
+            raise UserError(f"{url}: it names no bucket; write it as s3://bucket/path")
         return store
 
     def __getstate__(self) -> dict[str, Any]:
@@ -484,6 +499,12 @@ def explain(error: BaseException, url: str) -> UserError | None:
     local = protocol_of(url) == "file"
     line = storage_faults.explained(error, url, local=local, anonymous=not local and _anonymous(url))
     return None if line is None else UserError(line)
+
+
+def _needed(file_system: type) -> list[str]:
+    """The settings without which a file system cannot be made."""
+    taken = list(inspect.signature(file_system.__init__).parameters.values())[1:]
+    return [each.name for each in taken if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
 
 
 def _filesystem(protocol: str, hosts: tuple[str, ...] = ()) -> Any:

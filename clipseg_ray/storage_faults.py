@@ -34,6 +34,12 @@ _NETWORK = {
     errno.ETIMEDOUT, errno.EPIPE, errno.EHOSTDOWN,
 }  # fmt: skip
 
+_OF_FILES = (
+    "ProfileNotFound", "ConfigNotFound", "ConfigParse", "InvalidConfig", "CredentialRetrieval", "SSO", "TokenRetrieval",
+    "MetadataRetrieval",
+)  # fmt: skip
+"""Of botocore's errors those about a profile, its files, and what they lead to for credentials."""
+
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
 _OTHER_REGION = {
     "PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed", "301", "307",
@@ -90,6 +96,8 @@ def explained(error: BaseException, url: str, *, local: bool, anonymous: bool) -
             return f"{url}: {account}"
     elif isinstance(error, OSError) and error.errno in _LOCAL:
         return f"{url}: {_LOCAL[error.errno]} ({said})"
+    if isinstance(error, IsADirectoryError):
+        return f"{url}: it is a folder or device, and no file; check the path"
     if isinstance(error, PermissionError):
         hint = "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE)"
         return f"{url}: access denied ({said});{nobody} {'check its permissions' if local else hint}"
@@ -97,6 +105,14 @@ def explained(error: BaseException, url: str, *, local: bool, anonymous: bool) -
         return f"{url}: not found ({said}); check the {'path' if local else 'bucket and path'}"
     if "NoCredentials" in kind or "PartialCredentials" in kind:
         return f"{url}: no usable credentials ({said}); set AWS_ACCESS_KEY_ID and its secret"
+    if kind.startswith("botocore.") and any(part in kind for part in _OF_FILES):
+        return f"{url}: no usable credentials ({said}); check AWS_PROFILE and the files in ~/.aws, or aws sso login"
+    if isinstance(error, ValueError) and not local and "endpoint" in said:  # botocore's word for it
+        return f"{url}: the endpoint is no URL ({said}); set AWS_ENDPOINT_URL to one, e.g. http://127.0.0.1:9000"
+    if kind.endswith(".ParamValidationError"):
+        return f"{url}: no valid S3 URL; write it as s3://bucket/path"
+    if kind.endswith(".TooManyRedirects"):
+        return f"{url}: the server redirects without end; check the URL"
     if not isinstance(error, OSError | TimeoutError) and not kind.startswith(("botocore.", "aiohttp.")):
         return None
     if answered := http_answer(error):

@@ -17,6 +17,9 @@ from clipseg_ray.errors import UserError, brief
 from clipseg_ray.plain_text import Unread, text_of
 from clipseg_ray.written_numbers import written
 
+_EXACT = 2**53
+"""Every whole number below it is a float too."""
+
 UNREADABLE = (pa.ArrowException, OSError)
 """What Arrow raises for bytes that are no Parquet file."""
 
@@ -73,7 +76,7 @@ def plain_id(value: Any) -> Any:
     """What a cell of ids means: 3 for the 3.0 as which whole numbers are kept where some are missing, None for NaN."""
     if type(value) is not float:
         return value
-    return None if value != value else int(value) if value.is_integer() else value
+    return None if value != value else int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 
 def twice(names: Iterable[str]) -> str | None:

@@ -139,3 +139,10 @@ def test_addresses_that_are_not_anyones(address: str) -> None:
 def test_public_addresses() -> None:
     assert is_public("8.8.8.8")
     assert is_public("2606:4700::1111")
+
+
+@pytest.mark.parametrize("url", ["/data/a\0b.jpg", "s3://bucket/a\0.jpg", "http://user@host/a.jpg", "http://host/../a"])
+def test_what_is_no_clear_address_is_not_said_to_lack_a_prefix(url: str) -> None:
+    refusal = str(Boundary(("/data", "s3://bucket", "http://host")).refusal(url))
+    assert "input.allow" not in refusal
+    assert "read in one way alone" in refusal

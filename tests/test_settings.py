@@ -228,3 +228,17 @@ def test_a_file_in_latin_1_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "errand.yaml").write_bytes("by: on\nat: Café\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"errand\.yaml: .*byte 0xe9 in line 2 is no UTF-8; save it as UTF-8$"):
         Errand.load(str(tmp_path / "errand.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://[::1/x", r"url: no valid URL \(Invalid IPv6 URL\)"),
+        ("http://host:port/x", r"url: no valid URL \("),
+        ("a\0b", "url: no name has a null byte"),
+        (None, "url: it must be given"),
+    ],
+)
+def test_locations_that_cannot_be(url: str | None, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        House.parse({"url": url})

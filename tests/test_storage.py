@@ -5,9 +5,12 @@ import errno
 import json
 import os
 import pickle
+import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ import pytest
 from clipseg_ray import storage
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources import folder_tree
+from clipseg_ray.sources.faults import may_pass
+from clipseg_ray.sources.matching import match
 from clipseg_ray.storage import Entry, StaleObject, Store, get_listed, get_many, plain_errors
 from tests.conftest import forget_s3_clients
 from tests.servers.s3 import S3Server
@@ -208,6 +213,67 @@ def test_relative_paths_are_relative_to_the_working_directory(tmp_path: Path, mo
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(UserError, match="no file system for 'nosuch://'"):
         Store.of("nosuch://somewhere")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://[::1/t.tar", r"no valid URL \(Invalid IPv6 URL\)"),
+        ("http://host:99999/t.tar", r"no valid URL \(Port out of range"),
+        ("https://a b/t.tar", "no valid URL"),
+        ("s3://", "it names no bucket; write it as s3://bucket/path"),
+        ("s3:///x", "it names no bucket"),
+        ("a\0b", "no name has a null byte"),
+        ("ftp://127.0.0.1:1/x", "'ftp://' cannot be read here: its file system asks for host"),
+    ],
+)
+def test_what_is_no_address_is_refused(url: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Store.of(url)
+
+
+def test_a_host_that_does_not_answer_has_not_lost_the_object() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/s.tar"
+        with pytest.raises(OSError, match="Cannot connect") as caught:
+            Store(url).entry("")
+        assert not isinstance(caught.value, FileNotFoundError)
+        for named in (url, url.removesuffix("s.tar"), url.replace("s.tar", "{0..1}.tar")):
+            with pytest.raises(UserError, match="cannot be reached"):
+                match(named)
+
+
+class NoTar(BaseHTTPRequestHandler):
+    """404 for what begins with /gone, else 503."""
+
+    def do_GET(self) -> None:
+        self.send_response(404 if self.path.startswith("/gone") else 503)
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_server_s_answer_is_told_from_an_object_that_is_gone() -> None:
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), NoTar)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{httpd.server_port}"
+    try:
+        with pytest.raises(FileNotFoundError):
+            Store(f"{url}/gone.tar").entry("")
+        with pytest.raises(Exception, match="503") as caught:
+            Store(f"{url}/busy.tar").entry("")
+        assert may_pass(caught.value)
+        with pytest.raises(UserError, match="the server answers 503"):
+            match(f"{url}/busy.tar")
+        with pytest.raises(UserError, match="nothing is there by that name"):
+            match(f"{url}/gone/")
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
 
 
 @pytest.mark.parametrize(

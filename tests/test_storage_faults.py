@@ -169,3 +169,29 @@ def test_a_host_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     assert "no host has that name" in said("http://x.invalid", lambda: Store("http://x.invalid").get("a.csv"))
     assert "no trusted connection" in str(explain(type("ClientSSLError", (OSError,), {})("bad"), "https://h"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"AWS_PROFILE": "nobody"}, "check AWS_PROFILE"),
+        ({"AWS_ENDPOINT_URL": "127.0.0.1:9000"}, "set AWS_ENDPOINT_URL to one"),
+    ],
+)
+def test_what_leads_to_s3_and_is_wrong_is_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: str
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    forget_s3_clients()
+    store = Store("s3://bucket/in")
+    message = said(store.url, lambda: list(store.list()))
+    forget_s3_clients()
+    assert words in message
+    assert not any(word in message for word in ("network", "cannot be reached"))
+
+
+def test_a_folder_that_is_read_as_a_file_is_called_one(tmp_path: Path) -> None:
+    assert "it is a folder or device, and no file" in said(str(tmp_path), lambda: Store(str(tmp_path)).get(""))

@@ -63,6 +63,12 @@ def is_image(name: str) -> bool:
 
 _DOTTED = tuple(f".{ending}" for ending in ENDINGS)
 
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
+"""Of JPEG, PNG, GIF and TIFF."""
+
+UNTOLD = ("text", "data of no known kind", "zeros", "a BMP image")
+"""Of what ``detected`` says, what a table may be too: its text may be in any encoding, and begin with ``BM``."""
+
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _SIGNATURES = (
     (b"%PDF-", "a PDF file"), (b"PK\x03\x04", "a ZIP archive"), (b"\x1f\x8b", "gzip data"),
@@ -71,8 +77,18 @@ _SIGNATURES = (
     (b"\x7fELF", "a program"), (b"BM", "a BMP image"), (b"II*\x00", "a TIFF image"),
     (b"MM\x00*", "a TIFF image"), (b"\xff\x0a", "a JPEG XL image"), (b"\x00\x00\x00\x0cJXL ", "a JPEG XL image"),
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"), (b"PAR1", "a Parquet file"),
+    (b"version https://git-lfs", "a Git LFS pointer, whose file `git lfs pull` fetches"),
     (b"SQLite format 3", "a database"), (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
 )  # fmt: skip
+
+
+def begins_as_image(data: bytes) -> bool:
+    """Whether these are the first bytes of an image, as far as 16 of them tell that from anything else."""
+    return data.startswith(_BEGINNINGS) or data[:4] + data[8:12] == b"RIFFWEBP" or is_heif(data) or _is_avif(data)
+
+
+def _is_avif(data: bytes) -> bool:
+    return data[4:12] in (b"ftypavif", b"ftypavis")
 
 
 def is_heif(data: bytes) -> bool:
@@ -86,7 +102,7 @@ def detected(data: bytes) -> str:
         if data.startswith(signature):
             return kind
     start = data[:1024].lstrip()
-    if data[4:12] in (b"ftypavif", b"ftypavis"):
+    if _is_avif(data):
         return "an AVIF image"
     if is_heif(data):
         return "a HEIC image"

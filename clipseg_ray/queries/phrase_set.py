@@ -6,14 +6,13 @@ One prompt set stands for them all, named by the sample field they come from, th
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.logit import logit_of
-from clipseg_ray.plain_text import Unread, value_of
+from clipseg_ray.plain_text import Unread, is_missing, value_of
 from clipseg_ray.queries.naming import FROM, PHRASE, set_name
 from clipseg_ray.queries.query import definition_digest
 
@@ -73,15 +72,11 @@ def phrases_of(fields: Mapping[str, Any], field: str, image_id: str) -> list[str
     when the field holds something else, or cannot be read.
     """
     value = value_of(fields, field)
-    texts = [text for text in (value if isinstance(value, list | tuple) else [value]) if not _is_missing(text)]
+    texts = [text for text in (value if isinstance(value, list | tuple) else [value]) if not is_missing(text)]
     where = f"queries.from: field {field!r} of {image_id}"
     for text in texts:
         if isinstance(text, Unread):
             raise UserError(f"{where}: {text}")
         if not isinstance(text, str):
             raise UserError(f"{where} holds {value!r:.80}; it must be a string or a list of strings")
-    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return list(dict.fromkeys(text.strip() for text in texts))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from clipseg_ray.delimited_text import csv_lines, wrong_separator
 from clipseg_ray.queries.columns import LISTED, NUMBERS, TEXTS
 from clipseg_ray.tables import twice
 from clipseg_ray.written_numbers import written
@@ -18,15 +18,16 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{1,99})?(?:[eE][-+]?[0-
 
 
 def csv_rows(text: str) -> list[dict[str, Any]]:
-    """Rows of CSV (RFC 4180). Raises ValueError and csv.Error, worded for a person."""
-    separator = re.match(r"\s*sep=(.)\s*$", text.partition("\n")[0])
-    if separator is not None:
-        raise ValueError(_separated(separator[0].strip(), separator[1]))
-    return _rows([line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line])
+    """Rows of CSV (RFC 4180). Raises ValueError, worded for a person."""
+    if (said := wrong_separator(text, ",")) is not None:
+        raise ValueError(said)
+    return _rows([cells for _, cells in csv_lines(text)])
 
 
 def tsv_rows(text: str) -> list[dict[str, Any]]:
     """Rows of TSV, which has no quotes: every line is a row. Raises ValueError, worded for a person."""
+    if (said := wrong_separator(text, "\t")) is not None:
+        raise ValueError(said)
     return _rows([line.split("\t") for line in lines(text)])
 
 
@@ -40,17 +41,10 @@ def lines(text: str) -> list[str]:
     return [line.removesuffix("\n") for line in io.StringIO(text, newline=None) if line.strip()]
 
 
-def _separated(header: str, separator: str) -> str:
-    shown = {"\t": "tabs"}.get(separator, repr(separator))
-    return f"its first line is {header[:80]!r}, cells separated by {shown}; save it with commas between them"
-
-
 def _rows(lines: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     if not lines:
         return []
     header = [name.strip() for name in lines[0]]
-    if len(header) == 1 and (found := re.search(r"[;\t]", header[0])):
-        raise ValueError(_separated(header[0], found[0]))
     if (name := twice(header)) is not None and name:
         raise ValueError(f"two columns are named {name!r}")
     if "" in header:

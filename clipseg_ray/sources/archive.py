@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from clipseg_ray.outside_text import entered
-from clipseg_ray.pixels.kinds import is_image
+from clipseg_ray.pixels.kinds import begins_as_image, is_image
 
 _BLOCK = tarfile.BLOCKSIZE
+
+_TOLD_BY = 16
+"""Bytes by which an image without an ending is known."""
 
 HEADER_BYTES = 2**20
 """A longer pax or GNU header, of names and times, is no header."""
@@ -67,7 +70,10 @@ class Archive:
         self.hidden = 0
 
     def next(self) -> Entry | None:
-        """The next file or link; None at the end. Raises Cut, and tarfile's errors for a broken header."""
+        """The next file, link or device; None at the end. Raises Cut, and tarfile's errors for a broken header.
+
+        A file without an ending is one only if it begins as an image does; its ``extension`` is empty.
+        """
         while True:
             start = self.broken_at = self._tar.offset
             if self._stream.tell() != start:
@@ -89,6 +95,14 @@ class Archive:
             if entry is not None:
                 return entry
             base = info.name.rpartition("/")[2]
+            if (
+                info.isreg()
+                and info.size >= _TOLD_BY
+                and base
+                and not base.startswith(".")
+                and begins_as_image(self._stream.read(_TOLD_BY))
+            ):
+                return Entry(info, start, info.name.removeprefix("./").rstrip("."), "")
             self.hidden += info.isreg() and base.startswith(".") and not base.startswith("._") and is_image(base)
 
     def data(self, info: tarfile.TarInfo) -> bytes:
@@ -107,7 +121,7 @@ class Archive:
 
 def entry_of(info: tarfile.TarInfo, start: int) -> Entry | None:
     """The member's key and extension; None for what is no part of a sample (folders, hidden and nameless files)."""
-    if not (info.isreg() or info.islnk() or info.issym()):
+    if not (info.isreg() or info.islnk() or info.issym() or info.isdev()):
         return None
     info.name = entered(info.name)
     folder, slash, base = info.name.removeprefix("./").rpartition("/")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from clipseg_ray.addresses import absolute, located
 from clipseg_ray.boundary import Boundary
 from clipseg_ray.errors import UserError
-from clipseg_ray.plain_text import Unread, value_of
+from clipseg_ray.plain_text import Unread, is_missing, value_of
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.storage import Store
@@ -191,10 +191,10 @@ class Source(ABC):
     def id_of(self, fields: Mapping[str, Any], default: str) -> str:
         """The ``image_id`` of a sample or member with these fields: what ``id_field`` has, else ``default``.
 
-        Secrets in URLs are hidden.
+        What is null, NaN or blank is none. Secrets in URLs are hidden.
         """
         value = None if self.id_field is None else fields.get(self.id_field)
-        return default if value is None or isinstance(value, Unread) else redacted(str(value))
+        return default if is_missing(value) or isinstance(value, Unread) else redacted(str(value))
 
     def without_id(self, fields: Mapping[str, Any]) -> str | None:
         """Why the id that these fields should give cannot be read; None where it can, or nothing should give one."""

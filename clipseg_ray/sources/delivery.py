@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import IO, Any
 
+from clipseg_ray.addresses import protocol_of
 from clipseg_ray.storage import Store
 
 
@@ -124,4 +125,5 @@ class Delivery:
 def deliver(url: str, size: int, etag: str) -> Delivery:
     """Open the object at ``url`` as it was listed. Raises FileNotFoundError, StaleObject, and what storage raises."""
     handle = Store.of(url).open("", etag or None)
-    return Delivery(handle, size or getattr(handle, "size", None), url)
+    local = protocol_of(url) == "file"  # where a file is listed with its size, though it be 0
+    return Delivery(handle, size or getattr(handle, "size", size if local and etag else None), url)

@@ -113,7 +113,7 @@ def _verdict(error: Exception, url: str, beside: bool) -> str | None:
     # is another's, which may say so of its own settings.
     ours = isinstance(error, UserError) or protocol_of(url) in ("file", "s3", *WEB)
     if isinstance(error, _NAMELESS) and not _lacks_a_package(error) and (ours or beside):
-        return f"no image can be there: {brief(error)}"
+        return f"no image can be there: {brief(error).removeprefix(f'{url}: ')}"
     return None
 
 

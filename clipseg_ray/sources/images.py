@@ -110,7 +110,7 @@ class Images(Source):
             why = image.words
             if image.status == "too_large":
                 why = f"more than {self.max_image_bytes} bytes (input.max_image_bytes)"
-            sample.error = redacted(f"{url}: {why}")
+            sample.error = redacted(why if why.startswith(f"{url}: ") else f"{url}: {why}")
             return sample
         if member.size and len(image) != member.size:
             raise StaleObject(f"{url} changed since it was listed ({member.size} bytes, now {len(image)})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from clipseg_ray.addresses import below, is_whole, joined, protocol_of, without_
 from clipseg_ray.boundary import is_local, named_by
 from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.outside_text import entered_value
+from clipseg_ray.plain_text import is_missing
 from clipseg_ray.redaction import HIDDEN, redacted
 from clipseg_ray.sources.base import Member
 from clipseg_ray.sources.images import Images
@@ -17,6 +19,9 @@ from clipseg_ray.sources.manifest_rows import JSON_LINES, PARQUET, rows
 from clipseg_ray.storage import Store, get_many, plain_errors
 
 URL_COLUMNS = ("image", "image_url", "url", "image_path", "path", "file_name", "filename", "file", "img", "uri")
+
+_OF_A_ROW = re.compile(r"\.(csv|tsv|jsonl|ndjson|parquet|pq)@[0-9]+$", re.IGNORECASE)
+"""The name that stands for the image of a row that names none."""
 
 
 class Manifest(Images):
@@ -52,9 +57,11 @@ class Manifest(Images):
         signed: dict[str, Member] = {}
         for manifest in objects:
             column = ""
+            columns: dict[str, None] = {}
             for number, row in enumerate(map(entered_value, self._rows(manifest)), 1):
                 where = f"{manifest.path} row {number}"
                 column = column or self._url_column(manifest, row)
+                columns |= dict.fromkeys(row)
                 member, url = self._member(manifest, row, column, number)
                 if url != member.path:
                     signed[manifest.path] = manifest
@@ -74,6 +81,15 @@ class Manifest(Images):
                         f"{where}: it names {member.path} as {other} does, with other columns; remove one, or set "
                         "input.id_field to a column that distinguishes them"
                     )
+            if self.id_field is not None and columns and self.id_field not in columns:
+                near = nearest(self.id_field, columns)
+                raise UserError(
+                    f"{manifest.path}: it has no column '{self.id_field}' (input.id_field) to take ids from; it has "
+                    f"{', '.join(columns)}{f'; did you mean {near[0]}?' if near else ''}"
+                )
+        if not found:
+            names = ", ".join(manifest.path for manifest in objects)
+            raise UserError(f"{names}: no row, so no image is named; check input.url")
         members = [member for member, _ in found.values()]
         self._signed_in, self._signed = tuple(signed.values()), None
         _refuse_what_nobody_serves(members)
@@ -85,6 +101,8 @@ class Manifest(Images):
 
     def refuse(self, url: str) -> None:
         """See ``Images.refuse``: a manifest that is not on this machine names no file of it."""
+        if _OF_A_ROW.search(url):
+            raise UserError("its row names no image")
         named_by(self.root, self.url_of(url), self.boundary)
 
     def addresses(self, members: Sequence[Member]) -> list[str]:
@@ -112,8 +130,8 @@ class Manifest(Images):
         """The row's member without secrets, and its path with them."""
         url = row.pop(column, None)
         folder, _, name = without_query(self.url_of(manifest.path)).rpartition("/")
-        # A row without a URL keeps its place: the name it is given is found nowhere and becomes its error row.
-        path = str(url).strip() if url else f"{name}@{number}"
+        # A row without a URL keeps its place: the name it is given is asked for nowhere and becomes its error row.
+        path = f"{name}@{number}" if is_missing(url) else str(url).strip()
         path = path.removeprefix("file://")
         if not is_whole(path):
             path = below(joined(folder or "/", path), self.root)
@@ -127,7 +145,7 @@ class Manifest(Images):
                 return str(name)
         wanted = f"column '{self.image_field}'" if self.image_field else f"column {', '.join(URL_COLUMNS)}"
         near = [column for column in row if column.strip().lower() in URL_COLUMNS]
-        near += nearest(self.image_field or "", row)
+        near += nearest(self.image_field, row) if self.image_field else []
         raise UserError(
             f"{manifest.path}: it has no {wanted}; set input.image_field to the column of image URLs, one of: "
             f"{', '.join(row)}{f'; did you mean {near[0]}?' if near else ''}"

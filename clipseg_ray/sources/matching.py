@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +50,7 @@ def match(url: str, at_most: int | None = None) -> Found:
     with plain_errors(url):
         Store.of(url)
         first = _first_magic(url)
-        if first is None or (protocol_of(url) == "file" and Path(native(url)).exists()):
+        if first is None or _is_there(url):
             return _object_or_folder(url, at_most)
         if is_http(url) and "{" in url:
             return _over_http(url)
@@ -57,8 +59,13 @@ def match(url: str, at_most: int | None = None) -> Found:
 
 def folder_of(url: str) -> str:
     """The folder above a pattern; any other URL as it stands."""
-    first = None if protocol_of(url) == "file" and Path(native(url)).exists() else _first_magic(url)
+    first = None if _is_there(url) else _first_magic(url)
     return url if first is None else url[:first].rpartition("/")[0] or "/"
+
+
+def _is_there(url: str) -> bool:
+    """Whether a file or folder of this machine has this name, whatever is in it."""
+    return protocol_of(url) == "file" and os.path.exists(native(url))  # noqa: PTH110 (Path.exists raises for long names)
 
 
 def _first_magic(url: str) -> int | None:
@@ -87,6 +94,9 @@ def _object_or_folder(url: str, at_most: int | None) -> Found:
     if not objects and not left_out:
         if protocol_of(url) == "file" and Path(native(url)).is_dir():
             raise UserError(f"{url}: the folder is empty; check input.url")
+        if is_http(url):
+            with contextlib.suppress(FileNotFoundError):
+                store.entry("")  # an index that cannot be had is no empty one
         raise _nothing(url, url.rstrip("/"))
     return Found(url=url, root=store.url.rstrip("/") or "/", objects=objects, left_out=left_out)
 

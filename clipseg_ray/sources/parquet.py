@@ -10,12 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipseg_ray.addresses import is_whole, without_query
+from clipseg_ray.addresses import is_whole, joined, protocol_of, without_query
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.pixels import kinds
+from clipseg_ray.plain_text import Unread
 from clipseg_ray.redaction import redacted
 from clipseg_ray.sources.base import FAILED, Place, Sample, Shard, Source
 from clipseg_ray.sources.cells import records
+from clipseg_ray.sources.compression import HEAD_BYTES
 from clipseg_ray.sources.delivery import Delivery, deliver
 from clipseg_ray.sources.faults import Fault
 from clipseg_ray.sources.images import patiently, settled
@@ -91,7 +93,8 @@ class Parquet(Source):
                     row += 1
             except _Unreadable as error:
                 status = "truncated" if _is_cut(delivery) else "undecodable"
-                message = f"{shard.path}: cannot be read from row {row} on ({error}); nothing behind it was read"
+                said = f"{error}{_other_kind(delivery)}"
+                message = f"{shard.path}: cannot be read from row {row} on ({said}); nothing behind it was read"
                 image_id, key = f"{shard.path}/@{row}", f"@{row}"
                 yield Sample(
                     image_id=image_id,
@@ -156,11 +159,15 @@ class Parquet(Source):
             yield column.to_pylist()
 
     def _fetched(
-        self, shard: Shard, encoded: Sequence[bytes | None], paths: Sequence[str | None]
+        self, shard: Shard, encoded: Sequence[bytes | None], paths: Sequence[str | Unread | None]
     ) -> list[bytes | Fault | None]:
         """The images with those that are only named fetched, or what stands for these."""
         boundary = self.boundary.beside(self._folder(shard))
-        named = [index for index, image in enumerate(encoded) if image is None and paths[index]]
+        named = [
+            index
+            for index, image in enumerate(encoded)
+            if image is None and paths[index] and not isinstance(paths[index], Unread)
+        ]
         urls = [self._beside(shard, str(paths[index])) for index in named]
 
         def get(asked: Sequence[int]) -> list[bytes | Exception]:
@@ -180,7 +187,8 @@ class Parquet(Source):
     def _beside(self, shard: Shard, path: str) -> str:
         if is_whole(path) or path.startswith("~"):
             return path
-        return f"{self._folder(shard).rstrip('/')}/{path}"
+        folder = self._folder(shard)
+        return f"{folder.rstrip('/')}/{path}" if protocol_of(folder) == "file" else joined(folder, path)
 
     def _sample(
         self,
@@ -189,7 +197,7 @@ class Parquet(Source):
         image: bytes | Fault | None,
         *,
         fields: dict[str, Any],
-        path: str | None,
+        path: str | Unread | None,
     ) -> Sample:
         if self.id_field in fields:
             fields[self.id_field] = plain_id(fields[self.id_field])
@@ -207,6 +215,8 @@ class Parquet(Source):
             sample.status, sample.error = "too_large", f"{shard.path}: row {row} has more than {limit}"
         elif isinstance(image, bytes):
             sample.image, sample.length = image, len(image)
+        elif isinstance(path, Unread):
+            sample.status, sample.error = "missing", f"{shard.path}: row {row} names no image that can be read: {path}"
         else:
             sample.status, sample.error = "missing", f"{shard.path}: row {row} holds no image"
         return sample
@@ -253,6 +263,13 @@ def _is_cut(delivery: Delivery) -> bool:
     head = delivery.read(len(_MAGIC))
     delivery.seek(max(size - len(_MAGIC), 0))
     return head == _MAGIC and delivery.read(len(_MAGIC)) != _MAGIC
+
+
+def _other_kind(delivery: Delivery) -> str:
+    """What a file is that does not begin as Parquet: words to add to why it cannot be read."""
+    delivery.seek(0)
+    head = delivery.read(HEAD_BYTES)
+    return f": it is {kinds.detected(head)}" if head and not head.startswith(_MAGIC) else ""
 
 
 def _is_image(kind: pa.DataType) -> bool:

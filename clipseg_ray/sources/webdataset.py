@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.outside_text import entered_value
 from clipseg_ray.pixels import kinds
+from clipseg_ray.plain_text import Unread
 from clipseg_ray.sources import compression
 from clipseg_ray.sources.archive import Archive, Cut, Entry
 from clipseg_ray.sources.base import Place, Sample, Shard, Source
@@ -57,7 +58,8 @@ class _Image:
 class _Open:
     """The sample whose members are being read.
 
-    ``seen``: its image members, taken or not. ``excess`` says which sidecar is too large to be read.
+    ``seen``: its image members, taken or not. ``links``: why those that are links, devices or pipes are not read.
+    ``excess`` says which sidecar is too large to be read.
     """
 
     key: str
@@ -168,6 +170,8 @@ class WebDataset(Source):
         unit = "byte" if seekable else "byte of the uncompressed archive:"
         if break_at == 0 and head:
             broken += f": it is {kinds.detected(head)}"
+        elif delivery.size == 0:
+            broken = "it has no bytes"
         message = f"{shard.path}: the archive breaks off at {unit} {break_at} ({broken}); nothing behind it was read"
         yield Sample(
             image_id=f"{shard.path}/{key}",
@@ -190,10 +194,13 @@ class WebDataset(Source):
         elif extension in self.extensions:
             rank = self.extensions.index(extension)
             if not info.isreg():
-                sample.links.append(info.name)
+                sample.links.append(_no_file(info))
             elif not sample.images or rank < self.extensions.index(sample.images[0].extension):
                 sample.images = [self._image(archive, entry)]
-        elif info.isreg() and is_sidecar(extension):
+        elif is_sidecar(extension):
+            if not info.isreg():
+                sample.fields[extension] = Unread(_no_file(info))
+                return
             if info.size > SIDECAR_BYTES:
                 sample.excess = f"{info.name} has {info.size} of at most {SIDECAR_BYTES} bytes"
                 return
@@ -202,7 +209,7 @@ class WebDataset(Source):
     def _image(self, archive: Archive, entry: Entry) -> _Image:
         info = entry.info
         if not info.isreg():
-            return _Image(entry.extension, None, None, f"{info.name} is a link; links are not followed")
+            return _Image(entry.extension, None, None, _no_file(info))
         if info.size > self.max_image_bytes:
             limit = f"{self.max_image_bytes} bytes (input.max_image_bytes)"
             return _Image(entry.extension, None, None, f"{info.name} has {info.size} of at most {limit}")
@@ -239,8 +246,15 @@ class WebDataset(Source):
 
     def _lacking(self, found: _Open) -> str:
         if found.links:
-            return f"{found.links[0]} is a link; links are not followed"
+            return found.links[0]
+        if "" in found.extensions:
+            return f"{found.key} has no ending, by which images are known; name it {found.key}.jpg or as what it is"
         has = ", ".join(dict.fromkeys(found.extensions))
         unread = not kinds.HEIF.is_read and set(found.extensions) & set(kinds.HEIF.endings)
         hint = f"; {kinds.HEIF_HINT}" if unread else ""
         return f"{found.key} has {has}, none of {', '.join(self.extensions)} (input.image_field){hint}"
+
+
+def _no_file(info: tarfile.TarInfo) -> str:
+    kind = "a link; links are not followed" if info.islnk() or info.issym() else "a device or pipe, and no file"
+    return f"{info.name} is {kind}"

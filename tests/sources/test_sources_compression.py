@@ -90,10 +90,18 @@ def test_a_tar_whose_first_name_looks_compressed(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html>404</html>" * 40, "HTML, XML or SVG text"),
         (b"PK\x03\x04" + bytes(range(256)) * 9, "a ZIP archive"),
         (gzip.compress(b"no tar at all" * 900), "gzip data"),
-        (b"version https://git-lfs.github.com/spec/v1\n" * 30, "text"),
+        (b"version https://git-lfs.github.com/spec/v1\n" * 30, "a Git LFS pointer"),
+        (b"nothing of that kind\n" * 30, "text"),
     ],
 )
 def test_what_is_no_tar_is_called_by_its_kind(tmp_path: Path, data: bytes, words: str) -> None:
     (sample,) = read(tmp_path, "s.tar", data)
     assert (sample.status, sample.key, sample.breaks_off) == ("truncated", "@0", True)
     assert f"it is {words}" in str(sample.error)
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    for name in ("s.tar", "s.tar.gz", "s.tar.zst"):
+        (sample,) = read(tmp_path, name, b"")
+        assert (sample.status, sample.breaks_off) == ("truncated", True)
+        assert "breaks off at byte 0 (it has no bytes)" in str(sample.error)

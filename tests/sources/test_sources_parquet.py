@@ -1,14 +1,17 @@
 import io
 import os
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clipseg_ray.boundary import Boundary
 from clipseg_ray.errors import UserError
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.sources.listing import discover
 from clipseg_ray.sources.parquet import Parquet
+from clipseg_ray.storage import Store
 
 
 def read(folder, name="s.parquet", position=None, **settings):
@@ -108,3 +111,43 @@ def test_transient_faults_are_raised(flaky):
         flaky.plan[:] = plan
         with pytest.raises(OSError, match=r"announced|reset"):
             list(source.samples(shard))
+
+
+def test_a_path_that_is_no_text_is_its_rows_fault(tmp_path):
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.binary())])
+    rows = [{"bytes": b"one", "path": b"x"}, {"bytes": None, "path": b"caf\xe9.jpg"}, {"bytes": None, "path": b"x.jpg"}]
+    pq.write_table(pa.table({"image": pa.array(rows, kind)}), tmp_path / "s.parquet")
+    (tmp_path / "x.jpg").write_bytes(b"three")
+    (good, bad, beside), _, _ = read(tmp_path)
+    assert (good.image, bad.status, beside.image) == (b"one", "missing", b"three")
+    assert bad.error == (
+        "s.parquet: row 1 names no image that can be read: byte 0xe9 in line 1 is no UTF-8; save it as UTF-8"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "Parquet file size is 0 bytes"),
+        (b"<html>Not found</html>" * 9, "it is HTML, XML or SVG text"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer, whose file `git lfs pull` fetches"),
+    ],
+)
+def test_what_is_no_parquet_is_called_by_its_kind(tmp_path, data, said):
+    (tmp_path / "s.parquet").write_bytes(data)
+    (sample,), _, _ = read(tmp_path)
+    assert (sample.status, sample.breaks_off) == ("undecodable", True)
+    assert said in sample.error
+
+
+def test_a_path_that_climbs_up_is_followed_in_a_bucket_as_on_a_disk(tmp_path):
+    fsspec.filesystem("memory").store.clear()
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"image": pa.array([{"bytes": None, "path": "../images/x.jpg"}], kind)}), sink)
+    Store("memory://in").put("data/s.parquet", bytes(sink.getvalue()))
+    Store("memory://in").put("images/x.jpg", b"image")
+    for allow, status in (("memory://in/images", "ok"), ("memory://in/other", "missing")):
+        boundary = Boundary.of_input(["memory://in/data/s.parquet"], [allow])
+        (sample,) = Parquet("memory://in/data", boundary=boundary).samples(Shard.at("memory://in/data/s.parquet"))
+        assert sample.status == status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tarfile
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -204,8 +205,8 @@ def test_manifests_in_any_unicode(encoding: str, name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("m.csv", "url;c\na.jpg;x\n", "its one column is 'url;c', cells separated by ';'; save it with commas"),
-        ("m.csv", "url\tc\na.jpg\tx\n", "separated by tabs; save it with commas, or name it .tsv"),
+        ("m.csv", "url;c\na.jpg;x\n", "its first line is 'url;c', cells separated by ';'; save it with commas"),
+        ("m.csv", "url\tc\na.jpg\tx\n", "separated by tabs; save it with commas between them, or name it .tsv"),
         ("m.csv", "url,url\na.jpg,b.jpg\n", "two columns are named 'url'; give each its own name"),
         ("m.jsonl", '{"url": "a"}\n{"url": "a", "url": "b"}\n', "line 2 is no JSON (the key 'url' is there twice"),
     ],
@@ -238,3 +239,21 @@ def test_columns_of_bytes_in_a_manifest(tmp_path: Path) -> None:
 def test_any_text_of_a_tsv_is_itself(captions: list[str]) -> None:
     lines = "".join(f"{number}\t{caption}\n" for number, caption in enumerate(captions))
     assert [row["c"] for row in manifest("m.tsv", f"url\tc\n{lines}")] == captions
+
+
+def test_a_sidecar_that_is_a_link_is_not_taken_for_none(tmp_path: Path) -> None:
+    link = tarfile.TarInfo("b.json")
+    link.type, link.linkname = tarfile.LNKTYPE, "a.json"
+    members = [("a.jpg", b"a"), ("a.json", b'{"uid": "A", "c": "x"}'), ("b.jpg", b"b"), (link, b"")]
+    good, bad = read(tmp_path, "s.tar", tar_of(members), id_field="uid")
+    assert (good.image_id, good.status) == ("A", "ok")
+    assert (bad.image_id, bad.status) == ("s.tar/b", "undecodable")
+    assert bad.error == "s.tar: uid (input.id_field): b.json is a link; links are not followed"
+    with pytest.raises(UserError, match=r"field 'c' of s.tar/b: b\.json is a link"):
+        phrases_of(read(tmp_path, "s.tar", tar_of(members))[1].fields, "c", "s.tar/b")
+
+
+@pytest.mark.parametrize("uid", ["null", "NaN", '""', '" "'])
+def test_ids_that_are_missing(tmp_path: Path, uid: str) -> None:
+    (sample,) = read(tmp_path, "s.tar", tar_of({"a.jpg": b"i", "a.json": f'{{"uid": {uid}}}'.encode()}), id_field="uid")
+    assert (sample.image_id, sample.status) == ("s.tar/a", "ok")

@@ -142,7 +142,7 @@ def test_manifest_faults(tmp_path):
         members("url,c\na.jpg,1\nb.jpg,1\na.jpg,2\n")
     with pytest.raises(UserError, match=r"row 2: c '1' \(input.id_field\) is taken by list.csv row 1"):
         members("url,c\na.jpg,1\nb.jpg,1\n", id_field="c")
-    with pytest.raises(UserError, match=r"list.csv: cannot be read as a table"):
+    with pytest.raises(UserError, match=r"list.csv: line 2 has 3 cells, the header 2"):
         members("url,c\na.jpg,1,2\n")
     with pytest.raises(UserError, match=r"list.jsonl: line 2 is no JSON"):
         members('{"url": "a"}\n{url}\n', "list.jsonl")

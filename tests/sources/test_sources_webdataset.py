@@ -246,3 +246,36 @@ def test_headers_upon_headers_and_sidecars_without_end(tmp_path):
     (first, second), _, _ = read(tmp_path, "b.tar", data)
     assert (first.status, second.status) == ("ok", "too_large")
     assert "b.txt has 16777217 of at most 16777216 bytes" in second.error
+
+
+JPEG = b"\xff\xd8\xff\xe0" + bytes(40)
+
+
+@pytest.mark.parametrize("name", ["s.tar", "s.tar.gz"])
+def test_images_without_an_ending_and_devices_are_rows_that_say_why_not(tmp_path, name):
+    pipe = tarfile.TarInfo("pipe.jpg")
+    pipe.type = tarfile.FIFOTYPE
+    members = [("d/first", JPEG), ("LICENSE", b"no image, for sure"), ("b.", JPEG), ("c", b"\xff\xd8"), (pipe, b"")]
+    data = tar_of([*members, ("z.jpg", b"z")], "w:gz" if name.endswith("gz") else "w")
+    samples, source, shard = read(tmp_path, name, data)
+    assert [(s.key, s.status) for s in samples] == [
+        ("d/first", "missing"),
+        ("b", "missing"),
+        ("pipe", "missing"),
+        ("z", "ok"),
+    ]
+    assert samples[0].error == (
+        f"{name}: d/first has no ending, by which images are known; name it d/first.jpg or as what it is"
+    )
+    assert samples[2].error == f"{name}: pipe.jpg is a device or pipe, and no file"
+    assert samples[3].image == b"z"
+    assert list(source.samples(shard, samples[1].position)) == samples[1:] or name.endswith("gz")
+
+
+def test_a_long_name_whose_header_is_broken_loses_no_image(tmp_path):
+    data = bytearray(tar_of({"n" * 200 + ".jpg": JPEG, "z.jpg": b"z"}))
+    data[512:516] = b"xxxx"  # of the pax header, without which the name is cut to 100 characters
+    samples, _, _ = read(tmp_path, "s.tar", bytes(data))
+    assert [(s.key, s.status) for s in samples][-1] == ("z", "ok")
+    assert len(samples) == 2
+    assert samples[0].status != "ok"
