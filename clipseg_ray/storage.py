@@ -501,7 +501,7 @@ def explain(error: BaseException, url: str) -> UserError | None:
     return None if line is None else UserError(line)
 
 
-def _needed(file_system: type) -> list[str]:
+def _needed(file_system: Any) -> list[str]:
     """The settings without which a file system cannot be made."""
     taken = list(inspect.signature(file_system.__init__).parameters.values())[1:]
     return [each.name for each in taken if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
