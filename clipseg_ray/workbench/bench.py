@@ -116,6 +116,9 @@ class Bench:
     def _add(self, lot: Sequence[Sample]) -> None:
         found = [_image(len(self.images) + place, sample) for place, sample in enumerate(lot)]
         here = [(image, sample.image) for image, sample in zip(found, lot, strict=True) if sample.image is not None]
+        if not here:
+            self._arrived(found)
+            return
         read = self._predictor.read([data for _, data in here], ids=[str(image.index) for image, _ in here])
         for (image, data), row in zip(here, read.table.to_pylist(), strict=True):
             image.status, image.error = row["status"], row["error"]
