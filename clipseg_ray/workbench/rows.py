@@ -46,10 +46,11 @@ def changed(row: Row, changes: Mapping[str, Any], pictures: Pictures) -> Row:
 def without_lone_groups(rows: Sequence[Row]) -> list[Row]:
     """The rows as a table may have them: a group of which there is one member yet is no competition."""
     members = Counter(str(row["group"]) for row in rows if "group" in row)
-    lone = [members.get(str(row.get("group"))) == 1 for row in rows]
     return [
-        {column: value for column, value in row.items() if not (alone and column in ("group", "weight"))}
-        for row, alone in zip(rows, lone, strict=True)
+        {column: value for column, value in row.items() if column not in ("group", "weight")}
+        if members.get(str(row.get("group"))) == 1 and "suppress" not in row
+        else row
+        for row in rows
     ]
 
 

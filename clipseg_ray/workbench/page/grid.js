@@ -8,7 +8,8 @@ const answers = new Map();
 const visible = new Set();
 let asked = null; /* {size, borders} of the query that is being looked at */
 let level = 0; /* place of the threshold among the borders */
-let sorting = 0;
+let sorting = 0; /* the timer of the next order of the cards */
+let sorted = () => {};
 
 const near = new IntersectionObserver(
   (entries) => {
@@ -33,6 +34,7 @@ export function arrive(image) {
   button.addEventListener("click", () => view(image.index));
   cards.set(image.index, { button, image });
   byId("cards").append(button);
+  label(image.index);
   near.observe(button);
 }
 
@@ -68,7 +70,7 @@ export async function take({ index, score, levels }, current) {
   answers.set(index, { score, pixels, above });
   label(index);
   if (visible.has(index)) draw(index);
-  sort();
+  sorting ||= setTimeout(sort, SOON);
 }
 
 /** Put the threshold at a place among the borders. */
@@ -90,6 +92,7 @@ export function counts() {
 export const scores = () => new Map([...answers].map(([index, answer]) => [index, answer.score]));
 
 function label(index) {
+  if (!cards.has(index)) return; /* it has answered before it has arrived */
   const { button } = cards.get(index), answer = answers.get(index);
   const [first, second] = button.querySelector("p").children;
   button.classList.toggle("waiting", answer === undefined);
@@ -110,20 +113,21 @@ function draw(index, box = cards.get(index).button) {
   paintPixels(canvas, inside, asked.size, maskColour());
 }
 
-/** Cards in the order of their scores, soon: many answers may come at once. */
-function sort() {
-  if (sorting) return;
-  sorting = requestAnimationFrame(() => {
-    sorting = 0;
-    const worth = ({ image }) => answers.get(image.index)?.score ?? -1;
-    const wanted = [...cards.values()].sort((one, other) => worth(other) - worth(one) || one.image.index - other.image.index);
-    const held = document.activeElement;
-    wanted.forEach(({ button }, place) => {
-      const there = byId("cards").children[place];
-      if (there !== button) byId("cards").insertBefore(button, there);
-    });
-    if (held && held !== document.activeElement && held.matches(".card")) held.focus({ preventScroll: true });
+const SOON = 120; /* milliseconds: many answers come at once, and every order of the cards is laid out anew */
+
+/** Put the cards in the order of their scores. */
+export function sort() {
+  clearTimeout(sorting);
+  sorting = 0;
+  const worth = ({ image }) => answers.get(image.index)?.score ?? -1;
+  const wanted = [...cards.values()].sort((one, other) => worth(other) - worth(one) || one.image.index - other.image.index);
+  const held = document.activeElement;
+  wanted.forEach(({ button }, place) => {
+    const there = byId("cards").children[place];
+    if (there !== button) byId("cards").insertBefore(button, there);
   });
+  if (held && held !== document.activeElement && held.matches(".card")) held.focus({ preventScroll: true });
+  sorted();
 }
 
 let viewed = 0;
@@ -158,8 +162,9 @@ function step(by) {
   }
 }
 
-/** `use(index)`: an image of the sample becomes the picture that is asked for. */
-export function start(use) {
+/** `use(index)`: an image of the sample becomes the picture that is asked for. `whenSorted()` is called now and then while answers come. */
+export function start(use, whenSorted) {
+  sorted = whenSorted;
   key("ArrowRight", "next image", () => step(1));
   key("ArrowLeft", "previous image", () => step(-1));
   byId("viewer").querySelector(".back").addEventListener("click", () => step(-1));

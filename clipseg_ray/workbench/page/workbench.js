@@ -73,21 +73,25 @@ async function ask(body, words) {
   byId("add").disabled = active !== null;
   emit("active");
   remember();
-  await tried(() =>
-    events("POST", "ask", body, own.signal, async (name, value) => {
+  const taken = [];
+  await tried(async () => {
+    await events("POST", "ask", body, own.signal, (name, value) => {
       if (!current()) return;
       if (name === "begin") {
         borders = value.borders;
         grid.begin(value);
         setThreshold(active === null ? wished : value.threshold);
       } else if (name === "answer") {
-        await grid.take(value, current);
+        taken.push(grid.take(value, current));
       } else if (value.fault) {
         say(value.fault);
       }
-      if (current()) report();
-    }));
+    });
+    await Promise.all(taken);
+  });
   if (current()) {
+    grid.sort();
+    report();
     emit("answers");
     byId("answers").setAttribute("data-done", words);
   }
@@ -288,7 +292,7 @@ if (state.caution) {
 byId("mode").append(...state.modes.map((name) => make("option", { value: name }, name)));
 byId("mode").value = state.mode;
 keys.start();
-grid.start((index) => tried(() => picture.ofSample(index)));
+grid.start((index) => tried(() => picture.ofSample(index)), report);
 picture.start(() => {
   form();
   byId("add").disabled = draft() === null;
