@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.queries.others import only
@@ -24,6 +26,7 @@ from clipseg_ray.workbench.rows import Row, changed, without_lone_groups
 from clipseg_ray.workbench.sample import Images, SampleImage
 
 if TYPE_CHECKING:
+    from clipseg_ray.inference.prediction import PredictedRows
     from clipseg_ray.inference.predictor import Predictor
 
 _LOT = 8
@@ -113,6 +116,9 @@ class Bench:
     def _add(self, lot: Sequence[Sample]) -> None:
         found = [_image(len(self.images) + place, sample) for place, sample in enumerate(lot)]
         here = [(image, sample.image) for image, sample in zip(found, lot, strict=True) if sample.image is not None]
+        if not here:
+            self._arrived(found)
+            return
         read = self._predictor.read([data for _, data in here], ids=[str(image.index) for image, _ in here])
         for (image, data), row in zip(here, read.table.to_pylist(), strict=True):
             image.status, image.error = row["status"], row["error"]
@@ -120,10 +126,14 @@ class Bench:
                 image.width, image.height = row["width"], row["height"]
                 (thumbnail,) = fitting([data], 10**9)
                 image.thumbnail = b"" if thumbnail is None else thumbnail.webp
+        self._encoded += [image.index for image, _ in here if image.status == "ok"]  # before anyone can ask them
+        self._arrived(found)
         self._predictor.add_images(replace(read, sources=()))  # the encoded images are not kept
+        self._arrived([])
+
+    def _arrived(self, images: Sequence[SampleImage]) -> None:
         with self._changed:
-            self.images += found
-            self._encoded += [image.index for image, _ in here if image.status == "ok"]
+            self.images += images
             self.total = max(self.total, len(self.images))
             self._changed.notify_all()
 
@@ -140,12 +150,15 @@ class Bench:
         (asked,) = [query for query in queries if query.keep]
         borders, known = self.borders(asked), self._scores.setdefault(asked.digest(), {})
         given = 0
-        while self._waited(self._encoded, given):
-            stream = self._predictor.stream(queries, probabilities="float32", first=given)
+        while self._waited(self._predictor, given):
+            stream = cast(
+                "Generator[PredictedRows]", self._predictor.stream(queries, probabilities="float32", first=given)
+            )
             with closing(stream):
                 for rows in stream:
+                    maps_phw = cast(np.ndarray, rows.probabilities_phw)
                     for place, score, probability_hw in zip(
-                        rows.image_index_p.tolist(), rows.score_p.tolist(), rows.probabilities_phw, strict=True
+                        rows.image_index_p.tolist(), rows.score_p.tolist(), maps_phw, strict=True
                     ):
                         given = place + 1
                         index = self._encoded[place]
@@ -172,7 +185,7 @@ class Bench:
         queries = self.of_entry(uid)
         (asked,) = [query for query in queries if query.keep]
         known = self._scores.get(asked.digest(), {})
-        if not self.done or len(known) < len(self._encoded):
+        if not self.done or len(known) < len(self._predictor):
             known = {answer.index: answer.score for answer in self.answers(queries)}
         return dict(known)
 
@@ -197,7 +210,7 @@ class Bench:
             self._closed = True
             self._changed.notify_all()
 
-    def _waited(self, growing: Sequence[Any], beyond: int) -> bool:
+    def _waited(self, growing: Sized, beyond: int) -> bool:
         """Wait until a list has more than so many items; False where it never will."""
         with self._changed:
             while len(growing) <= beyond:

@@ -101,6 +101,16 @@ def test_every_image_answers_and_those_that_are_none_are_named(bench: Served) ->
     assert (status, headers["content-type"], data[8:12]) == (200, "image/webp", b"WEBP")
 
 
+def test_of_images_that_are_none_nothing_is_asked_and_all_is_said(here: Path) -> None:
+    (here / "photos").mkdir()
+    for name in ("one.png", "two.jpg"):
+        (here / "photos" / name).write_bytes(b"")
+    with served("photos") as bench:
+        images = bench.events("GET", "images")
+        assert [value.get("status") for _, value in images] == ["empty", "empty", None]
+        assert [name for name, _ in bench.events("POST", "ask", {"query": {"text": "a dog"}})] == ["begin", "end"]
+
+
 def test_the_list_and_the_view_survive_a_restart(folder: Path, here: Path) -> None:
     with served(str(folder)) as first:
         first.json("POST", "queries", {"text": "a dog"})

@@ -85,17 +85,16 @@ def count(queries: Sequence[Query], table: str, images: LabelledImages, checkpoi
 
     guard_a_local_cluster()  # before Ray is imported
 
-    import ray
-
     from clipseg_ray.cluster.capacity import capacity, device_of
     from clipseg_ray.cluster.shard_map import map_shards
 
     total: Found = {}
     with connected():
-        device = device_of("auto", None, capacity())
+        cluster = capacity()
+        device = device_of("auto", None, cluster)
         spec = spec_on(device)
         kind, cpus, gpus = ("GPU", 0.0, 1.0) if device == "cuda" else ("CPU", 1.0, 0.0)
-        workers = max(1, int(ray.cluster_resources().get(kind, 1)))
+        workers = max(1, int(cluster.now.get(kind, 1)))
         lots = map_shards(TuningWorker, spec, images.lots, workers=workers, cpus=cpus, gpus=gpus)
         for number, (_, found) in enumerate(lots, 1):
             print(f"scored {number}/{len(images.lots)}", file=sys.stderr, flush=True)

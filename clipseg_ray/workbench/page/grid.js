@@ -34,6 +34,7 @@ export function arrive(image) {
   button.addEventListener("click", () => view(image.index));
   cards.set(image.index, { button, image });
   byId("cards").append(button);
+  label(image.index);
   near.observe(button);
 }
 
@@ -91,6 +92,7 @@ export function counts() {
 export const scores = () => new Map([...answers].map(([index, answer]) => [index, answer.score]));
 
 function label(index) {
+  if (!cards.has(index)) return; /* it has answered before it has arrived */
   const { button } = cards.get(index), answer = answers.get(index);
   const [first, second] = button.querySelector("p").children;
   button.classList.toggle("waiting", answer === undefined);
