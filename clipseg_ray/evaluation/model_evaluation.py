@@ -157,7 +157,7 @@ def _embedded(config: EvaluateConfig, named: Named, shown: Mapping[str, TruthSet
         wanted=keys,
     )
     found: dict[Key, np.ndarray] = {}
-    for _, vectors in scored(config, SupportWorker, spec, {config.supports.truth: truth}, "cpu", "read"):
+    for _, vectors in scored(config, SupportWorker, spec, {config.supports.truth: truth}, "cpu", done="read"):
         found.update(vectors)
     return found
 
@@ -177,7 +177,7 @@ def _studied(
         checkpoint=named, truth=truth, tasks=tuple(jobs), targets=tuple(drawn[job.truth, _ids(job)] for job in jobs)
     )
     asked = {name: each for name, each in truth.items() if any(job.truth == name for job in jobs)}
-    for _, found in scored(config, StudyWorker, spec, asked, "cpu", "compared"):
+    for _, found in scored(config, StudyWorker, spec, asked, "cpu", done="compared"):
         yield from zip(jobs, found, strict=True)
 
 

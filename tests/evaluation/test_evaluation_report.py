@@ -71,7 +71,7 @@ def test_the_best_threshold_of_each_query_is_said_when_asked() -> None:
     lines = report.thresholds().splitlines()
     assert lines[4:] == [
         "| things | cat | 1 | 0 | 0.50 | 0.667 | 0.86 |",
-        "| things | dog | 1 | 1 | 0.50 | 1.000 | 0.30 |",
+        "| things | dog | 1 | 1 | 0.50 | 1.000 | 0.32 |",
         "| things | leg | 1 | 0 | 0.50 | 0.000 | 0.12 |",
         "| dogs \\| one | dog | 1 | 0 | 0.50 | 1.000 | 0.12 |",
     ]

@@ -53,6 +53,7 @@ def test_verdicts_by_key_are_estimated_and_kept(workbench: Served, page: WebDriv
     )
     workbench.json("POST", "queries", {"text": common.replace("-", " "), "query_id": common})
     page.get(workbench.address)
+    until(page, "document.querySelector('#queries .pick')")
     assert page.execute_script("return document.getElementById('verdicts').hidden")
     page.find_element(By.CSS_SELECTOR, "#queries .pick").click()
     until(page, "document.getElementById('answers').hasAttribute('data-done')")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,25 +76,25 @@ def count(queries: Sequence[Query], table: str, images: LabelledImages, checkpoi
     it in errors. Raises UserError for anything that stops it.
     """
     things = tuple(things_of(queries, images.contents.vocabulary))
+    spec_on = partial(_spec, queries=queries, table=table, images=images, things=things, name=checkpoint)
     if len(images.lots) == 1:
-        spec = _spec(queries, table, images, things, checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
+        spec = spec_on("cuda" if torch.cuda.is_available() else "cpu")
         return TuningWorker(spec)(images.lots[0])
 
     from clipseg_ray.cluster.connection import connected, guard_a_local_cluster
 
     guard_a_local_cluster()  # before Ray is imported
 
-    import ray
-
     from clipseg_ray.cluster.capacity import capacity, device_of
     from clipseg_ray.cluster.shard_map import map_shards
 
     total: Found = {}
     with connected():
-        device = device_of("auto", None, capacity())
-        spec = _spec(queries, table, images, things, checkpoint, device)
+        cluster = capacity()
+        device = device_of("auto", None, cluster)
+        spec = spec_on(device)
         kind, cpus, gpus = ("GPU", 0.0, 1.0) if device == "cuda" else ("CPU", 1.0, 0.0)
-        workers = max(1, int(ray.cluster_resources().get(kind, 1)))
+        workers = max(1, int(cluster.now.get(kind, 1)))
         lots = map_shards(TuningWorker, spec, images.lots, workers=workers, cpus=cpus, gpus=gpus)
         for number, (_, found) in enumerate(lots, 1):
             print(f"scored {number}/{len(images.lots)}", file=sys.stderr, flush=True)
@@ -103,12 +104,13 @@ def count(queries: Sequence[Query], table: str, images: LabelledImages, checkpoi
 
 
 def _spec(
+    device: str,
+    *,
     queries: Sequence[Query],
     table: str,
     images: LabelledImages,
     things: tuple[Thing, ...],
     name: str,
-    device: str,
 ) -> TuningSpec:
     precision, _ = resolve_precision("auto", device)
     revision = checkpoints.resolve_revision(name, None)

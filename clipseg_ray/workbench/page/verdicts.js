@@ -5,6 +5,7 @@ let shown = null; /* {uid, ...} as the server describes it */
 let asking = false; /* whether an image is being asked about */
 let opened = false;
 let current = null; /* uid that is asked for, so that answers on another are dropped */
+let wish = "90"; /* as it stands in its field: so many of a hundred images found shall be right */
 
 const share = ([value, low, high]) => `${percent(value)} (${percent(low)} to ${percent(high)})`;
 
@@ -17,7 +18,7 @@ export function start(given) {
   bench.on("threshold", atThreshold);
   bench.key("y", "verdict: it is there", () => asking && say(true));
   bench.key("n", "verdict: it is not there", () => asking && say(false));
-  bench.key("s", "verdict: cannot say", () => asking && say(null));
+  bench.key("x", "verdict: cannot say", () => asking && say(null));
   bench.key("b", "verdict: take the last one back", () => asking && back());
   activated();
 }
@@ -35,8 +36,8 @@ function activated() {
 
 async function refresh() {
   if (current === null || !opened) return;
-  const uid = current, wish = wished();
-  await tried(async () => take(uid, await bench.send("GET", `verdicts/${uid}${wish ? `?right=${wish}` : ""}`)));
+  const uid = current, right = wished();
+  await tried(async () => take(uid, await bench.send("GET", `verdicts/${uid}${right === null ? "" : `?right=${right}`}`)));
 }
 
 function take(uid, value) {
@@ -71,10 +72,7 @@ async function tried(act) {
 }
 
 /** The wished share of right images, or null for none. */
-function wished() {
-  const value = bench.panel.querySelector("#wished")?.valueAsNumber;
-  return value > 0 && value < 100 ? value / 100 : null;
-}
+const wished = () => (+wish > 0 && +wish < 100 ? +wish / 100 : null);
 
 function button(words, key, act, kind = "") {
   const made = make("button", { type: "button", class: kind, title: `${words} (${key})` }, words);
@@ -84,7 +82,6 @@ function button(words, key, act, kind = "") {
 
 function draw() {
   const query = bench.active(), held = document.activeElement?.dataset?.verdict;
-  const wish = bench.panel.querySelector("#wished")?.value ?? "90";
   const details = make("details", {}, make("summary", {}, make("h2", { id: "verdicts-title" }, "Which images are right?")));
   details.open = opened;
   details.addEventListener("toggle", () => {
@@ -97,7 +94,7 @@ function draw() {
     make("p", { class: "muted small" },
       "Say of some images whether it is there, and this estimates for all which of the images found are right, and which of the right ones are found. It is about images; which pixels are right, it does not tell."),
     make("p", { class: "note fault", role: "alert", hidden: "" }));
-  if (shown) details.append(question(query), results(), proposals(wish), kept());
+  if (shown) details.append(question(query), results(), proposals(), kept());
   bench.panel.replaceChildren(details);
   if (held) bench.panel.querySelector(`[data-verdict="${held}"]`)?.focus({ preventScroll: true });
   atThreshold();
@@ -120,7 +117,7 @@ function question(query) {
   const [index] = shown.next, image = bench.images.find((each) => each.index === index);
   for (const later of shown.next.slice(1)) new Image().src = bench.thumbnail(later);
   const yes = button("There", "y", () => say(true), "primary"), no = button("Not there", "n", () => say(false));
-  const unsure = button("Cannot say", "s", () => say(null));
+  const unsure = button("Cannot say", "x", () => say(null));
   [yes.dataset.verdict, no.dataset.verdict, unsure.dataset.verdict] = ["yes", "no", "unsure"];
   return make("div", { class: "judged" },
     make("figure", {},
@@ -153,15 +150,18 @@ function atThreshold() {
     : `At ${at}, ${above} of ${shown.images} images are found. Right of these: ${share(right[place])}. Found of the right ones: ${share(found[place])}.`;
 }
 
-function proposals(wish) {
+function proposals() {
   if (!shown.at) return "";
   const field = make("input", { type: "number", id: "wished", min: "1", max: "99", step: "1", value: wish });
   field.dataset.verdict = "wished";
-  field.addEventListener("change", refresh);
+  field.addEventListener("change", () => {
+    wish = field.value;
+    refresh();
+  });
   return make("div", { class: "proposals" },
     make("div", {}, make("h3", {}, "Balanced"), ...proposal(shown.balanced, "")),
     make("div", {}, make("h3", {}, make("label", {}, "So many of those found are right, in percent ", field)),
-      ...proposal(shown.wished, "At no threshold are so many right, as far as the verdicts go.")));
+      ...proposal(shown.wished, wished() === null ? "Give a number between 0 and 100." : "At no threshold are so many right, as far as the verdicts go.")));
 }
 
 function proposal(found, otherwise) {
