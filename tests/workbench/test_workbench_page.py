@@ -260,6 +260,7 @@ def test_no_text_becomes_code(page: WebDriver, bench: Served) -> None:
     page.find_element(By.ID, "add").click()
     until(page, "return document.querySelectorAll('#queries .pick').length", 1)
     uid = bench.desk.bench.collection.entries[0].uid
+    WebDriverWait(page, 10, 0.05).until(lambda _: bench.desk.bench.view.get("active") == uid)
     bench.json("PATCH", "queries", {uid: {"query_id": HOSTILE, "kind": HOSTILE, "group": HOSTILE}})
     page.refresh()
     asked(page, HOSTILE)

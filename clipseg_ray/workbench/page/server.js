@@ -1,10 +1,10 @@
 /* The server: what is sent to it, and its events as they come. Paths are relative to the page's, which has the token. */
 
-/** Send JSON, a file or nothing; the JSON that comes back. Throws an Error that says what was refused. */
+/** Send JSON, a file or nothing; the JSON that comes back. What is put arrives though the page is left. Throws an Error that says what was refused. */
 export async function send(method, path, body = undefined) {
   const headers = body instanceof Blob || body === undefined ? {} : { "content-type": "application/json" };
   const sent = body instanceof Blob || body === undefined ? body : JSON.stringify(body);
-  const answer = await reached(fetch(path, { method, headers, body: sent }));
+  const answer = await reached(fetch(path, { method, headers, body: sent, keepalive: method === "PUT" && sent.length < 60_000 }));
   if (answer.status === 204) return null;
   const value = await answer.json().catch(() => ({ error: `the workbench answered with status ${answer.status}` }));
   if (!answer.ok) throw new Error(value.error);

@@ -182,10 +182,13 @@ function report() {
 let remembering = 0;
 function remember() {
   clearTimeout(remembering);
-  remembering = setTimeout(() => {
-    const view = { active, text: byId("prompt").value, picture: picture.kept(), alpha: +byId("alpha").value, mode: byId("mode").value, threshold: wished };
-    send("PUT", "view", view).catch((error) => say(error.message));
-  }, 300);
+  remembering = setTimeout(keep, 300);
+}
+
+function keep() {
+  remembering = 0;
+  const view = { active, text: byId("prompt").value, picture: picture.kept(), alpha: +byId("alpha").value, mode: byId("mode").value, threshold: wished };
+  send("PUT", "view", view).catch((error) => say(error.message));
 }
 
 function recall(view) {
@@ -281,6 +284,7 @@ function listen() {
   keys.key("-", "lower threshold", () => move(-1));
   keys.key("+", "higher threshold", () => move(1));
   dropping();
+  addEventListener("pagehide", () => remembering && keep());
 }
 
 restoreTheme();
