@@ -65,8 +65,13 @@ class SamplingConfig(Section):
     """A random square of the image's shorter side, of up to 50 the first with 5 % foreground, else the best."""
     crop_scale: tuple[Side, Side] = (1.0, 1.0)
     """The square's side as a share of the shorter side is uniform between these; 1 as published."""
+    crop_shape: Literal["square", "image"] = "square"
+    """image: the crop has the image's own proportions instead, ``crop_scale`` of its width and height. An image is
+    squashed to a square whatever its shape: where few are seen, what is learned of should look as what is asked."""
     mirror: Share = 0.0
     """Probability that an image is mirrored, a prompt's too; 0 as published: phrases may say left or right."""
+    colour_jitter: bool = False
+    """Brightness, contrast, saturation and hue are changed at random, a prompt's too: the authors' ``aug_color``."""
 
 
 class VisionConfig(Section):
@@ -111,6 +116,9 @@ class TrainingModelConfig(Section):
     """Blocks of the vision tower, from 0, whose outputs the decoder reads."""
     refined: bool = True
     """The head of two small transposed convolutions instead of one large one."""
+    decoder_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the decoder's attention weights and activations that each step of training leaves out, as published;
+    nothing of it is left in the model."""
 
 
 class OptimiserConfig(Section):

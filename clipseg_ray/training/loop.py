@@ -88,7 +88,7 @@ class _Run:
         self._begun = begun = start(config.model, _texts(config, self.collection), config.seed)
         self._asked = _asked(config, self.collection)
         begun.model.to(self._device).train()
-        self._objective = Objective(begun, config.optimiser)
+        self._objective = Objective(begun, config.optimiser, config.model.decoder_dropout)
         self._optimiser = Optimiser(self._objective, config.optimiser, self._device)
         self.done = self._resume()
         self.log = Log(self._store, self.done)
