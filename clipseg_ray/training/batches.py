@@ -15,8 +15,8 @@ from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.composition import compose
 from clipseg_ray.queries.modes import Mode
 from clipseg_ray.training.collection import Collection
-from clipseg_ray.training.config import SamplingConfig
 from clipseg_ray.training.colour_jitter import jittered
+from clipseg_ray.training.config import SamplingConfig
 from clipseg_ray.training.cropping import View, random_crop
 from clipseg_ray.training.sampling import Draw, Sampler
 from clipseg_ray.training.squashing import cover, squash_image, squash_masks
@@ -167,7 +167,10 @@ class Batches:
     def _prompt(self, support: int, rng: np.random.Generator) -> np.ndarray | None:
         """The picture prompt of a truth, cut at random as images are; None where its mask has no pixel left."""
         mask_hw = self._collection.masks([support])[0]
-        view = self._crop(mask_hw, rng) if self._cropped(mask_hw.shape) else View(mirrored=self._mirrored(rng))
+        height, width = mask_hw.shape
+        view = self._crop(mask_hw, rng) if self._cropped((height, width)) else View(mirrored=self._mirrored(rng))
+        if not mask_hw[view.rows, view.columns].any():  # too small a thing for any square that was drawn
+            view = View(mirrored=view.mirrored)
         masks_khw = view.of_masks(mask_hw[None])
         if not masks_khw.any():
             return None

@@ -1,4 +1,4 @@
-"""Augmentation: an image in another light. The authors' ``aug_color``: torchvision's ColorJitter(0.5, 0.5, 0.2, 0.05)."""
+"""Augmentation: an image in another light. It is the authors' ``aug_color``, ColorJitter(0.5, 0.5, 0.2, 0.05)."""
 
 from __future__ import annotations
 
@@ -33,4 +33,6 @@ def jittered(pixels_hwc: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _turned(image: Image.Image, turn: float) -> Image.Image:
     hue, saturation, value = image.convert("HSV").split()
     step = round(turn * 255)
-    return Image.merge("HSV", (hue.point([(level + step) % 256 for level in range(256)]), saturation, value)).convert("RGB")
+    return Image.merge("HSV", (hue.point([(level + step) % 256 for level in range(256)]), saturation, value)).convert(
+        "RGB"
+    )

@@ -40,6 +40,9 @@ from clipseg_ray.training.validation import Validation
 MODEL = "model"
 """The folder of the output that transformers loads."""
 
+HELD_OUT = "held-out.json"
+"""Of the output: the phrases of the data that training may not see."""
+
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -85,6 +88,9 @@ class _Run:
         self._checkpoints = Checkpoints(self._store)
         mode = parse_mode(config.sampling.support_mode)
         self.collection = open_collection(config.data)
+        if config.data.held_out and rank == 0:
+            left_out = json.dumps(list(self.collection.left_out), ensure_ascii=False, indent=0)
+            self._store.put(HELD_OUT, left_out.encode() + b"\n")
         self._begun = begun = start(config.model, _texts(config, self.collection), config.seed)
         self._asked = _asked(config, self.collection)
         begun.model.to(self._device).train()
@@ -179,7 +185,7 @@ def open_collection(config: DataConfig) -> Collection:
             config.url[0],
             config.split,
             pictures=config.pictures,
-            held_out_words=config.held_out_words,
+            held_out=config.held_out,
             limit=config.limit,
         )
-    return TruthShards(config.url, config.held_out_words, config.limit)
+    return TruthShards(config.url, config.held_out, config.limit)
