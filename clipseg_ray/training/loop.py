@@ -129,7 +129,7 @@ class _Run:
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         """One step; its losses as the mean over the workers."""
-        torch.manual_seed(self._config.seed * 1_000_003 + step * self._world + self._rank)  # dropout, if there is any
+        torch.manual_seed(self._config.seed * 1_000_003 + step * self._world + self._rank)  # dropout
         losses = self._optimiser.step(batch.to(self._device), step)
         if self._world > 1:
             values = torch.tensor(list(losses.values()), dtype=torch.float64, device=self._device)
