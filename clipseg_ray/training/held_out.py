@@ -33,7 +33,7 @@ class HeldOut:
     """What a configuration holds out."""
 
     def __init__(self, entries: Sequence[str]) -> None:
-        """entries: names of published lists (``LISTS``) and words of one's own; see `faults`."""
+        """entries: names of published lists and words of one's own, as `faults` takes them."""
         named = [word for entry in entries for word in words_of(entry)]
         texts = {" ".join(word.casefold().split()) for word in named}
         self.phrases = sorted(text for text in texts if " " in text)

@@ -88,15 +88,15 @@ class _Run:
         self._checkpoints = Checkpoints(self._store)
         mode = parse_mode(config.sampling.support_mode)
         self.collection = open_collection(config.data)
-        if config.data.held_out and rank == 0:
-            left_out = json.dumps(list(self.collection.left_out), ensure_ascii=False, indent=0)
-            self._store.put(HELD_OUT, left_out.encode() + b"\n")
         self._begun = begun = start(config.model, _texts(config, self.collection), config.seed)
         self._asked = _asked(config, self.collection)
         begun.model.to(self._device).train()
         self._objective = Objective(begun, config.optimiser, config.model.decoder_dropout)
         self._optimiser = Optimiser(self._objective, config.optimiser, self._device)
         self.done = self._resume()
+        if config.data.held_out and rank == 0:
+            left_out = json.dumps(list(self.collection.left_out), ensure_ascii=False, indent=0)
+            self._store.put(HELD_OUT, left_out.encode() + b"\n")
         self.log = Log(self._store, self.done)
         patches = begun.preprocessing.size // begun.model.config.vision_config.patch_size
         self.batches = Batches(
