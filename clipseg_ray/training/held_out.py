@@ -21,7 +21,7 @@ _LISTS: dict[str, tuple[str, ...]] = {
     **{f"zero-shot/{number}": tuple(pascal_unseen(number)) for number in (2, 4, 6, 8, 10)},
     _AFFORDANCES: (_AFFORDANCES,),
 }
-_PUNCTUATION = ".,;:!?()'\"’"
+_PUNCTUATION = ",;:!?()'\"’"
 _ENDINGS = (
     *(("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z")),
     *(("ches", "ch"), ("shes", "sh"), ("men", "man"), ("ies", "y")),
@@ -34,10 +34,12 @@ class HeldOut:
 
     def __init__(self, entries: Sequence[str]) -> None:
         """entries: names of published lists and words of one's own, as `faults` takes them."""
-        named = [word for entry in entries for word in words_of(entry)]
-        texts = {" ".join(word.casefold().split()) for word in named}
+        named = {entry: [" ".join(word.casefold().split()) for word in words_of(entry)] for entry in entries}
+        texts = {text for words in named.values() for text in words}
         self.phrases = sorted(text for text in texts if " " in text)
-        self.words = {form for text in texts if " " not in text for form in (text, _lemma(text))}
+        self.words = {text for text in texts if " " not in text}
+        # Of one's own words the lemma is meant as well; the lists have lemmas: that of "lighter", a boat, is "light".
+        self.words |= {_lemma(word) for entry, (word, *_) in named.items() if entry not in _LISTS and " " not in word}
         self._left_out: dict[str, bool] = {}
 
     def __contains__(self, phrase: str) -> bool:
@@ -90,7 +92,7 @@ def forms(word: str) -> set[str]:
 
 def _words(text: str) -> set[str]:
     """What space parts, without the punctuation around it too, and the runs of letters and digits in it."""
-    found = {part for word in text.split() for part in (word, word.strip(_PUNCTUATION))}
+    found = {part for word in text.split() for part in (word, word.strip(_PUNCTUATION), word.strip(_PUNCTUATION + "."))}
     return found | set(re.findall(r"[^\W_]+", text))
 
 

@@ -103,14 +103,12 @@ def test_the_seed_decides_the_weights():
     assert not all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("activation", ["relu", "quick_gelu"])
-def test_dropout_is_that_of_the_authors_blocks(activation):
+def test_dropout_is_that_of_the_authors_blocks():
     """Mean and deviation over many draws are those of torch's TransformerEncoderLayer, which they use."""
-    model = new_model(config(extract_layers=[0], decoder_hidden_act=activation), seed=1).eval()
+    torch.manual_seed(2)
+    model = new_model(config(extract_layers=[0]), seed=1).eval()
     taps, conditionals = [torch.randn(1, 5, 32)], torch.randn(1, 16)
     layer, own = model.decoder.layers[0], torch.nn.TransformerEncoderLayer(16, 4, 32, dropout=0.3, batch_first=True)
-    if activation == "quick_gelu":
-        own.activation = lambda x: x * torch.sigmoid(1.702 * x)
     attention = layer.self_attn
     parts = [attention.q_proj, attention.k_proj, attention.v_proj]
     with torch.no_grad():
