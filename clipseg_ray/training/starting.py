@@ -89,9 +89,9 @@ def _over_clipseg(checkpoint: str, decoder: dict[str, Any]) -> _Parts:
 def _over_clip(checkpoint: str, decoder: dict[str, Any]) -> _Parts:
     """Images are normalised as CLIPSeg's authors do, whatever CLIP's own files say."""
     clip = open_clip(checkpoint, "model.checkpoint")
-    architecture = clip.for_transformers(clip.with_decoder(decoder))
-    preprocessing = imagenet_preprocessing(architecture.vision_config.image_size)
-    return _Parts(architecture, clip.tensors, clip.tokenizer, preprocessing)
+    config = clip.with_decoder(decoder)
+    preprocessing = imagenet_preprocessing(config.vision_config.image_size)
+    return _Parts(clip.for_transformers(config), clip.tensors, clip.tokenizer, preprocessing)
 
 
 def _words(texts: Iterable[str]) -> set[str]:
