@@ -93,7 +93,7 @@ def forms(word: str) -> set[str]:
 def _words(text: str) -> set[str]:
     """What space parts, without the punctuation around it too, and the runs of letters and digits in it."""
     found = {part for word in text.split() for part in (word, word.strip(_PUNCTUATION), word.strip(_PUNCTUATION + "."))}
-    return found | set(re.findall(r"[^\W_]+", text))
+    return (found | set(re.findall(r"[^\W_]+", text))) - {""}
 
 
 @cache
