@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CLIENTS := .venv-clients
 
-.PHONY: demo paper test test-slow test-ray test-clients lint format docs checkpoint clean
+.PHONY: demo paper test test-slow test-ray test-clients lint format docs checkpoint ccp clean
 
 $(READY): requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -84,6 +84,17 @@ checkpoint: $(READY)
 	cp build/towers/log.jsonl docs/training/towers.jsonl
 	$(BIN)/clipseg-ray evaluate configs/evaluate-scenes.yaml
 	cp build/evaluation/evaluation.md docs/training/
+
+# Towers and decoder from nothing on photographs, and how good they are: make ccp CCP=FOLDER, an hour on one core.
+# FOLDER is Clothing Co-Parsing: images/, labels/ (index PNGs of the same names) and classes.json. What was done is not done again.
+CCP ?= FOLDER
+ccp: $(READY)
+	@test -d $(CCP)/images || { echo "$(CCP)/images: not there; make ccp CCP=FOLDER wants Clothing Co-Parsing there" >&2; exit 2; }
+	for part in train test tune; do \
+	  $(BIN)/clipseg-ray truth masks $(CCP) build/ccp/$$part --names configs/ccp/$$part.txt || exit; done
+	$(BIN)/clipseg-ray train configs/ccp/towers.yaml
+	$(BIN)/clipseg-ray train configs/ccp/train.yaml
+	$(BIN)/clipseg-ray evaluate configs/ccp/evaluate.yaml
 
 clean:
 	rm -rf $(VENV) $(NEWEST) $(CLIENTS) demo-output

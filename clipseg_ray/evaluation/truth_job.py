@@ -67,12 +67,13 @@ def _written(spec: Spec, shards: Sequence[Planned]) -> Iterator[Written]:
     if len(shards) == 1:
         yield Writer(spec)(shards[0])
         return
-    import ray
-
     from clipseg_ray.cluster.connection import connected, guard_a_local_cluster
-    from clipseg_ray.cluster.shard_map import map_shards
 
     guard_a_local_cluster()
+    import ray
+
+    from clipseg_ray.cluster.shard_map import map_shards
+
     said = time.monotonic()
     with connected():
         workers = max(1, int(ray.cluster_resources().get("CPU", 1)))

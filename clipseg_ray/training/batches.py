@@ -15,8 +15,9 @@ from clipseg_ray.pixels.preprocessing import Preprocessing
 from clipseg_ray.queries.composition import compose
 from clipseg_ray.queries.modes import Mode
 from clipseg_ray.training.collection import Collection
+from clipseg_ray.training.colour_jitter import jittered
 from clipseg_ray.training.config import SamplingConfig
-from clipseg_ray.training.cropping import View, square_crop
+from clipseg_ray.training.cropping import View, random_crop
 from clipseg_ray.training.sampling import Draw, Sampler
 from clipseg_ray.training.squashing import cover, squash_image, squash_masks
 
@@ -135,30 +136,46 @@ class Batches:
             every = self._collection.truth.of(draw.image)
             every_thw = self._collection.masks(list(every)) if len(every) else np.zeros((0, height, width), bool)
             cover_tn = cover(view.of_masks(every_thw), self._patches)
-        return _Item(squash_image(view.of_image(pixels_hwc), side), labels_khw, prompts=prompts, cover_tn=cover_tn)
+        shown_hwc = self._coloured(squash_image(view.of_image(pixels_hwc), side), rng)
+        return _Item(shown_hwc, labels_khw, prompts=prompts, cover_tn=cover_tn)
 
     def _view(self, draw: Draw, masks: dict[int, np.ndarray], shape: tuple[int, int], rng: np.random.Generator) -> View:
         """What of the image is shown. masks: those already decoded, by truth; shape: the image's height, width."""
-        rows = columns = slice(None)
+        if not self._cropped(shape):
+            return View(mirrored=self._mirrored(rng))
+        anchor_hw = masks.get(draw.anchor)
+        if anchor_hw is None:
+            anchor_hw = self._collection.masks([draw.anchor])[0]
+        return self._crop(anchor_hw, rng)
+
+    def _cropped(self, shape: tuple[int, int]) -> bool:
         sampling = self._sampling
-        if sampling.crop and (shape[0] != shape[1] or sampling.crop_scale[0] < 1):
-            anchor_hw = masks.get(draw.anchor)
-            if anchor_hw is None:
-                anchor_hw = self._collection.masks([draw.anchor])[0]
-            rows, columns = square_crop(anchor_hw, rng, sampling.crop_scale)
+        square = sampling.crop_shape == "square" and shape[0] != shape[1]
+        return sampling.crop and (square or sampling.crop_scale[0] < 1)
+
+    def _crop(self, mask_hw: np.ndarray, rng: np.random.Generator) -> View:
+        sampling = self._sampling
+        rows, columns = random_crop(mask_hw, rng, sampling.crop_scale, square=sampling.crop_shape == "square")
         return View(rows, columns, self._mirrored(rng))
 
     def _mirrored(self, rng: np.random.Generator) -> bool:
         return bool(rng.random() < self._sampling.mirror)
 
+    def _coloured(self, pixels_hwc: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return jittered(pixels_hwc, rng) if self._sampling.colour_jitter else pixels_hwc
+
     def _prompt(self, support: int, rng: np.random.Generator) -> np.ndarray | None:
-        """The picture prompt of a truth; None where its mask has no pixel left."""
-        view = View(mirrored=self._mirrored(rng))
-        masks_khw = view.of_masks(self._collection.masks([support]))
+        """The picture prompt of a truth, cut at random as images are; None where its mask has no pixel left."""
+        mask_hw = self._collection.masks([support])[0]
+        height, width = mask_hw.shape
+        view = self._crop(mask_hw, rng) if self._cropped((height, width)) else View(mirrored=self._mirrored(rng))
+        if not mask_hw[view.rows, view.columns].any():  # too small a thing for any square that was drawn
+            view = View(mirrored=view.mirrored)
+        masks_khw = view.of_masks(mask_hw[None])
         if not masks_khw.any():
             return None
         pixels_hwc = view.of_image(self._collection.image(int(self._collection.truth.image_t[support])))
-        return compose(pixels_hwc, masks_khw[0], self._mode, self._preprocessing)
+        return compose(self._coloured(pixels_hwc, rng), masks_khw[0], self._mode, self._preprocessing)
 
     def _collate(self, draws: Sequence[Draw], items: Sequence[_Item]) -> Batch:
         side, asked = self._preprocessing.size, len(draws[0].rows)

@@ -10,11 +10,6 @@ from functools import cached_property
 import numpy as np
 
 
-def has_word(text: str, words: Sequence[str]) -> bool:
-    """Whether one of ``words`` stands in the text, as a whole and in any case."""
-    return not {word.casefold() for word in words}.isdisjoint(text.casefold().split())
-
-
 @dataclass(frozen=True)
 class TrainingQuery:
     """What a true mask answers.
@@ -73,6 +68,8 @@ class Collection(ABC):
     truth: TrainingTruth
     fingerprint: str
     """Changes when any image or truth does."""
+    left_out: Sequence[str] = ()
+    """The phrases that are held out, in order."""
 
     def __len__(self) -> int:
         """Number of images."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from clipseg_ray.queries.modes import DEFAULT_MODE, parse_mode
 from clipseg_ray.queries.templates import resolve_templates
 from clipseg_ray.settings import CheckpointName, Location, Locations, OneOrSeveral, Section, Settings
+from clipseg_ray.training import held_out
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[float, Field(gt=0, le=1)]
@@ -27,8 +28,9 @@ class DataConfig(Section):
     """PhraseCut: which of ``refer_<split>.json``."""
     pictures: Location | None = None
     """PhraseCut: the folder of Visual Genome's images. Default: ``images`` in the release's folder."""
-    held_out_words: tuple[str, ...] = ()
-    """Phrases with one of these words are left out: classes that only testing may see."""
+    held_out: tuple[str, ...] = ()
+    """Phrases of these are left out, for only testing may see them: published lists of classes (``pas5i/0`` … ``/3``,
+    ``zero-shot/2``, ``/4`` … ``/10``, ``affordances``), a word in any of its forms, several words as they stand."""
     limit: Count | None = None
     """Only the first so many images."""
 
@@ -55,6 +57,9 @@ class SamplingConfig(Section):
     """The picture prompt's share in the blend is uniform between these; the authors' code has 0.5 and 1."""
     support_alone: Share = 0.0
     """Share of the picture prompts that stand alone, without the text."""
+    only_visual: bool = False
+    """Only queries that another image has as well are asked, absent ones too, so that none is without its picture
+    prompt; the authors' ``only_visual``. With ``support_share: 1`` and ``support_alone: 1`` no text is seen."""
     support_kinds: list[str] | None = None
     """Only queries of these kinds get picture prompts: what an image of a red chair shows is a chair. Default: all."""
     support_mode: str = DEFAULT_MODE
@@ -65,8 +70,13 @@ class SamplingConfig(Section):
     """A random square of the image's shorter side, of up to 50 the first with 5 % foreground, else the best."""
     crop_scale: tuple[Side, Side] = (1.0, 1.0)
     """The square's side as a share of the shorter side is uniform between these; 1 as published."""
+    crop_shape: Literal["square", "image"] = "square"
+    """image: the crop has the image's own proportions instead, ``crop_scale`` of its width and height. An image is
+    squashed to a square whatever its shape: where few are seen, what is learned of should look as what is asked."""
     mirror: Share = 0.0
     """Probability that an image is mirrored, a prompt's too; 0 as published: phrases may say left or right."""
+    colour_jitter: bool = False
+    """Brightness, contrast, saturation and hue are changed at random, a prompt's too: the authors' ``aug_color``."""
 
 
 class VisionConfig(Section):
@@ -92,7 +102,8 @@ class TrainingModelConfig(Section):
     """What is trained: the decoder over a frozen CLIP, or a model from scratch."""
 
     checkpoint: CheckpointName | None = None
-    """A CLIPSeg whose CLIP is kept: a hub name, directory or URL. None: everything from scratch."""
+    """A CLIP, or a CLIPSeg whose CLIP is kept: a hub name, directory or URL (of CLIP also OpenAI's ``ViT-B-16.pt``, its
+    ``bpe_simple_vocab_16e6.txt.gz`` beside it). None: everything from scratch."""
     train: Literal["decoder", "everything"] | None = None
     """Default: the decoder over a ``checkpoint``, else everything."""
     image_size: Count = 352
@@ -111,6 +122,9 @@ class TrainingModelConfig(Section):
     """Blocks of the vision tower, from 0, whose outputs the decoder reads."""
     refined: bool = True
     """The head of two small transposed convolutions instead of one large one."""
+    decoder_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the decoder's attention weights and activations that each step of training leaves out, as published;
+    nothing of it is left in the model."""
 
 
 class OptimiserConfig(Section):
@@ -210,8 +224,11 @@ class TrainConfig(Settings):
         if optimiser.batch_images % self.workers.count:
             yield f"optimiser.batch_images: {optimiser.batch_images} is no multiple of workers.count"
         for name, data in (("data", self.data), ("validation", self.validation)):
-            if data is not None and data.format == "phrasecut" and len(data.url) > 1:
+            if data is None:
+                continue
+            if data.format == "phrasecut" and len(data.url) > 1:
                 yield f"{name}.url: a PhraseCut release is one folder (got {len(data.url)})"
+            yield from (f"{name}.held_out: {fault}" for fault in held_out.faults(data.held_out))
         if optimiser.final_lr > optimiser.lr:
             yield "optimiser.final_lr: is more than optimiser.lr"
         if optimiser.precision == "fp16" and not self.workers.gpus:

@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPSegConfig, CLIPSegForImageSegmentation
+from transformers import CLIPSegForImageSegmentation
 
 from clipseg_ray.addresses import absolute
 from clipseg_ray.errors import UserError
 from clipseg_ray.model.architecture import ClipsegConfig
-from clipseg_ray.model.folder import folder_of, json_object
-from clipseg_ray.model.weights import read_weights
 from clipseg_ray.storage import Store, get_all, plain_errors
 from clipseg_ray.training.authors_decoder import decoder_sizes, read_decoder, taps_of
-from clipseg_ray.training.openai_clip import VOCABULARY, openai_tokenizer, towers_of
+from clipseg_ray.training.plain_clip import open_clip
 from clipseg_ray.training.saving import imagenet_preprocessing, save
-from clipseg_ray.training.torchscript import read_torchscript
 
 IMAGE_SIZE = 352
 """Side in pixels of the authors' inputs."""
-
-_ARCHIVES = (".pt", ".pth")
-
-
-@dataclass(frozen=True)
-class _Clip:
-    """config: as in its ``config.json``. tensors: of towers and projections, by transformers' names."""
-
-    config: dict[str, Any]
-    tensors: dict[str, Tensor]
-    tokenizer: Any
 
 
 def convert(weights: str, destination: str, clip: str, extract_layers: Sequence[int] | None) -> str:
@@ -57,17 +42,13 @@ def convert(weights: str, destination: str, clip: str, extract_layers: Sequence[
     with plain_errors(destination):
         if next(iter(store.list()), None) is not None:
             raise UserError(f"{destination}: there are files in it; give a new folder")
-    over = _archive(clip) if clip.endswith(_ARCHIVES) else _folder(clip)
-    config = ClipsegConfig.from_json(
-        {key: over.config[key] for key in over.config if key.startswith(("vision_", "text_", "projection_"))}
-        | decoder_sizes(decoder)
-        | {"extract_layers": tuple(extract_layers)}
-    )
+    over = open_clip(clip, "--clip")
+    config = over.with_decoder(decoder_sizes(decoder) | {"extract_layers": tuple(extract_layers)})
     _check_layers(config, taps_of(decoder), weights, clip)
     tensors = {f"clip.{name}": tensor for name, tensor in over.tensors.items()}
     tensors |= {f"decoder.{name}": tensor for name, tensor in decoder.items()}
     _check_shapes(config, tensors, weights, clip)
-    model: Any = CLIPSegForImageSegmentation(_transformers_config(config, over.config))
+    model: Any = CLIPSegForImageSegmentation(over.for_transformers(config))
     model.load_state_dict(tensors)
     with tempfile.TemporaryDirectory() as temporary:
         save(Path(temporary), model, over.tokenizer, imagenet_preprocessing(IMAGE_SIZE))
@@ -77,41 +58,6 @@ def convert(weights: str, destination: str, clip: str, extract_layers: Sequence[
     head = "refined" if config.use_complex_transposed_convolution else "plain"
     blocks = ", ".join(map(str, config.extract_layers))
     return f"{destination}: width {config.reduce_dim}, {head} head, after blocks {blocks} of {clip}"
-
-
-def _folder(clip: str) -> _Clip:
-    """CLIP from a hub name, a folder or a URL of one, in transformers' form."""
-    try:
-        folder = folder_of(clip, None)
-    except UserError as error:
-        raise UserError(f"--clip: {str(error).removeprefix('model.checkpoint: ')}") from None
-    config = json_object(folder / "config.json")
-    if config.get("model_type") != "clip":
-        raise UserError(f"--clip: {clip} holds a {config.get('model_type')!r} model; give CLIP's ViT-B/16 alone")
-    prefix = "clip."
-    shapes = {
-        name.removeprefix(prefix): shape
-        for name, shape in ClipsegConfig.from_json(config).shapes().items()
-        if name.startswith(prefix)
-    }
-    tensors = dict(read_weights(folder, shapes).tensors)
-    return _Clip(config, tensors, AutoTokenizer.from_pretrained(folder))
-
-
-def _archive(clip: str) -> _Clip:
-    """CLIP from OpenAI's archive, whose tokenizer lies in a file of its own."""
-    folder, _, name = absolute(clip).rpartition("/")
-    beside = Store.of(folder)
-    with plain_errors(clip):
-        config, tensors = towers_of(read_torchscript(beside.get(name), clip), clip)
-        if not beside.exists(VOCABULARY):
-            raise UserError(
-                f"--clip: {clip} holds no tokenizer; put OpenAI's {VOCABULARY} beside it, or give the folder form "
-                "(openai/clip-vit-base-patch16)"
-            )
-        merges = beside.get(VOCABULARY)
-    vocabulary = beside.url_of(VOCABULARY)
-    return _Clip(config, tensors, openai_tokenizer(merges, config["text_config"]["vocab_size"], vocabulary))
 
 
 def _check_layers(config: ClipsegConfig, taps: int, weights: str, clip: str) -> None:
@@ -141,13 +87,3 @@ def _check_shapes(config: ClipsegConfig, tensors: dict[str, Tensor], weights: st
             )
     if strange := sorted(tensors.keys() - shapes.keys()):
         raise UserError(f"{weights} over {clip}: {strange[0]} has no place; give CLIP's ViT-B/16 and one decoder")
-
-
-def _transformers_config(config: ClipsegConfig, clip: dict[str, Any]) -> CLIPSegConfig:
-    """The same for transformers, with the tokens' numbers as CLIP's configuration has them."""
-    said = clip.get("text_config_dict") or clip.get("text_config") or {}
-    numbers = {key: said[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if key in said}
-    values = asdict(config)
-    values["extract_layers"] = list(config.extract_layers)
-    values["text_config"] |= numbers
-    return CLIPSegConfig(**values)

@@ -1,4 +1,4 @@
-"""Augmentation: a random square of the image that still shows what is asked for, perhaps mirrored."""
+"""Augmentation: a random part of the image that still shows what is asked for, perhaps mirrored."""
 
 from typing import NamedTuple
 
@@ -27,22 +27,28 @@ class View(NamedTuple):
         return np.ascontiguousarray(cut_khw[:, :, ::-1]) if self.mirrored else cut_khw
 
 
-def square_crop(
-    mask_hw: np.ndarray, rng: np.random.Generator, scale: tuple[float, float] = (1.0, 1.0)
+def random_crop(
+    mask_hw: np.ndarray,
+    rng: np.random.Generator,
+    scale: tuple[float, float] = (1.0, 1.0),
+    *,
+    square: bool = True,
 ) -> tuple[slice, slice]:
-    """Rows and columns of a square: the first drawn with enough of the mask, else the best drawn.
+    """Rows and columns of a part: the first drawn with enough of the mask, else the best drawn.
 
-    mask_hw: bool [h, w]. scale: the square's side as a share of min(h, w) is uniform between these; 1 is PhraseCut's.
+    mask_hw: bool [h, w]. The part is a square, whose side as a share of min(h, w) is uniform between ``scale``; 1 is
+    PhraseCut's. Or, not ``square``, it has the proportions of the image, of whose height and width the share is.
     """
     height, width = mask_hw.shape
-    side = max(1, round(min(height, width) * rng.uniform(*scale)))
+    shorter, share = min(height, width), rng.uniform(*scale)
+    rows, columns = (max(1, round(side * share)) for side in ((shorter, shorter) if square else (height, width)))
     inside = np.zeros((height + 1, width + 1), np.int64)
     np.cumsum(np.cumsum(mask_hw, 0, dtype=np.int64), 1, out=inside[1:, 1:])
-    top_a = rng.integers(0, height - side + 1, ATTEMPTS)
-    left_a = rng.integers(0, width - side + 1, ATTEMPTS)
-    bottom_a, right_a = top_a + side, left_a + side
+    top_a = rng.integers(0, height - rows + 1, ATTEMPTS)
+    left_a = rng.integers(0, width - columns + 1, ATTEMPTS)
+    bottom_a, right_a = top_a + rows, left_a + columns
     found_a = inside[bottom_a, right_a] - inside[top_a, right_a] - inside[bottom_a, left_a] + inside[top_a, left_a]
     enough_a = found_a > FOREGROUND * height * width
     chosen = int(enough_a.argmax()) if enough_a.any() else int(found_a.argmax())
     top, left = int(top_a[chosen]), int(left_a[chosen])
-    return slice(top, top + side), slice(left, left + side)
+    return slice(top, top + rows), slice(left, left + columns)

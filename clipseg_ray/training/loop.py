@@ -40,6 +40,9 @@ from clipseg_ray.training.validation import Validation
 MODEL = "model"
 """The folder of the output that transformers loads."""
 
+HELD_OUT = "held-out.json"
+"""Of the output: the phrases of the data that training may not see."""
+
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -88,9 +91,12 @@ class _Run:
         self._begun = begun = start(config.model, _texts(config, self.collection), config.seed)
         self._asked = _asked(config, self.collection)
         begun.model.to(self._device).train()
-        self._objective = Objective(begun, config.optimiser)
+        self._objective = Objective(begun, config.optimiser, config.model.decoder_dropout)
         self._optimiser = Optimiser(self._objective, config.optimiser, self._device)
         self.done = self._resume()
+        if config.data.held_out and rank == 0:
+            left_out = json.dumps(list(self.collection.left_out), ensure_ascii=False, indent=0)
+            self._store.put(HELD_OUT, left_out.encode() + b"\n")
         self.log = Log(self._store, self.done)
         patches = begun.preprocessing.size // begun.model.config.vision_config.patch_size
         self.batches = Batches(
@@ -123,7 +129,7 @@ class _Run:
 
     def step(self, batch: Batch, step: int) -> dict[str, float]:
         """One step; its losses as the mean over the workers."""
-        torch.manual_seed(self._config.seed * 1_000_003 + step * self._world + self._rank)  # dropout, if there is any
+        torch.manual_seed(self._config.seed * 1_000_003 + step * self._world + self._rank)  # dropout
         losses = self._optimiser.step(batch.to(self._device), step)
         if self._world > 1:
             values = torch.tensor(list(losses.values()), dtype=torch.float64, device=self._device)
@@ -179,7 +185,7 @@ def open_collection(config: DataConfig) -> Collection:
             config.url[0],
             config.split,
             pictures=config.pictures,
-            held_out_words=config.held_out_words,
+            held_out=config.held_out,
             limit=config.limit,
         )
-    return TruthShards(config.url, config.held_out_words, config.limit)
+    return TruthShards(config.url, config.held_out, config.limit)

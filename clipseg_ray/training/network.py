@@ -51,8 +51,12 @@ def embed_texts(model: Model, tokens_qt: Tensor) -> Tensor:
     return projections
 
 
-def decode(model: Model, taps: Sequence[Tensor], conditionals_rc: Tensor) -> Tensor:
-    """Logits in patch order (see `to_patches`) of R = B·K conditionals [R, c], K after K for the taps' B images."""
+def decode(model: Model, taps: Sequence[Tensor], conditionals_rc: Tensor, dropout: float = 0.0) -> Tensor:
+    """Logits in patch order (see `to_patches`) of R = B·K conditionals [R, c], K after K for the taps' B images.
+
+    dropout: the share of the blocks' attention weights, hidden units and sums that is left out, as in torch's
+    TransformerEncoderLayer, which the authors' decoder is made of.
+    """
     decoder = model.decoder
     factor, summand = query_layers(model)
     state: Tensor | None = None
@@ -61,7 +65,7 @@ def decode(model: Model, taps: Sequence[Tensor], conditionals_rc: Tensor) -> Ten
         state = reduced if state is None else reduced + state
         if number == decoder.conditional_layer:
             state = factor(conditionals_rc)[:, None] * state + summand(conditionals_rc)[:, None]
-        state = _post_norm(layer, state)
+        state = _post_norm(layer, state, dropout)
     assert state is not None
     return _upsample(decoder.transposed_convolution, state[:, 1:])
 
@@ -87,13 +91,13 @@ def _pre_norm(layer: Any, state: Tensor) -> Tensor:
     return state + _feedforward(layer.mlp, layer.layer_norm2(state))
 
 
-def _post_norm(layer: Any, state: Tensor) -> Tensor:
-    state = layer.layer_norm1(state + _attention(layer.self_attn, state))
-    result: Tensor = layer.layer_norm2(state + _feedforward(layer.mlp, state))
+def _post_norm(layer: Any, state: Tensor, dropout: float) -> Tensor:
+    state = layer.layer_norm1(state + F.dropout(_attention(layer.self_attn, state, dropout), dropout))
+    result: Tensor = layer.layer_norm2(state + F.dropout(_feedforward(layer.mlp, state, dropout), dropout))
     return result
 
 
-def _attention(attention: Any, state_btd: Tensor) -> Tensor:
+def _attention(attention: Any, state_btd: Tensor, dropout: float = 0.0) -> Tensor:
     batch, length, width = state_btd.shape
     query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
     weight = torch.cat([query.weight * attention.scale, key.weight, value.weight])
@@ -102,20 +106,21 @@ def _attention(attention: Any, state_btd: Tensor) -> Tensor:
     query_bhtd, key_bhtd, value_bhtd = split.permute(2, 0, 3, 1, 4)
     if state_btd.device.type == "cpu" and state_btd.dtype == torch.bfloat16:
         # torch's fused kernel for CPUs takes six times as long backwards in bf16 as this line does
-        mixed = torch.matmul(torch.matmul(query_bhtd, key_bhtd.transpose(-1, -2)).softmax(-1), value_bhtd)
+        weights_bhtt = torch.matmul(query_bhtd, key_bhtd.transpose(-1, -2)).softmax(-1)
+        mixed = torch.matmul(F.dropout(weights_bhtt, dropout), value_bhtd)
     else:
-        mixed = F.scaled_dot_product_attention(query_bhtd, key_bhtd, value_bhtd, scale=1.0)
+        mixed = F.scaled_dot_product_attention(query_bhtd, key_bhtd, value_bhtd, dropout_p=dropout, scale=1.0)
     projected: Tensor = attention.out_proj(mixed.transpose(1, 2).reshape(batch, length, width))
     return projected
 
 
-def _feedforward(mlp: Any, state: Tensor) -> Tensor:
+def _feedforward(mlp: Any, state: Tensor, dropout: float = 0.0) -> Tensor:
     if mlp.config.hidden_act != "quick_gelu":
-        result: Tensor = mlp(state)
+        result: Tensor = mlp.fc2(F.dropout(mlp.activation_fn(mlp.fc1(state)), dropout))
         return result
     # quick_gelu(z) = z·sigmoid(1.702·z) = silu(1.702·z) / 1.702: with the factors in the weights, one pass instead of 3
     hidden = F.silu(F.linear(state, mlp.fc1.weight * 1.702, mlp.fc1.bias * 1.702))
-    return F.linear(hidden, mlp.fc2.weight / 1.702, mlp.fc2.bias)
+    return F.linear(F.dropout(hidden, dropout), mlp.fc2.weight / 1.702, mlp.fc2.bias)
 
 
 def _upsample(head: Any, tokens_rtd: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ _RARE = -4.5
 class Objective(nn.Module):
     """The losses of a batch as a function of the model's parameters."""
 
-    def __init__(self, begun: Start, config: OptimiserConfig) -> None:
+    def __init__(self, begun: Start, config: OptimiserConfig, dropout: float = 0.0) -> None:
         super().__init__()
         self.model: Model = begun.model
         self._tokenizer = begun.tokenizer
@@ -29,6 +29,7 @@ class Objective(nn.Module):
         self._frozen = begun.frozen_clip
         self._weight = config.contrastive_weight
         self._patch_weight = config.patch_weight
+        self._dropout = dropout
         if not self._weight:
             self.model.clip.logit_scale.requires_grad_(False)
         longest = self.model.config.text_config.max_position_embeddings
@@ -46,7 +47,7 @@ class Objective(nn.Module):
             paired_mc = texts_rc[batch.prompt_row_m]
             blend_mc = (prompts_mc - paired_mc) * batch.share_m[:, None].to(dtype)
             conditionals_rc = texts_rc.index_add(0, batch.prompt_row_m, blend_mc)
-        logits = decode(self.model, taps, conditionals_rc).float()
+        logits = decode(self.model, taps, conditionals_rc, self._dropout if self.training else 0.0).float()
         labels = to_patches(batch.labels, self.model).float()
         loss = F.binary_cross_entropy_with_logits(logits, labels)
         parts = {"bce": loss.detach()}

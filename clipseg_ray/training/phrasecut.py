@@ -15,7 +15,8 @@ from clipseg_ray.evaluation.releases.phrasecut import KIND, drawn, polygons_of, 
 from clipseg_ray.evaluation.releases.release import load_json
 from clipseg_ray.queries.supports import decode_picture
 from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.training.collection import Collection, TrainingQuery, TruthBuilder, has_word
+from clipseg_ray.training.collection import Collection, TrainingQuery, TruthBuilder
+from clipseg_ray.training.held_out import HeldOut
 
 _FILES_KEPT = 64
 
@@ -28,20 +29,20 @@ class PhraseCut(Collection):
         folder: str,
         split: str,
         pictures: str | None = None,
-        held_out_words: Sequence[str] = (),
+        held_out: Sequence[str] = (),
         limit: int | None = None,
     ) -> None:
         """Read ``refer_<split>.json``; images lie in ``pictures``, default ``images`` in the release's folder.
 
-        Phrases with a word of ``held_out_words`` are left out, and tasks without a phrase structure, as the authors
-        of both papers do. Raises UserError for files that are not there or not as they should be.
+        Phrases of ``held_out`` (see `HeldOut`) are left out, and tasks without a phrase structure, as the authors of
+        both papers do. Raises UserError for files that are not there or not as they should be.
         """
         release, name = Store.of(folder), f"refer_{split}.json"
         url = release.url_of(name)
         tasks, sha256 = load_json(url)
         by_image = tasks_by_image(url, tasks)
         del tasks
-        builder = TruthBuilder()
+        builder, held = TruthBuilder(), HeldOut(held_out)
         self._images = Store.of(pictures or release.url_of("images"))
         asked = {
             image_id: [task for task in found if task.get("phrase_structure")] for image_id, found in by_image.items()
@@ -49,11 +50,12 @@ class PhraseCut(Collection):
         self._ids = sorted(image_id for image_id, found in asked.items() if found)[:limit]
         self._polygons: list[list[np.ndarray]] = []
         for image_id in self._ids:
-            kept = [task for task in asked[image_id] if not has_word(task["phrase"], held_out_words)]
+            kept = [task for task in asked[image_id] if task["phrase"] not in held]
             builder.add_image([_query(task) for task in kept])
             self._polygons += [polygons_of(task["Polygons"], url, task.get("task_id")) for task in kept]
         self.truth = builder.build()
-        identity = (sha256, self._images.url, sorted(held_out_words), limit)
+        self.left_out = held.left_out
+        identity = (sha256, self._images.url, held.identity, limit)
         self.fingerprint = hashlib.sha256(repr(identity).encode()).hexdigest()
         self._file = lru_cache(_FILES_KEPT)(self._read)
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from clipseg_ray.errors import UserError
 from clipseg_ray.queries.templates import resolve_templates
 from clipseg_ray.training.collection import TrainingTruth
 from clipseg_ray.training.config import SamplingConfig
@@ -57,9 +58,14 @@ class Sampler:
         self._config = config
         self._seed = seed
         self._templates = resolve_templates(config.template)
-        self._held_n = np.diff(truth.start_n)
+        asked_q = self._asked()
+        self._asked_t = asked_q[truth.query_t]
+        alike = config.negatives_from == "phrases"
+        self._absent_from = np.flatnonzero(asked_q) if alike else truth.query_t[self._asked_t]
         self._pairs = config.phrases_per_image == 1
-        self._anchors = truth.image_t if self._pairs else np.flatnonzero(self._held_n)
+        self._anchors = np.flatnonzero(self._asked_t) if self._pairs else np.unique(truth.image_t[self._asked_t])
+        if not len(self._anchors):
+            raise UserError("sampling.only_visual: no query holds in two images, so none can have a picture prompt")
         self._order = lru_cache(2)(self._epoch)
 
     def __len__(self) -> int:
@@ -71,8 +77,9 @@ class Sampler:
         epoch, index = divmod(position, len(self._anchors))
         anchor = int(self._order(epoch)[index])
         rng = np.random.default_rng([self._seed, 1, position])
-        image = int(self._anchors[anchor])
-        held = self._held(image, anchor if self._pairs else None, rng)
+        first = int(self._anchors[anchor])
+        image = int(self._truth.image_t[first]) if self._pairs else first
+        held = [first] if self._pairs else self._held(image, rng)
         rows = tuple(self._row(image, held, number, rng) for number in range(self._config.phrases_per_image))
         return Draw(image, anchor=held[0], rows=rows, seed=(self._seed, 2, position))
 
@@ -84,11 +91,20 @@ class Sampler:
     def _epoch(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self._seed, 0, epoch]).permutation(len(self._anchors))
 
-    def _held(self, image: int, first: int | None, rng: np.random.Generator) -> list[int]:
+    def _asked(self) -> np.ndarray:
+        """Which queries may be asked: bool [Q]."""
+        truth, config = self._truth, self._config
+        asked_q = np.ones(len(truth.queries), bool)
+        if config.only_visual:
+            for number, query in enumerate(truth.queries):
+                images = truth.image_t[truth.holders(number)]
+                shown = config.support_kinds is None or query.kind in config.support_kinds
+                asked_q[number] = shown and bool((images != images[0]).any())
+        return asked_q
+
+    def _held(self, image: int, rng: np.random.Generator) -> list[int]:
         """Truths of the image in random order, over and over where there are fewer than wanted."""
-        if first is not None:
-            return [first]
-        truths = self._truth.of(image)
+        truths = [each for each in self._truth.of(image) if self._asked_t[each]]
         wanted = self._config.phrases_per_image
         order = [int(each) for each in rng.permutation(len(truths))[:wanted]]
         return [truths[order[number % len(order)]] for number in range(wanted)]
@@ -119,23 +135,14 @@ class Sampler:
         )
 
     def _absent(self, image: int, rng: np.random.Generator) -> int | None:
-        truth = self._truth
         for _ in range(_ATTEMPTS):
-            if self._config.negatives_from == "phrases":
-                query = int(rng.integers(len(truth.queries)))
-            else:
-                query = int(truth.query_t[rng.integers(len(truth.query_t))])
-            if truth.lacks(image, query):
+            query = int(self._absent_from[rng.integers(len(self._absent_from))])
+            if self._truth.lacks(image, query):
                 return query
         return None
 
     def _support(self, image: int, query: int, rng: np.random.Generator) -> int | None:
         """A truth of the same query in another image."""
         holders = self._truth.holders(query)
-        for _ in range(_ATTEMPTS):
-            support = int(holders[rng.integers(len(holders))])
-            if self._truth.image_t[support] != image:
-                return support
-            if len(holders) == 1:
-                return None
-        return None
+        others = holders[self._truth.image_t[holders] != image]
+        return int(others[rng.integers(len(others))]) if len(others) else None

@@ -19,20 +19,21 @@ from clipseg_ray.sources.base import Sample, Shard
 from clipseg_ray.sources.listing import discover
 from clipseg_ray.sources.webdataset import WebDataset
 from clipseg_ray.storage import Store, plain_errors
-from clipseg_ray.training.collection import Collection, TrainingQuery, TruthBuilder, has_word
+from clipseg_ray.training.collection import Collection, TrainingQuery, TruthBuilder
+from clipseg_ray.training.held_out import HeldOut
 
 
 class TruthShards(Collection):
     """The samples of truth shards at any URLs, in listing order."""
 
-    def __init__(self, urls: Sequence[str], held_out_words: Sequence[str] = (), limit: int | None = None) -> None:
-        """Read every sidecar (of the first ``limit`` images). Texts with a word of ``held_out_words`` are left out.
+    def __init__(self, urls: Sequence[str], held_out: Sequence[str] = (), limit: int | None = None) -> None:
+        """Read every sidecar (of the first ``limit`` images). Texts of ``held_out`` (see `HeldOut`) are left out.
 
         Raises UserError naming the sample where a sidecar is not as it should be.
         """
         listing = discover(urls, WebDataset.name)
         source = WebDataset(listing.root)
-        builder = TruthBuilder()
+        builder, held = TruthBuilder(), HeldOut(held_out)
         self._places: list[tuple[str, int, int]] = []
         self._sizes: list[tuple[int, int]] = []
         counts: list[str] = []
@@ -43,14 +44,15 @@ class TruthShards(Collection):
                     if limit is not None and len(self._places) == limit:
                         break
                     scene = scene_of(sample)
-                    asked = [(mask, _query(mask, known, held_out_words)) for mask in scene.masks]
+                    asked = [(mask, _query(mask, known, held)) for mask in scene.masks]
                     builder.add_image([query for _, query in asked if query.texts])
                     counts += [mask.counts for mask, query in asked if query.texts]
                     self._places.append(_place(sample))
                     self._sizes.append((scene.height, scene.width))
         self.truth = builder.build()
+        self.left_out = held.left_out
         objects = [(member.path, member.size, member.etag) for member in listing.objects]
-        self.fingerprint = hashlib.sha256(repr((objects, sorted(held_out_words), limit)).encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(repr((objects, held.identity, limit)).encode()).hexdigest()
         self._counts = pa.array(counts, pa.large_string())
 
     def encoded(self, image: int) -> bytes:
@@ -77,10 +79,10 @@ def _place(sample: Sample) -> tuple[str, int, int]:
     return sample.source_url, sample.offset, sample.length
 
 
-def _query(mask: TrueMask, known: dict[tuple[str, ...], TrainingQuery], held_out_words: Sequence[str]) -> TrainingQuery:
+def _query(mask: TrueMask, known: dict[tuple[str, ...], TrainingQuery], held: HeldOut) -> TrainingQuery:
     """The query of a true mask; without texts where none may be used."""
     key = (mask.query_id, *mask.texts)
     if key not in known:
-        texts = tuple(text for text in mask.texts if not has_word(text, held_out_words))
+        texts = tuple(text for text in mask.texts if text not in held)
         known[key] = TrainingQuery(mask.query_id, mask.kind, texts, labels=frozenset(mask.texts))
     return known[key]

@@ -152,7 +152,7 @@ def test_a_run_that_keeps_dying_ends_with_what_to_do(folder: Path) -> None:
 def test_what_a_user_can_put_right_is_reported_without_a_retry(folder: Path) -> None:
     config = write_config(folder, "wrong")
     values = yaml.safe_load(config.read_text())
-    values["data"]["held_out_words"] = ["circle", "square", "triangle", "corners"]
+    values["data"]["held_out"] = ["circle", "square", "triangle", "corners"]
     config.write_text(yaml.safe_dump(values))
     code, text = finish(start(config))
     assert code == 2, text

@@ -41,7 +41,7 @@ def test_pictures_and_masks_are_those_of_the_scenes(scenes):
 
 
 def test_held_out_words_leave_texts_and_then_queries_out(scenes):
-    collection = TruthShards([str(scenes)], held_out_words=["Circle", "has"])
+    collection = TruthShards([str(scenes)], held_out=["Circle", "has"])
     texts = {text for query in collection.truth.queries for text in query.texts}
     assert "something with corners" in texts
     assert not any("circle" in text or "has" in text for text in texts)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPSegForImageSegmentation, CLIPSegProcessor
+from transformers import AutoTokenizer, CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.model.checkpoint import load
@@ -23,40 +23,14 @@ from clipseg_ray.training.torchscript import read_torchscript
 from tests.training import authors
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[authors.OpenAiClip, Path]:
-    """OpenAI's CLIP in small, and its archive."""
-    torch.manual_seed(5)
-    model = authors.OpenAiClip().eval()
-    return model, model.archive(tmp_path_factory.mktemp("openai"))
-
-
-@pytest.fixture(scope="module")
-def folder(clip: tuple[authors.OpenAiClip, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same CLIP as transformers saves it: taken out of a converted checkpoint by transformers itself."""
-    made = tmp_path_factory.mktemp("hub")
-    (made / "w.pth").write_bytes(authors.AuthorsDecoder((3,), refined=False).file())
-    convert(str(made / "w.pth"), str(made / "whole"), str(clip[1]), [3])
-    model = CLIPSegForImageSegmentation.from_pretrained(made / "whole")
-    whole = model.config
-    towers = {"text_config": whole.text_config.to_dict(), "vision_config": whole.vision_config.to_dict()}
-    for tower in towers.values():
-        del tower["model_type"]
-    plain = CLIPModel(CLIPConfig(**towers, projection_dim=whole.projection_dim))
-    plain.load_state_dict(model.clip.state_dict())
-    plain.save_pretrained(made / "clip")
-    CLIPSegProcessor.from_pretrained(made / "whole").save_pretrained(made / "clip")
-    return made / "clip"
-
-
 @pytest.mark.parametrize("refined", [False, True], ids=["plain", "refined"])
 @pytest.mark.parametrize("taps", [(3, 6, 9), (3, 7, 9)])
 @pytest.mark.parametrize("form", ["archive", "folder"])
-def test_logits_are_the_authors(clip, folder, taps, refined, form, tmp_path):
+def test_logits_are_the_authors(clip, clip_folder, taps, refined, form, tmp_path):
     torch.manual_seed(len(taps) + refined)
     decoder = authors.AuthorsDecoder(taps, refined).eval()
     (tmp_path / "rd16.pth").write_bytes(decoder.file())
-    over = clip[1] if form == "archive" else folder
+    over = clip[1] if form == "archive" else clip_folder
     said = convert(str(tmp_path / "rd16.pth"), str(tmp_path / "made"), str(over), taps)
     assert said.startswith(f"{tmp_path}/made: width 16, {'refined' if refined else 'plain'} head, after blocks 3, ")
 
@@ -170,7 +144,7 @@ def test_nothing_in_a_file_is_run(clip, tmp_path, monkeypatch):
     assert not Path("made").exists()
 
 
-def test_what_is_wrong_is_named(clip, folder, tmp_path, monkeypatch):
+def test_what_is_wrong_is_named(clip, clip_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     decoder = authors.AuthorsDecoder((3, 6), refined=False)
     state = decoder.state_dict()
@@ -215,9 +189,9 @@ def test_what_is_wrong_is_named(clip, folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"alone/ViT-B-16.pt holds no tokenizer; .*openai/clip-vit-base-patch16"):
         convert("w.pth", "made", "alone/ViT-B-16.pt", [3, 6])
     assert not Path("made").exists()
-    convert("w.pth", "made", str(folder), [3, 6])
+    convert("w.pth", "made", str(clip_folder), [3, 6])
     with pytest.raises(UserError, match="made: there are files in it"):
-        convert("w.pth", "made", str(folder), [3, 6])
+        convert("w.pth", "made", str(clip_folder), [3, 6])
     with pytest.raises(UserError, match="--clip: made holds a 'clipseg' model"):
         convert("w.pth", "other", "made", [3, 6])
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 
+from clipseg_ray.training import network
 from clipseg_ray.training.initialisation import new_model
 from clipseg_ray.training.network import decode, embed_texts, encode, to_maps, to_patches
 
@@ -100,3 +101,36 @@ def test_the_seed_decides_the_weights():
     one, again, other = (new_model(config(), seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_dropout_is_that_of_the_authors_blocks():
+    """Mean and deviation over many draws are those of torch's TransformerEncoderLayer, which they use."""
+    torch.manual_seed(2)
+    model = new_model(config(extract_layers=[0]), seed=1).eval()
+    taps, conditionals = [torch.randn(1, 5, 32)], torch.randn(1, 16)
+    layer, own = model.decoder.layers[0], torch.nn.TransformerEncoderLayer(16, 4, 32, dropout=0.3, batch_first=True)
+    attention = layer.self_attn
+    parts = [attention.q_proj, attention.k_proj, attention.v_proj]
+    with torch.no_grad():
+        own.self_attn.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
+        own.self_attn.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
+        for mine, theirs in (
+            (own.self_attn.out_proj, attention.out_proj),
+            (own.linear1, layer.mlp.fc1),
+            (own.linear2, layer.mlp.fc2),
+            (own.norm1, layer.layer_norm1),
+            (own.norm2, layer.layer_norm2),
+        ):
+            mine.load_state_dict(theirs.state_dict())
+        draws = 4000
+        reduced = model.decoder.reduces[0](taps[0])
+        state = model.decoder.film_mul(conditionals)[:, None] * reduced + model.decoder.film_add(conditionals)[:, None]
+        ours = network._post_norm(layer, state.expand(draws, -1, -1), 0.3)
+        theirs = own.train()(state.expand(draws, -1, -1))
+        still = network._post_norm(layer, state, 0.0)
+        torch.testing.assert_close(still, own.eval()(state), rtol=1e-4, atol=1e-5)
+        assert ours.std(0).mean() > 0.1
+        torch.testing.assert_close(ours.mean(0), theirs.mean(0), rtol=0, atol=0.06)
+        torch.testing.assert_close(ours.std(0), theirs.std(0), rtol=0.12, atol=0.01)
+        assert not torch.equal(decode(model, taps, conditionals, 0.3), decode(model, taps, conditionals))
+        assert torch.equal(decode(model, taps, conditionals), decode(model, taps, conditionals))

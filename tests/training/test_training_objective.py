@@ -212,3 +212,15 @@ def test_texts_are_cleaned_as_queries_are():
     objective = objective_of()
     dirty, clean = objective.tokens(["the dog’s bowl"]), objective.tokens(["the dog's bowl"])
     assert dirty.tolist() == clean.tolist()
+
+
+def test_the_decoders_dropout_is_for_training_alone(collection):
+    begun, batch = objective_of(), batch_of(collection)
+    objective = Objective(start(TrainingModelConfig(**world.TINY), ["circle"], 1), OptimiserConfig(), 0.5)
+    with torch.no_grad():
+        trained = [float(objective.train()(batch)[0]) for _ in range(3)]
+        measured = [float(objective.eval()(batch)[0]) for _ in range(2)]
+    assert len(set(trained)) == 3
+    assert len(set(measured)) == 1
+    assert TrainingModelConfig().decoder_dropout == 0.1
+    assert not [module for module in begun.model.modules() if isinstance(module, torch.nn.Dropout) and module.p]

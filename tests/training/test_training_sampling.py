@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from clipseg_ray.errors import UserError
 from clipseg_ray.training.collection import TrainingQuery, TruthBuilder
 from clipseg_ray.training.config import SamplingConfig
 from clipseg_ray.training.sampling import Sampler
@@ -98,3 +99,20 @@ def test_one_of_the_wordings_in_one_of_the_sentences(truth):
         for sentence in ("a photo of a {}.", "a photograph of a {}.", "an image of a {}.", "{}.")
         for wording in ("dog", "some dog")
     }
+
+
+@pytest.mark.parametrize("asked", [1, 3])
+def test_only_visual_asks_what_another_image_has_and_always_with_its_picture(truth, asked):
+    config = SamplingConfig(only_visual=True, negatives=0.4, phrases_per_image=asked, template=["plain"])
+    seen = rows(truth, config, 600)
+    assert {truth.queries[row.query].query_id for _, row in seen} == {"dog", "cat", "red"}
+    assert {image for image, _ in seen} == {0, 1, 2, 4}  # the others hold nothing that two images have
+    assert any(row.truth is None for _, row in seen)
+    for image, row in seen:
+        assert row.support is not None
+        assert truth.image_t[row.support] != image
+
+
+def test_only_visual_minds_the_kinds_and_says_where_nothing_is_left(truth):
+    with pytest.raises(UserError, match="only_visual: no query holds in two images"):
+        Sampler(truth, SamplingConfig(only_visual=True, support_kinds=["object"]), 0)
