@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -62,7 +62,7 @@ class ReadImages:
 
 
 def read(
-    images: Sequence[ImageLike],
+    given: ImageLike | Sequence[ImageLike],
     ids: Sequence[str] | None,
     preprocessing: Preprocessing,
     mode: Mode,
@@ -74,8 +74,8 @@ def read(
     threads that decode. URLs are the caller's own: hosts in them may have private addresses, those that they redirect
     to may not. Raises UserError for ids that are not as many as the images, or not all different.
     """
-    if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
-        images = [images]
+    alone = isinstance(given, str | Path | bytes | Image.Image | np.ndarray)
+    images = cast("Sequence[ImageLike]", [given] if alone else given)
     names = _names(images, ids)
     size = preprocessing.size
     pixels_bhwc = np.empty((len(images), size, size, 3), np.uint8)
@@ -100,11 +100,12 @@ def read(
 
 def original(source: ImageLike) -> Image.Image:
     """An image in its own size, upright, RGB. Raises UserError where a path or URL has none any more."""
-    content = source
+    content: Any = source
     if isinstance(source, str | Path):
         (content,) = _fetched([source])
+    name = str(source) if isinstance(source, str | Path) else "image"
     if isinstance(content, Fault):
-        raise UserError(f"{source}: {content.words}")
+        raise UserError(f"{name}: {content.words}")
     try:
         if isinstance(content, bytes):
             with opened(content) as image:
@@ -112,7 +113,7 @@ def original(source: ImageLike) -> Image.Image:
         with handed(_as_image(content)) as image:
             return upright_rgb(image)[0]
     except ImageError as error:
-        raise UserError(f"{source if isinstance(source, str | Path) else 'image'}: {error}") from error
+        raise UserError(f"{name}: {error}") from error
 
 
 def _names(images: Sequence[ImageLike], ids: Sequence[str] | None) -> list[str]:

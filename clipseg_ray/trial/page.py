@@ -36,9 +36,9 @@ def write(predictor: Predictor, found: Prediction, destination: str, *, caution:
         original = found.original(place)
         width, height = original.size
         original.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS)
-        photo = {"name": image_id, "width": width, "height": height, "src": _data_url(original, "WEBP")}
-        photos.append({**photo, "maps": maps})
-        weight += len(photo["src"]) + sum(len(each["src"] or "") for each in maps)
+        src = _data_url(original, "WEBP")
+        photos.append({"name": image_id, "width": width, "height": height, "src": src, "maps": maps})
+        weight += len(src) + sum(len(each["src"] or "") for each in maps)
         if weight > MAX_BYTES:
             raise UserError(
                 f"-o {destination}: a page of more than {MAX_BYTES // 10**6} MB; try fewer photos or queries at a time"

@@ -65,7 +65,7 @@ def wishes(
     if empty := [text for text in texts if not text.strip()]:
         raise UserError(f"prompt {empty[0]!r} is empty; say what is to be found")
     picture = _picture(image, mask, box)
-    prompts = (*texts, *([picture] if picture else []))
+    prompts: tuple[str | dict[str, Any], ...] = (*texts, *([picture] if picture else []))
     if not prompts and table is None:
         raise UserError(f"nothing is asked of {photos[0]}; add a prompt in quotes, --image, or --table")
     return Wishes(photos=photos, prompts=prompts, table=table, settings=settings or TrialSettings())

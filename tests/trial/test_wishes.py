@@ -68,6 +68,6 @@ def test_what_is_missing_is_said(typed: list[str], given: dict[str, str], words:
 def test_settings_are_those_of_a_run_that_matter_here() -> None:
     settings = TrialSettings.parse({}, ["model.checkpoint=builtin:scenes", "masks.threshold=0.3"])
     assert (settings.model.checkpoint, settings.masks.threshold) == ("builtin:scenes", 0.3)
-    for override in ("model.compile=on", "masks.heat=88", "model.presence=true", "pool.max=2", "masks.threshold=1"):
+    for override in ("model.compile=on", "masks.heat=88", "model.presence=true", "masks.threshold=1"):
         with pytest.raises(UserError, match=override.partition("=")[0]):
             TrialSettings.parse({}, [override])
