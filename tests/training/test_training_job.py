@@ -14,8 +14,8 @@ from clipseg_ray.training.config import TrainConfig
 from clipseg_ray.training.loop import train
 from tests.training import world
 
-# The contrast is among the picture prompts of one worker, and dropout is by its own random numbers: these alone depend on
-# the number of workers.
+# The contrast is among the picture prompts of one worker, and dropout is by its own random numbers: both depend on the
+# number of workers.
 ROOT = Path(__file__).parents[2]
 OPTIMISER = {"contrastive_weight": 0.0, "patch_weight": 0.1, "hidden_lr": 0.01}
 SECOND = """
