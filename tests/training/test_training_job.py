@@ -14,7 +14,8 @@ from clipseg_ray.training.config import TrainConfig
 from clipseg_ray.training.loop import train
 from tests.training import world
 
-# The contrast is among the picture prompts of one worker, so it alone depends on the number of workers.
+# The contrast is among the picture prompts of one worker, and dropout is by its own random numbers: both depend on the
+# number of workers.
 ROOT = Path(__file__).parents[2]
 OPTIMISER = {"contrastive_weight": 0.0, "patch_weight": 0.1, "hidden_lr": 0.01}
 SECOND = """
@@ -36,7 +37,9 @@ def alone(scenes, tmp_path_factory) -> list[dict]:
 
 def config(scenes: Path, folder: Path) -> TrainConfig:
     validation = {"url": str(scenes), "limit": 5, "every": 8}
-    return TrainConfig.parse(world.settings(scenes, str(folder), optimiser=OPTIMISER, validation=validation))
+    model = {"decoder_dropout": 0}
+    values = world.settings(scenes, str(folder), optimiser=OPTIMISER, validation=validation, model=model)
+    return TrainConfig.parse(values)
 
 
 def log(folder: Path) -> list[dict]:
