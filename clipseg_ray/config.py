@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.settings import ByteCount, CheckpointName, Location, Locations, OneOrSeveral, Section, Settings
 
 DEFAULT_TABLE = "builtin:affordances"
@@ -71,6 +72,20 @@ class InputConfig(Section):
         return int(i), int(n)
 
 
+class ViewsConfig(Section):
+    """Several views of each image, for finer masks: tiles at a larger side, and the whole."""
+
+    tiles: Literal["auto", 1, 2, 3, 4] = "auto"
+    """Tiles a side, at most: 2 costs 10 encodes and decodes an image, 3 costs 26, 4 costs 50 (``overlap: 0.5``).
+
+    No image is enlarged: one of fewer pixels than the tiles is cut into fewer, or seen as a whole. ``auto``: up to 3.
+    """
+    overlap: Annotated[float, Field(ge=0, le=0.75)] = 0.5
+    """How much of a window its neighbour sees too, as a share of its side."""
+    whole: bool = True
+    """Whether every answer is the mean of the tiles' and the whole image's, or the tiles' alone."""
+
+
 class ModelConfig(Section):
     """Which CLIPSeg, and on what it computes."""
 
@@ -86,6 +101,15 @@ class ModelConfig(Section):
     """``torch.compile``: ``auto`` decides once per dataset, by whether the first run is long enough to repay it."""
     presence: bool = False
     """Also give CLIP's image-text similarity per (image, query): one column, and two transformer blocks an image."""
+    views: ViewsConfig | None = None
+    """Default: each image is seen once, as a whole."""
+
+    @property
+    def views_of_images(self) -> Views | None:
+        """``views`` as reader and model take them; None where only the whole image is seen."""
+        if self.views is None or self.views.tiles == 1:
+            return None
+        return Views(tiles=self.views.tiles, overlap=self.views.overlap, whole=self.views.whole)
 
 
 class QueriesConfig(Section):

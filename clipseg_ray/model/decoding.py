@@ -1,6 +1,6 @@
 """(image, prompt) rows through the model, a chunk at a time, and what comes out on its way to the host."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from clipseg_ray.model.rows import Answers, Rows
 from clipseg_ray.model.transfer import Link, Pending
 
 _T = TypeVar("_T")
+_S = TypeVar("_S", bound=Sequence[Any] | Rows)
 _LOGITS_AT_ONCE = 16
 
 
@@ -22,10 +23,11 @@ _LOGITS_AT_ONCE = 16
 class Launched:
     """Rows whose results are on their way; `logits_pwh` stay on the device until `finish`.
 
-    decided: the contests that the rows are of, or none.
+    grid: (height, width) of their maps. decided: the contests that the rows are of, or none.
     """
 
     rows: Answers
+    grid: tuple[int, int]
     pending: Pending
     logits_pwh: torch.Tensor | None
     decided: Decided | None = None
@@ -45,11 +47,11 @@ class Decoding:
 
     def logits(self, features: Features, prompts: Prompts, rows: Rows) -> Iterator[torch.Tensor]:
         """Float32 [≤ decode_chunk, w, h] at a time, in the order of the rows, valid until the next."""
-        return self._chunks(rows, lambda _, chunk: self._logits(features, prompts, chunk))
+        return self.chunks(rows, lambda _, chunk: self._logits(features, prompts, chunk))
 
     def masks(self, features: Features, prompts: Prompts, rows: Rows, want_logits: bool) -> Iterator[Launched]:
         """Chunks of at most `decode_chunk` rows, each set going when it is asked for."""
-        return self._chunks(rows, lambda _, chunk: self._launch(features, prompts, chunk, want_logits))
+        return self.chunks(rows, lambda _, chunk: self._launch(features, prompts, chunk, want_logits))
 
     def contests(self, features: Features, prompts: Prompts, bouts: Bouts, want_logits: bool) -> Iterator[Launched]:
         """The answers of every bout, together those that a chunk of at most `decode_chunk` rows completes."""
@@ -57,18 +59,67 @@ class Decoding:
         def run(start: int, chunk: Rows) -> Launched | None:
             logits_pwh = self._logits(features, prompts, chunk)
             decided = bouts.completed(start, logits_pwh, want_logits)
-            launched = self._launch_decided(features, prompts, decided) if len(decided) else None
+            launched = self.launch_decided(features, prompts, decided) if len(decided) else None
             # Last: a chunk that finds memory short is run again, and needs what earlier ones began.
             bouts.begin(start, logits_pwh)
             return launched
 
-        return (launched for launched in self._chunks(bouts.rows, run) if launched is not None)
+        return (launched for launched in self.chunks(bouts.rows, run) if launched is not None)
+
+    def chunks(self, rows: _S, run: Callable[[int, _S], _T], most: int | None = None) -> Iterator[_T]:
+        """`run` on where a chunk begins and the chunk; one that finds memory short is run again in halves.
+
+        A chunk is at most `headroom.decode_chunk` rows, or `most` where that is less.
+        """
+        start = 0
+        while start < len(rows):
+            size = self._headroom.decode_chunk
+            chunk: Any = rows[start : start + (size if most is None else min(size, most))]
+            try:
+                with torch.no_grad():
+                    done = run(start, chunk)
+            except RuntimeError as error:
+                self._headroom.fewer_rows(error)
+                continue
+            yield done
+            start += len(chunk)
+
+    def launch_maps(
+        self, features: Features, prompts: Prompts, rows: Rows, logits_pwh: torch.Tensor, want_logits: bool
+    ) -> Launched:
+        """Set packing going for maps that are there: float32, on the device, one for each row, for good.
+
+        features: those the rows are of, for the optional columns.
+        """
+        index_np, limit_p = self._link.upload(_indices(rows), torch.from_numpy(rows.limit_p)).take()
+        answered = stage.Answered(
+            model=self._model, features=features, rows=DeviceRows(prompts, *index_np), logits_pwh=logits_pwh
+        )
+        results = [*self._pack(logits_pwh, limit_p), *stage.fill(answered, self._optional)]
+        pending = self._link.download(*results)
+        return Launched(rows, _grid(logits_pwh), pending, logits_pwh if want_logits else None)
+
+    def launch_decided(self, features: Features, prompts: Prompts, decided: Decided) -> Launched:
+        """The same for the maps of queries that contests have decided."""
+        answers = decided.answers
+        index_np, limit_p = self._link.upload(_indices(decided.rows), torch.from_numpy(answers.limit_p)).take()
+        answered = stage.Answered(
+            model=self._model,
+            features=features,
+            rows=DeviceRows(prompts, *index_np),
+            logits_pwh=decided.maps_pwh,
+            of_queries=decided.presence,
+        )
+        results = [*self._pack(answered.logits_pwh, limit_p), *stage.fill(answered, self._optional)]
+        pending = self._link.download(*results, decided.extremes_m2)
+        return Launched(answers, _grid(answered.logits_pwh), pending, None, decided)
 
     def finish(self, launched: Launched) -> Block:
         """Wait for the results, and fetch the logits of masks that are not empty, or those of their contests."""
         rows = launched.rows
         bits_pn, max_logit_p, probability_sum_p, *further = launched.pending.wait()
         block = Block(
+            grid=launched.grid,
             image_index_p=rows.image_index_p,
             query_index_p=rows.query_index_p,
             bits_pn=bits_pn,
@@ -83,20 +134,6 @@ class Decoding:
             block.logits_kwh = self._fetch(launched.logits_pwh, block.logits_row_k)
         return block
 
-    def _chunks(self, rows: Rows, run: Callable[[int, Rows], _T]) -> Iterator[_T]:
-        """`run` on where a chunk begins and the chunk; one that finds memory short is run again in halves."""
-        start = 0
-        while start < len(rows):
-            chunk = rows[start : start + self._headroom.decode_chunk]
-            try:
-                with torch.no_grad():
-                    done = run(start, chunk)
-            except RuntimeError as error:
-                self._headroom.fewer_rows(error)
-                continue
-            yield done
-            start += len(chunk)
-
     def _logits(self, features: Features, prompts: Prompts, chunk: Rows) -> torch.Tensor:
         (index_np,) = self._link.upload(_indices(chunk)).take()
         return self._model.logits(features, DeviceRows(prompts, *index_np)).float()
@@ -110,20 +147,7 @@ class Decoding:
         kept = None
         if want_logits:  # the next run writes over a GPU's
             kept = logits_pwh.clone() if self._link.cuda else logits_pwh
-        return Launched(rows, self._link.download(*results), kept)
-
-    def _launch_decided(self, features: Features, prompts: Prompts, decided: Decided) -> Launched:
-        answers = decided.answers
-        index_np, limit_p = self._link.upload(_indices(decided.rows), torch.from_numpy(answers.limit_p)).take()
-        answered = stage.Answered(
-            model=self._model,
-            features=features,
-            rows=DeviceRows(prompts, *index_np),
-            logits_pwh=decided.maps_pwh,
-            of_queries=decided.presence,
-        )
-        results = [*self._pack(answered.logits_pwh, limit_p), *stage.fill(answered, self._optional)]
-        return Launched(answers, self._link.download(*results, decided.extremes_m2), None, decided)
+        return Launched(rows, _grid(logits_pwh), self._link.download(*results), kept)
 
     def _fetch(self, logits_pwh: torch.Tensor, row_k: np.ndarray) -> np.ndarray:
         """Float32 [k, w, h] on the host."""
@@ -149,3 +173,8 @@ class Decoding:
 def _indices(rows: Rows) -> torch.Tensor:
     """int64 [2, p]: the rows' features and prompts."""
     return torch.from_numpy(np.stack([rows.feature_index_p, rows.prompt_index_p]))
+
+
+def _grid(logits_pwh: torch.Tensor) -> tuple[int, int]:
+    """(height, width)."""
+    return logits_pwh.shape[2], logits_pwh.shape[1]

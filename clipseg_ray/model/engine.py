@@ -25,6 +25,9 @@ from clipseg_ray.model.heap import trim
 from clipseg_ray.model.protocol import Array, Features, Prompts, SegmentationModel
 from clipseg_ray.model.rows import Pairs, Rows, product
 from clipseg_ray.model.transfer import Link
+from clipseg_ray.model.viewing import ViewedFeatures, Viewing
+from clipseg_ray.pixels.viewed_images import ViewedImages
+from clipseg_ray.pixels.views import Views
 
 _BLOCKS_TO_A_TRIM = 32
 
@@ -33,16 +36,19 @@ class Engine:
     """One model at work on its device; it uses as many CPU threads as PyTorch is set to.
 
     model: see ``factory.make_model``. optional: settings of the optional columns that blocks come with, by name
-    (``{"heat": 88}``). Where a GPU's memory is short the batch or the chunk is halved, once a size with one line in
+    (``{"heat": 88}``). views: how images that come with tiles are seen. Where a GPU's memory is short the batch or the chunk is halved, once a size with one line in
     the log, and the work goes on.
     """
 
-    def __init__(self, model: SegmentationModel, optional: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, model: SegmentationModel, optional: Mapping[str, Any] | None = None, views: Views | None = None
+    ) -> None:
         self._model, self._headroom = model, model.headroom
         self.device, self.grid = model.headroom.device, model.grid
         link = Link(self.device)
         self._encoding = Encoding(model, link)
         self._decoding = Decoding(model, link, optional or {})
+        self._viewing = None if views is None else Viewing(model, self._encoding, self._decoding, views)
 
     @property
     def batch(self) -> int:
@@ -58,8 +64,12 @@ class Engine:
         """Queries from their conditionals, float32 [q, c], as the model wants them; for ``segment`` and ``decode``."""
         return self._model.embed(conditionals_qc)
 
-    def encode(self, pixels_bhwc: Array) -> Features:
+    def encode(self, pixels_bhwc: Array | ViewedImages) -> Features:
         """All that any query needs of the images, uint8 [b, S, S, 3] of any b; ``batch`` at a time."""
+        if isinstance(pixels_bhwc, ViewedImages):
+            if self._viewing is not None:
+                return self._viewing.encode(pixels_bhwc)
+            pixels_bhwc = pixels_bhwc.whole_bhwc
         parts = list(self._encoding.features(pixels_bhwc))
         if not parts:
             raise ValueError("no images to encode")
@@ -82,7 +92,7 @@ class Engine:
 
     def segment(
         self,
-        images: Array | Features,
+        images: Array | Features | ViewedImages | ViewedFeatures,
         prompts: Prompts,
         threshold_logits_q: np.ndarray,
         pairs: Pairs | None = None,
@@ -94,13 +104,32 @@ class Engine:
 
         Without a `competition` each prompt is a query; `pairs` and a competition do not go together.
 
-        images: uint8 pixels [b, S, S, 3], or what ``encode`` made of them, where several prompt sets meet them.
+        images: uint8 pixels [b, S, S, 3] or ViewedImages, or what ``encode`` made of them, where several prompt sets
+        meet them.
         threshold_logits_q: a pixel is inside a mask where its logit is above its query's.
 
         Yields blocks of at most `decode_chunk` rows, image by image in the order given, each row once; of contests,
         after the others of a batch, blocks of those that a chunk completes. Images that no pair names are not encoded.
-        On a GPU a block is yielded while the next is being computed.
+        Those of images with tiles come last, on a grid of their own. On a GPU a block is yielded while the next is
+        being computed.
         """
+        asked = _Asked(prompts, threshold_logits_q, competition, want_logits)
+        if not isinstance(images, ViewedImages | ViewedFeatures):
+            yield from self._finished(self._seen_whole(images, asked, pairs))
+            return
+        tiled_b = images.tiles_b > 1
+        for number_b, seen in (
+            (np.flatnonzero(~tiled_b), self._seen_whole),
+            (np.flatnonzero(tiled_b), partial(self._seen_in_tiles, images, number_b)),
+        ):
+            own_pairs = None if pairs is None else _pairs_of(number_b, pairs)
+            for block in self._finished(launched):
+                block.image_index_p = number_b[block.image_index_p]
+                yield block
+
+        if isinstance(images, ViewedImages | ViewedFeatures):
+            yield from self._segment_viewed(
+        launched =
         if competition is None:
             rows, wanted = Rows.by_image(pairs or product(len(images), len(prompts)), threshold_logits_q)
         elif pairs is not None:

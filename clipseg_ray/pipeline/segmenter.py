@@ -18,12 +18,14 @@ import pyarrow.compute as pc
 import torch
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.pipeline.mask_rows import MaskRows, SetQuestions
+from clipseg_ray.pipeline.mask_rows import MaskRows
 from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.phrases import PhraseEmbedder
 from clipseg_ray.queries.prompt_set import PromptSet
+from clipseg_ray.queries.set_questions import SetQuestions
 from clipseg_ray.redaction import redacted
 from clipseg_ray.results import layout, parts
 from clipseg_ray.storage import Store, explain
@@ -45,6 +47,7 @@ class SegmenterSpec:
     revision: str | None
     weights_sha256: str
     preprocessing: Preprocessing
+    views: Views | None = None
     compute: dict[str, Any]
     mask_size: str
     keep_empty: bool
@@ -123,7 +126,7 @@ class Segmenter:
             decode_chunk=spec.compute["decode_chunk"],
             columns=spec.optional,
         )
-        self.engine = Engine(model, spec.optional)
+        self.engine = Engine(model, spec.optional, spec.views)
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._lock = threading.Lock()
         self._embedders = {
@@ -216,13 +219,13 @@ class Segmenter:
         """
         at_image_size = self.spec.mask_size == "image"
         images = row.images.filter(pc.equal(row.images.column("status"), "ok"))
-        encoded: Any = row.pixels_bhwc
+        encoded: Any = row.pixels
         if len(encoded) and (len(wanted) > 1 or isinstance(wanted[0], PhraseSet)):
-            encoded = self.engine.encode(row.pixels_bhwc)
+            encoded = self.engine.encode(row.pixels)
         for prompt_set in wanted:
             asked = self._questions_of(prompt_set, row.phrases)
             yield (
-                MaskRows(self.engine.grid, images, asked, at_image_size=at_image_size, optional=self.spec.optional),
+                MaskRows(images, asked, at_image_size=at_image_size, optional=self.spec.optional),
                 self.engine.segment(
                     encoded,
                     asked.prompts,

@@ -10,7 +10,7 @@ import pytest
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.rle import decode
-from clipseg_ray.pipeline.mask_rows import SetQuestions
+from clipseg_ray.queries.set_questions import SetQuestions
 from clipseg_ray.upkeep.rethreshold import rethreshold
 from clipseg_ray.upkeep.verification import verify
 from tests.made import make
