@@ -9,8 +9,10 @@ An image is encoded once, whatever the number of queries; (image, query) rows ar
 on ``batch`` and ``decode_chunk``, not on how many images and queries there are.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,8 +38,8 @@ class Engine:
     """One model at work on its device; it uses as many CPU threads as PyTorch is set to.
 
     model: see ``factory.make_model``. optional: settings of the optional columns that blocks come with, by name
-    (``{"heat": 88}``). views: how images that come with tiles are seen. Where a GPU's memory is short the batch or the chunk is halved, once a size with one line in
-    the log, and the work goes on.
+    (``{"heat": 88}``). views: how images that come with tiles are seen. Where a GPU's memory is short the batch or the
+    chunk is halved, once a size with one line in the log, and the work goes on.
     """
 
     def __init__(
@@ -113,48 +115,99 @@ class Engine:
         Those of images with tiles come last, on a grid of their own. On a GPU a block is yielded while the next is
         being computed.
         """
-        asked = _Asked(prompts, threshold_logits_q, competition, want_logits)
+        request = _Request(
+            prompts=prompts,
+            threshold_logits_q=threshold_logits_q,
+            pairs=pairs,
+            competition=competition,
+            want_logits=want_logits,
+        )
         if not isinstance(images, ViewedImages | ViewedFeatures):
-            yield from self._finished(self._seen_whole(images, asked, pairs))
+            yield from self._finished(self._seen_whole(images, request))
             return
-        tiled_b = images.tiles_b > 1
-        for number_b, seen in (
-            (np.flatnonzero(~tiled_b), self._seen_whole),
-            (np.flatnonzero(tiled_b), partial(self._seen_in_tiles, images, number_b)),
-        ):
-            own_pairs = None if pairs is None else _pairs_of(number_b, pairs)
+        tiled_b = (images.tiles_b > 1) & (self._viewing is not None)
+        whole = images.whole_bhwc if isinstance(images, ViewedImages) else images.whole
+        for tiles, number_b in enumerate((np.flatnonzero(~tiled_b), np.flatnonzero(tiled_b))):
+            if not len(number_b):
+                continue
+            own = request.of(number_b)
+            if tiles:
+                launched = self._seen_in_tiles(images, number_b, own)
+            else:
+                launched = self._seen_whole(_select(whole, number_b, self.device), own)
             for block in self._finished(launched):
                 block.image_index_p = number_b[block.image_index_p]
                 yield block
 
-        if isinstance(images, ViewedImages | ViewedFeatures):
-            yield from self._segment_viewed(
-        launched =
-        if competition is None:
-            rows, wanted = Rows.by_image(pairs or product(len(images), len(prompts)), threshold_logits_q)
-        elif pairs is not None:
-            raise ValueError("queries that compete are put to every image; leave out pairs")
-        else:
-            rows, wanted = Rows.alone(len(images), competition.alone, threshold_logits_q), np.arange(len(images))
-        contests = Contests(competition or NOBODY, threshold_logits_q, self.device)
-        launched: Launched | None = None
-        first = yielded = 0
+    def _seen_whole(self, images: Array | Features, request: _Request) -> Iterator[Launched]:
+        rows, wanted = request.rows(len(images))
+        contests, first = request.contests(self.device), 0
         for features in self._encoding.features(_select(images, wanted, self.device)):
-            of_these = rows.of_features(first, len(features))
             bouts = contests.bouts(first, len(features))
+            of_these = rows.of_features(first, len(features))
             first += len(features)
-            for following in chain(
-                self._decoding.masks(features, prompts, of_these, want_logits),
-                self._decoding.contests(features, prompts, bouts, want_logits),
-            ):
-                if launched is not None:
-                    yield self._decoding.finish(launched)
-                    yielded += 1
-                    if self.device.type == "cpu" and yielded % _BLOCKS_TO_A_TRIM == 0:
-                        trim()
-                launched = following
+            yield from self._decoding.masks(features, request.prompts, of_these, request.want_logits)
+            yield from self._decoding.contests(features, request.prompts, bouts, request.want_logits)
+
+    def _seen_in_tiles(
+        self, images: ViewedImages | ViewedFeatures, number_b: np.ndarray, request: _Request
+    ) -> Iterator[Launched]:
+        assert self._viewing is not None, "tiles are seen by an engine with views"
+        rows, wanted = request.rows(len(number_b))
+        yield from self._viewing.launched(
+            images,
+            number_b[wanted],
+            request.prompts,
+            rows=rows,
+            contests=request.contests(self.device),
+            want_logits=request.want_logits,
+        )
+
+    def _finished(self, launches: Iterator[Launched]) -> Iterator[Block]:
+        """Their blocks, each once the next is launched."""
+        launched: Launched | None = None
+        yielded = 0
+        for following in launches:
+            if launched is not None:
+                yield self._decoding.finish(launched)
+                yielded += 1
+                if self.device.type == "cpu" and yielded % _BLOCKS_TO_A_TRIM == 0:
+                    trim()
+            launched = following
         if launched is not None:
             yield self._decoding.finish(launched)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """What is asked of some images; see ``Engine.segment``."""
+
+    prompts: Prompts
+    threshold_logits_q: np.ndarray
+    pairs: Pairs | None
+    competition: Competition | None
+    want_logits: bool
+
+    def of(self, number_b: np.ndarray) -> _Request:
+        """The same of the images of these places, ascending, by their places among them."""
+        if self.pairs is None:
+            return self
+        image_index_p, query_index_p = (np.asarray(index, np.int64) for index in self.pairs)
+        theirs_p = np.isin(image_index_p, number_b)
+        return replace(self, pairs=(np.searchsorted(number_b, image_index_p[theirs_p]), query_index_p[theirs_p]))
+
+    def rows(self, images: int) -> tuple[Rows, np.ndarray]:
+        """Of so many images, and those of them that are needed, whose features the rows have in that order."""
+        if self.competition is None:
+            pairs = product(images, len(self.prompts)) if self.pairs is None else self.pairs
+            return Rows.by_image(pairs, self.threshold_logits_q)
+        if self.pairs is not None:
+            raise ValueError("queries that compete are put to every image; leave out pairs")
+        return Rows.alone(images, self.competition.alone, self.threshold_logits_q), np.arange(images)
+
+    def contests(self, device: torch.device) -> Contests:
+        """Ready on a device."""
+        return Contests(self.competition or NOBODY, self.threshold_logits_q, device)
 
 
 def _select(images: Array | Features, wanted: np.ndarray, device: torch.device) -> Array | Features:

@@ -1,4 +1,4 @@
-"""Images of several views, one after the other: windows encoded, their logits merged on the device into one map a query.
+"""Images of several views, one after the other: windows encoded, their logits merged on the device.
 
 An image's maps are made for some queries at a time, so memory depends neither on the queries nor on the windows.
 """
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clipseg_ray.errors import UserError
 from clipseg_ray.model.bouts import Bout, Contests, Decided
 from clipseg_ray.model.decoding import Decoding, Launched
 from clipseg_ray.model.encoding import Encoding
@@ -50,13 +49,11 @@ class _Sight:
 
 
 class Viewing:
-    """Images of more than one tile, with every query or with those of the rows."""
+    """Images of more than one tile, for a model whose grid is its input's size."""
 
     def __init__(self, model: SegmentationModel, encoding: Encoding, decoding: Decoding, views: Views) -> None:
         self._model, self._encoding, self._decoding, self._views = model, encoding, decoding, views
-        self._size, width = model.grid
-        if self._size != width:
-            raise UserError("model.views: this model's grid is not square; leave model.views out")
+        self._size = model.grid[0]
         self._mergings: dict[int, Merging] = {}
 
     def encode(self, images: ViewedImages) -> ViewedFeatures:
@@ -70,6 +67,7 @@ class Viewing:
         images: ViewedImages | ViewedFeatures,
         number_b: np.ndarray,
         prompts: Prompts,
+        *,
         rows: Rows,
         contests: Contests,
         want_logits: bool,
@@ -91,7 +89,9 @@ class Viewing:
     def _decided(self, sight: _Sight, prompts: Prompts, bout: Bout, most: int, want_logits: bool) -> Launched:
         """A contest needs the maps of all its prompts at once."""
         prompt_m = bout.rows.prompt_index_p
-        parts = [self._merged(sight, prompts, prompt_m[start : start + most]) for start in range(0, len(prompt_m), most)]
+        parts = [
+            self._merged(sight, prompts, prompt_m[start : start + most]) for start in range(0, len(prompt_m), most)
+        ]
         decided = Decided(want_logits)
         decided.add(bout, torch.cat(parts))
         return self._decoding.launch_decided(sight.whole, prompts, decided)
@@ -136,18 +136,14 @@ class Viewing:
                 yield _Sight(merging, whole[place : place + 1], windows)
             first += len(whole)
 
-    def _encoded(
-        self, images: ViewedImages, number_b: np.ndarray
-    ) -> Iterator[tuple[Features, list[Features | None]]]:
+    def _encoded(self, images: ViewedImages, number_b: np.ndarray) -> Iterator[tuple[Features, list[Features | None]]]:
         """Features of some images at a time: of the whole ones, and of the windows of each that has tiles."""
         first = 0
         for whole in self._encoding.features(images.whole_bhwc[number_b]):
             own = number_b[first : first + len(whole)]
             first += len(whole)
             tiled = own[images.tiles_b[own] > 1]
-            cut = [
-                self._merging(int(images.tiles_b[each])).cut(torch.as_tensor(images.finest(each))) for each in tiled
-            ]
+            cut = [self._merging(int(images.tiles_b[each])).cut(torch.as_tensor(images.finest(each))) for each in tiled]
             windows: dict[int, Features] = {}
             if cut:
                 joined = self._model.joined(list(self._encoding.features(torch.cat(cut))))

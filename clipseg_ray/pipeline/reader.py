@@ -119,9 +119,7 @@ class Reader:
             raise Unreached(unreached, len(chunk.samples))
         decoding = time.perf_counter()
         encoded = [sample for sample in chunk.samples if sample.image is not None and sample.image_id not in settled]
-        decoded = decode_all(
-            encoded, _image, self.preprocessing, self.decode, threads=self.threads, views=self.views
-        )
+        decoded = decode_all(encoded, _image, self.preprocessing, self.decode, threads=self.threads, views=self.views)
         gathering = Gathering(len(encoded), self.preprocessing.size, self.views)
         rows = []
         phrases = []

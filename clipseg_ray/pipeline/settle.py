@@ -189,6 +189,8 @@ def _record(plan: Plan, model: Model, device: str) -> DatasetRecord:
     for column in optional_columns.OPTIONAL:
         if (setting := masks.get(column.name)) and (why := column.refuse(setting, loaded.preprocessing.size)):
             raise UserError(f"{column.setting}: {why}")
+    if "views" in masks and loaded.preprocessing.size % loaded.config.vision_config.patch_size:
+        raise UserError("model.views: this model's masks are smaller than its input; leave model.views out")
     if plan.present is not None:
         compute = plan.present.compute
     else:

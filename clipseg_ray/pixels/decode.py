@@ -55,9 +55,7 @@ class DecodedImage:
     """The same at a multiple of S, uint8 (T, T, 3), where its views have tiles; made from the image, not from S."""
 
 
-def decode(
-    data: bytes, preprocessing: Preprocessing, mode: Mode = "fast", views: Views | None = None
-) -> DecodedImage:
+def decode(data: bytes, preprocessing: Preprocessing, mode: Mode = "fast", views: Views | None = None) -> DecodedImage:
     """Decode one image, turn it upright and squash it to the model's size, and to what its views are cut from.
 
     Raises `ImageError`, and nothing else, for bytes that are no image. The size is checked before pixels are

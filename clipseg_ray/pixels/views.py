@@ -49,9 +49,10 @@ class Views:
 
     def words(self) -> str:
         """What they multiply, for a plan."""
-        costs = {tiles: "{} encodes and {} decodes".format(*self.passes(tiles)) for tiles in range(self.most, 1, -1)}
-        fewer = [f"{cost} where its pixels are enough for {tiles}" for tiles, cost in costs.items() if tiles < self.most]
-        return f"tiles {self.tiles}: {costs[self.most]} an image; {', '.join([*fewer, '1 and 1 where it is smaller'])}"
+        costs = {tiles: "{} encodes and {} decodes".format(*self.passes(tiles)) for tiles in range(2, self.most + 1)}
+        fewer = [f"{costs[tiles]} where its pixels suffice for {tiles} only" for tiles in range(self.most - 1, 1, -1)]
+        small = "1 and 1 where they suffice for no tiles"
+        return f"tiles {self.tiles}: {costs[self.most]} an image; {', '.join([*fewer, small])}"
 
     def image_bytes(self, size: int) -> int:
         """Of a decoded image, at most."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clipseg_ray import yaml_text
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.printable import printable
 from clipseg_ray.redaction import redacted
 from clipseg_ray.report import facts
@@ -133,7 +134,7 @@ def _size_category(rows: int) -> str:
 
 
 def _opening(found: Facts) -> str:
-    grid = "each image's own size" if found.record.masks["size"] == "image" else f"a grid of {_side(found)} pixels"
+    grid = "each image's own size" if found.record.masks["size"] == "image" else _grid(found)
     text = (
         f"CLIPSeg masks of {found.images:,} images for {len(found.queries)} queries: {found.masks:,} rows, "
         f"{found.found:,} of them with a mask that is not empty, on {grid}. A row is one (image, query): score, area, "
@@ -148,20 +149,29 @@ def _opening(found: Facts) -> str:
     return text
 
 
-def _side(found: Facts) -> str:
-    size = found.record.model["preprocessing"]["size"]
+def _grid(found: Facts) -> str:
+    views = Views.from_record(found.record.masks.get("views"))
+    if views is None:
+        return f"a grid of {_side(found)} pixels"
+    return f"grids of {_side(found)} to {_side(found, views.most)} pixels, by the image's size"
+
+
+def _side(found: Facts, tiles: int = 1) -> str:
+    size = found.record.model["preprocessing"]["size"] * tiles
     return f"{size}×{size}"
 
 
 def origin(found: Facts) -> str:
     """Model, input and how it was computed, as a table."""
     model, compute, source = found.record.model, found.record.compute, found.record.input
+    views = Views.from_record(found.record.masks.get("views"))
     revision = f", revision `{model['revision']}`" if model["revision"] else ""
     rows = [
         ("model", f"{plain(model['checkpoint'])}{revision}"),
         ("weights (SHA-256)", f"`{model['weights_sha256']}`"),
         ("input", f"{plain(source['root'])} ({source['format']}, {found.shards:,} shards)"),
         ("images", f"squashed to {_side(found)} pixels, decoded {source['decode']}"),
+        *([] if views is None else [("views", views.words())]),
         ("computed", f"{compute['precision']} on {compute['device']}{', compiled' if compute['compile'] else ''}"),
         ("fingerprint", f"`{found.record.fingerprint}`: of everything that changes a mask"),
     ]
