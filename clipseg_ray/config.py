@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -15,6 +16,8 @@ from clipseg_ray.pixels.views import Views
 from clipseg_ray.settings import ByteCount, CheckpointName, Location, Locations, OneOrSeveral, Section, Settings
 
 DEFAULT_TABLE = "builtin:affordances"
+FOUND = 0.1
+"""Greatest probability in the whole image above which a query is worth a look in tiles, unless said otherwise."""
 
 
 def _known_format(name: str) -> str:
@@ -84,6 +87,14 @@ class ViewsConfig(Section):
     """How much of a window its neighbour sees too, as a share of its side."""
     whole: bool = True
     """Whether every answer is the mean of the tiles' and the whole image's, or the tiles' alone."""
+    for_: Literal["all", "found", "present"] = Field(default="all", alias="for")
+    """Which queries of an image are decoded in tiles: all, or those above ``floor`` in the whole image.
+
+    ``found``: by their score there; ``present``: by ``model.presence``. Others keep the whole's answer, and an image
+    without any is not cut. Members of a group and rivals are decided together.
+    """
+    floor: Annotated[float, Field(gt=-1, lt=1)] | None = None
+    """For ``for``: a probability (default 0.1), or a cosine, which has no default."""
 
 
 class ModelConfig(Section):
@@ -109,7 +120,10 @@ class ModelConfig(Section):
         """``views`` as reader and model take them; None where only the whole image is seen."""
         if self.views is None or self.views.tiles == 1:
             return None
-        return Views(tiles=self.views.tiles, overlap=self.views.overlap, whole=self.views.whole)
+        views = Views(tiles=self.views.tiles, overlap=self.views.overlap, whole=self.views.whole)
+        if self.views.for_ == "all":
+            return views
+        return replace(views, only=self.views.for_, floor=FOUND if self.views.floor is None else self.views.floor)
 
 
 class QueriesConfig(Section):
@@ -209,12 +223,28 @@ class RunConfig(Settings):
             match = re.fullmatch(r"(\d+)/(\d+)", part)
             if match is None or not 1 <= int(match[1]) <= int(match[2]):
                 yield f"input.part: write it as i/n with 1 ≤ i ≤ n, e.g. 1/4 (got {part!r})"
+        yield from self._faults_of_views()
         if self.input.limit is not None and self.input.sample is not None:
             yield "input.limit, input.sample: give one of them, not both"
         if pool.max is not None and pool.min > pool.max:
             yield f"pool.min: {pool.min} is more than pool.max ({pool.max})"
         if pool.initial is not None and not pool.min <= pool.initial <= (pool.max or pool.initial):
             yield f"pool.initial: {pool.initial} is not between pool.min and pool.max"
+
+    def _faults_of_views(self) -> Iterator[str]:
+        views = self.model.views
+        if views is None:
+            return
+        if views.for_ == "all" and views.floor is not None:
+            yield "model.views.floor: of no use with model.views.for: all; set that, or leave this out"
+        if views.for_ != "all" and not views.whole:
+            yield "model.views.whole: queries that are not decoded in tiles have the whole's answer; set it to true"
+        if views.for_ == "found" and views.floor is not None and views.floor <= 0:
+            yield f"model.views.floor: {views.floor:g} is no probability that anything is below; try {FOUND:g}"
+        if views.for_ == "present" and views.floor is None:
+            yield "model.views.floor: give the cosine to be above, e.g. 0.2; it differs from model to model"
+        if views.for_ == "present" and not self.model.presence:
+            yield "model.views.for: present goes by model.presence; set that to true"
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> RunConfig:

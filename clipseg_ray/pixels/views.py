@@ -21,12 +21,16 @@ class Views:
 
     tiles: a side is cut into so many, or into fewer where the image has too few pixels: it is never enlarged.
     ``auto``: into up to AUTO_TILES. overlap: of neighbouring windows, as a share of their side. whole: whether the
-    whole image counts for half of every answer.
+    whole image counts for half of every answer. only: which (image, query) are seen in tiles, None for all: those
+    whose greatest probability in the whole image (``found``), or whose CLIP cosine (``present``), is above ``floor``.
+    The others have the whole's logits, enlarged to the same grid.
     """
 
     tiles: int | Literal["auto"]
     overlap: float
     whole: bool
+    only: Literal["found", "present"] | None = None
+    floor: float | None = None
 
     @property
     def most(self) -> int:
@@ -52,7 +56,11 @@ class Views:
         costs = {tiles: "{} encodes and {} decodes".format(*self.passes(tiles)) for tiles in range(2, self.most + 1)}
         fewer = [f"{costs[tiles]} where its pixels suffice for {tiles} only" for tiles in range(self.most - 1, 1, -1)]
         small = "1 and 1 where they suffice for no tiles"
-        return f"tiles {self.tiles}: {costs[self.most]} an image; {', '.join([*fewer, small])}"
+        text = f"tiles {self.tiles}: {costs[self.most]} an image; {', '.join([*fewer, small])}"
+        if self.only is None:
+            return text
+        by = "score" if self.only == "found" else "presence"
+        return f"{text}; at most: queries whose {by} in the whole is not above {self.floor:g} are decoded once"
 
     def image_bytes(self, size: int) -> int:
         """Of a decoded image, at most."""

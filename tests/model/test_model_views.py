@@ -1,5 +1,7 @@
 """Images seen in tiles: windows of one map, held against numpy over transformers' logits of each window."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from clipseg_ray.masks.competition import Competition, Contest, Output
 from clipseg_ray.masks.heat import quantised
 from clipseg_ray.masks.threshold import pack
 from clipseg_ray.masks.verdict import Verdict
+from clipseg_ray.model.clipseg import Clipseg
 from clipseg_ray.model.embedding import normalise
 from clipseg_ray.model.encoding import Encoding
 from clipseg_ray.model.engine import Engine
@@ -222,6 +225,101 @@ def test_contests_are_decided_on_merged_logits(small):
             total += np.unpackbits(expected[query]).sum()
     assert total > 1000
     assert flipped <= 5  # pixels on a threshold, or that two prompts tie for
+
+
+def _counted(monkeypatch):
+    """Images encoded and rows decoded from here on."""
+    counts = {"encoded": 0, "decoded": 0}
+    encode, logits = Clipseg.encode, Clipseg.logits
+
+    def counting_encode(self, pixels_bhwc):
+        counts["encoded"] += len(pixels_bhwc)
+        return encode(self, pixels_bhwc)
+
+    def counting_logits(self, features, rows):
+        counts["decoded"] += len(rows.image_index_p)
+        return logits(self, features, rows)
+
+    monkeypatch.setattr(Clipseg, "encode", counting_encode)
+    monkeypatch.setattr(Clipseg, "logits", counting_logits)
+    return counts
+
+
+@pytest.mark.parametrize("encoded_before", [False, True])
+def test_only_what_the_whole_image_finds_is_decoded_in_tiles(small, monkeypatch, encoded_before):
+    views = Views(tiles=2, overlap=0.5, whole=True)
+    images = _images(2, 2, 1, views=views)
+    conditionals = _conditionals(small.config.projection_dim)
+    whole = [_transformers(small, images.whole_bhwc[number], conditionals) for number in range(2)]
+    highest = np.array([each.max((1, 2)) for each in whole])
+    everything = _engine(small, views)
+    full = _maps(everything.segment(images, everything.embed(conditionals), EVERYWHERE, want_logits=True))
+    for floor, found in ((highest.min() - 1, 10), (np.sort(highest[1])[2:4].mean(), None), (highest.max() + 1, 0)):
+        engine = _engine(small, replace(views, only="found", floor=1 / (1 + np.exp(-float(floor)))))
+        above = highest > floor
+        assert above.sum() == found or (found is None and 0 < above.sum() < 10)
+        prompts = engine.embed(conditionals)
+        counts = _counted(monkeypatch)
+        seen = engine.encode(images) if encoded_before else images
+        maps = _maps(engine.segment(seen, prompts, EVERYWHERE, want_logits=True))
+        assert counts["encoded"] == 3 + 9 * above.any(1).sum()
+        assert counts["decoded"] == 3 * QUERIES + 9 * above.sum()
+        monkeypatch.undo()
+        for number in range(2):
+            for query in range(QUERIES):
+                plain = _bilinear(whole[number][query], 2 * SIDE)
+                expected = full[number, query] if above[number, query] else plain
+                assert np.abs(maps[number, query] - expected).max() <= 2e-5 * max(1.0, expected.std())
+
+
+def test_only_what_is_present_is_decoded_in_tiles(small):
+    views = Views(tiles=2, overlap=0.5, whole=True)
+    images, optional = _images(2, views=views), {"presence": True}
+    conditionals = _conditionals(small.config.projection_dim)
+    engine = _engine(small, views, optional)
+    prompts = engine.embed(conditionals)
+    full = _maps(engine.segment(images, prompts, EVERYWHERE, want_logits=True))
+    (presence,) = _presence(engine.segment(images, prompts, EVERYWHERE)).values()
+    floor = float(np.median(presence))
+    engine = _engine(small, replace(views, only="present", floor=floor), optional)
+    maps = _maps(engine.segment(images, prompts, EVERYWHERE, want_logits=True))
+    same = [np.allclose(maps[0, query], full[0, query], atol=1e-5) for query in range(QUERIES)]
+    assert same == (presence > floor).tolist()
+    assert 0 < sum(same) < QUERIES
+
+
+def _presence(blocks):
+    """{image: float32 [q]}."""
+    found = {}
+    for block in blocks:
+        for row, image in enumerate(block.image_index_p.tolist()):
+            found.setdefault(image, np.zeros(QUERIES, np.float32))
+            found[image][block.query_index_p[row]] = block.optional["presence"][row]
+    return found
+
+
+def test_members_of_a_contest_are_decoded_alike(small):
+    views = Views(tiles=2, overlap=0.5, whole=True)
+    images = _images(2, views=views)
+    conditionals = _conditionals(small.config.projection_dim)
+    highest = _transformers(small, images.whole_bhwc[0], conditionals)[:3].max((1, 2))
+    contest = Contest(
+        prompts=(0, 1, 2),
+        outputs=tuple(Output(query=query, logits=query, group=(0, 1, 2), weights=(1, 1, 1)) for query in range(3)),
+    )
+    competition, thresholds = Competition(contests=(contest,), alone=(-1, -1, -1)), EVERYWHERE[:3]
+
+    def decided(views):
+        engine = _engine(small, views)
+        (block,) = engine.segment(
+            images, engine.embed(conditionals), thresholds, competition=competition, want_logits=True
+        )
+        return block.met[0].logits_mwh
+
+    every = decided(views)
+    for floor, alike in ((np.sort(highest)[1:].mean(), True), (highest.max() + 1, False)):
+        found = decided(replace(views, only="found", floor=1 / (1 + np.exp(-float(floor)))))
+        assert np.allclose(found, every, atol=1e-5) == alike
 
 
 def test_memory_for_maps_is_bounded_whatever_is_asked(small, monkeypatch):

@@ -93,7 +93,7 @@ def test_grids_are_checked(viewed, tmp_path):
     output = str(tmp_path / "out")
     shutil.copytree(viewed[0], output)
     assert verify(output).sound, verify(output).text()
-    path = max(Path(output, "masks").rglob("*.parquet"))
+    path = min(Path(output, "masks").rglob("*.parquet"))
     table = pq.ParquetFile(path).read()
     rows = [_shrunk(row) if row["height"] == 2 * SIDE else row for row in table.to_pylist()]
     pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
@@ -244,6 +244,43 @@ def test_settings_are_checked(views, said):
     values = {"input": {"url": "in"}, "output": {"url": "out"}, "model": {"views": views}}
     with pytest.raises(UserError, match=rf"model\.views\..*{said}|model\.views.*{said}"):
         config.parse(values)
+
+
+@pytest.mark.parametrize(
+    ("views", "said"),
+    [
+        ({"floor": 0.2}, "model.views.floor: of no use"),
+        ({"for": "found", "whole": False}, "model.views.whole: queries that are not decoded in tiles"),
+        ({"for": "found", "floor": -0.1}, "model.views.floor: -0.1 is no probability"),
+        ({"for": "present", "floor": 0.2}, "model.views.for: present goes by model.presence"),
+        ({"for": "present"}, "model.views.floor: give the cosine"),
+    ],
+)
+def test_what_no_single_key_shows(views, said):
+    values = {"input": {"url": "in"}, "output": {"url": "out"}, "model": {"views": views}}
+    with pytest.raises(UserError, match=said):
+        config.parse(values)
+
+
+def test_found_queries_alone_are_decoded_in_tiles(viewed, tmp_path, checkpoint_dir):
+    scores = np.sort([row["score"] for (name, _), row in _rows(viewed[1]).items() if TILES[int(name)] == 2])
+    floor = float(scores[len(scores) // 2])
+    values = _settings(tmp_path, checkpoint_dir, "out", views={"tiles": 2, "for": "found", "floor": floor})
+    values["masks"] = {"heat": 24}
+    assert f"not above {floor:g} are decoded once" in describe.plan_text(look(config.parse(values)))
+    make(values)
+    assert verify(f"{tmp_path}/out").sound, verify(f"{tmp_path}/out").text()
+    found, every, plain = _rows(f"{tmp_path}/out"), *map(_rows, viewed)
+    kinds = set()
+    for pair, row in found.items():
+        if TILES[int(pair[0])] == 2:
+            kinds.add(plain[pair]["score"] > floor)
+            assert row["height"] == 2 * SIDE
+            if plain[pair]["score"] > floor:
+                assert row["score"] == pytest.approx(every[pair]["score"], abs=1e-6)
+            else:
+                assert row["score"] <= plain[pair]["score"] + 1e-6
+    assert kinds == {True, False}
 
 
 def test_what_a_configuration_says_is_what_reader_and_model_get():
