@@ -280,6 +280,19 @@ def competing(
     _leave(benchmark(scenes=scenes, tune=tune, json_file=json_file))
 
 
+@app.command(epilog="Example: python jobs/benchmark.py views --scenes 24")
+def views(
+    prompts: Annotated[str, typer.Option(help="Numbers of names an image is asked, with commas.")] = "8,32",
+    scenes: Annotated[int, typer.Option(min=1, help="Scenes to measure IoU on.")] = 24,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns each contestant takes.")] = 3,
+    json_file: JsonFile = None,
+) -> None:
+    """Tiles against the whole image, with and without the cascade: images/s, memory and IoU on drawn scenes."""
+    from benchmarks.views import benchmark
+
+    benchmark(prompts=_numbers(prompts, "--prompts"), scenes=scenes, rounds=rounds, json_file=json_file)
+
+
 def main() -> None:
     """Run the command line; errors for a person become one line and exit code 2."""
     command_line.run(app)
