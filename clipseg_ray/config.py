@@ -119,8 +119,21 @@ class MasksConfig(Section):
     """The mask grid: the model's own, or each image's (logits interpolated bilinearly, then thresholded)."""
     keep_empty: bool = True
     """Whether an empty mask keeps its row ("absent" is an answer too)."""
+    refine: Literal["guided"] | None = None
+    """``guided``: borders follow those of the picture (the guided filter of He et al.); see docs/finer.md."""
+    refine_radius: Annotated[int, Field(ge=4, le=64)] = 8
+    """How far it looks around a pixel, in pixels of the mask grid, in steps of four."""
+    refine_epsilon: Annotated[float, Field(ge=1e-5, le=1)] = 3e-4
+    """Contrast it takes for a border, as a variance of colours from 0 to 1: greater is smoother."""
     heat: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Side of a small probability map kept with every mask, e.g. 88: thresholds can then be moved without a GPU."""
+
+    @property
+    def refinement(self) -> dict[str, Any]:
+        """What the dataset's record says of it: nothing where masks are not refined."""
+        if self.refine is None:
+            return {}
+        return {"refine": {"filter": self.refine, "radius": self.refine_radius, "epsilon": self.refine_epsilon}}
 
 
 class OutputConfig(Section):
@@ -185,6 +198,9 @@ class RunConfig(Settings):
             match = re.fullmatch(r"(\d+)/(\d+)", part)
             if match is None or not 1 <= int(match[1]) <= int(match[2]):
                 yield f"input.part: write it as i/n with 1 ≤ i ≤ n, e.g. 1/4 (got {part!r})"
+        for name in sorted(self.masks.model_fields_set & {"refine_radius", "refine_epsilon"}):
+            if self.masks.refine is None:
+                yield f"masks.{name}: of no use without masks.refine: guided; set that, or leave this out"
         if self.input.limit is not None and self.input.sample is not None:
             yield "input.limit, input.sample: give one of them, not both"
         if pool.max is not None and pool.min > pool.max:

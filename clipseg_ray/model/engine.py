@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from clipseg_ray.masks.competition import NOBODY, Competition
+from clipseg_ray.masks.guided import Guide, GuidedFilter
 from clipseg_ray.model.block import Block
 from clipseg_ray.model.bouts import Contests
 from clipseg_ray.model.decoding import Decoding, Launched
@@ -33,16 +34,22 @@ class Engine:
     """One model at work on its device; it uses as many CPU threads as PyTorch is set to.
 
     model: see ``factory.make_model``. optional: settings of the optional columns that blocks come with, by name
-    (``{"heat": 88}``). Where a GPU's memory is short the batch or the chunk is halved, once a size with one line in
-    the log, and the work goes on.
+    (``{"heat": 88}``). refine: makes the logits follow the picture's borders before anything else becomes of them.
+    Where a GPU's memory is short the batch or the chunk is halved, once a size with one line in the log, and the work
+    goes on.
     """
 
-    def __init__(self, model: SegmentationModel, optional: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: SegmentationModel,
+        optional: Mapping[str, Any] | None = None,
+        refine: GuidedFilter | None = None,
+    ) -> None:
         self._model, self._headroom = model, model.headroom
         self.device, self.grid = model.headroom.device, model.grid
-        link = Link(self.device)
-        self._encoding = Encoding(model, link)
-        self._decoding = Decoding(model, link, optional or {})
+        self._link, self._refine = Link(self.device), refine
+        self._encoding = Encoding(model, self._link)
+        self._decoding = Decoding(model, self._link, optional or {}, refine)
 
     @property
     def batch(self) -> int:
@@ -88,6 +95,7 @@ class Engine:
         pairs: Pairs | None = None,
         *,
         competition: Competition | None = None,
+        guides: Array | None = None,
         want_logits: bool = False,
     ) -> Iterator[Block]:
         """Masks of every image with every query, or of the `pairs` (image_index_p, query_index_p) alone.
@@ -96,6 +104,7 @@ class Engine:
 
         images: uint8 pixels [b, S, S, 3], or what ``encode`` made of them, where several prompt sets meet them.
         threshold_logits_q: a pixel is inside a mask where its logit is above its query's.
+        guides: the pixels, uint8 [b, h, w, 3] on the grid, where ``images`` are none and logits are to be refined.
 
         Yields blocks of at most `decode_chunk` rows, image by image in the order given, each row once; of contests,
         after the others of a batch, blocks of those that a chunk completes. Images that no pair names are not encoded.
@@ -108,15 +117,17 @@ class Engine:
         else:
             rows, wanted = Rows.alone(len(images), competition.alone, threshold_logits_q), np.arange(len(images))
         contests = Contests(competition or NOBODY, threshold_logits_q, self.device)
+        guides_bhwc = self._guides(images if guides is None else guides, wanted)
         launched: Launched | None = None
         first = yielded = 0
         for features in self._encoding.features(_select(images, wanted, self.device)):
             of_these = rows.of_features(first, len(features))
             bouts = contests.bouts(first, len(features))
+            guide = self._guide(guides_bhwc, first, len(features))
             first += len(features)
             for following in chain(
-                self._decoding.masks(features, prompts, of_these, want_logits),
-                self._decoding.contests(features, prompts, bouts, want_logits),
+                self._decoding.masks(features, prompts, of_these, want_logits, guide),
+                self._decoding.contests(features, prompts, bouts, want_logits, guide),
             ):
                 if launched is not None:
                     yield self._decoding.finish(launched)
@@ -126,6 +137,20 @@ class Engine:
                 launched = following
         if launched is not None:
             yield self._decoding.finish(launched)
+
+    def _guides(self, pixels: Array | Features, wanted: np.ndarray) -> Array | None:
+        """Of the wanted images; None where nothing is refined. Raises ValueError for what has no pixels of the grid."""
+        if self._refine is None:
+            return None
+        if not isinstance(pixels, Array) or tuple(pixels.shape[1:]) != (*self.grid, 3):
+            raise ValueError(f"logits are refined by pixels of the grid, uint8 [b, {self.grid[0]}, {self.grid[1]}, 3]")
+        return _select(pixels, wanted, self.device)
+
+    def _guide(self, guides_bhwc: Array | None, first: int, count: int) -> Guide | None:
+        if self._refine is None or guides_bhwc is None:
+            return None
+        (pixels_bhwc,) = self._link.upload(torch.as_tensor(guides_bhwc[first : first + count])).take()
+        return self._refine.guide(pixels_bhwc)
 
 
 def _select(images: Array | Features, wanted: np.ndarray, device: torch.device) -> Array | Features:

@@ -233,6 +233,7 @@ def mask_settings(config: RunConfig) -> dict[str, Any]:
     return {
         "size": config.masks.size,
         "keep_empty": config.masks.keep_empty,
+        **config.masks.refinement,
         **optional_columns.recorded(config),
     }
 

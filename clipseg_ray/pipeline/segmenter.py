@@ -37,7 +37,7 @@ class SegmenterSpec:
     """All an actor needs to start: the model to load, how to compute, what to ask, where to write.
 
     ``compute`` is the dataset record's section; an actor that cannot honour it refuses. ``optional``: the settings of
-    the optional columns, by name. ``facts`` go into every part's file metadata.
+    the optional columns, by name; ``refine``: the record's, of the guided filter, or None. ``facts`` go into every part's file metadata.
     """
 
     output: str
@@ -49,6 +49,7 @@ class SegmenterSpec:
     mask_size: str
     keep_empty: bool
     optional: Mapping[str, Any]
+    refine: Mapping[str, Any] | None
     prompt_sets: tuple[PromptSet | PhraseSet, ...]
     facts: dict[str, Any]
 
@@ -97,6 +98,7 @@ class Segmenter:
     """
 
     def __init__(self, spec: SegmenterSpec) -> None:
+        from clipseg_ray.masks.guided import GuidedFilter
         from clipseg_ray.model import checkpoint, factory
         from clipseg_ray.model.engine import Engine
 
@@ -123,7 +125,7 @@ class Segmenter:
             decode_chunk=spec.compute["decode_chunk"],
             columns=spec.optional,
         )
-        self.engine = Engine(model, spec.optional)
+        self.engine = Engine(model, spec.optional, GuidedFilter.of(spec.refine))
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._lock = threading.Lock()
         self._embedders = {
@@ -229,6 +231,7 @@ class Segmenter:
                     asked.threshold_logits_q,
                     asked.pairs,
                     competition=asked.competition,
+                    guides=row.pixels_bhwc,
                     want_logits=at_image_size,
                 ),
             )
