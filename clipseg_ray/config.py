@@ -123,7 +123,7 @@ class MasksConfig(Section):
     """``guided``: borders follow those of the picture (the guided filter of He et al.); see docs/finer.md."""
     refine_radius: Annotated[int, Field(ge=4, le=64)] = 8
     """How far it looks around a pixel, in pixels of the mask grid, in steps of four."""
-    refine_epsilon: Annotated[float, Field(ge=1e-5, le=1)] = 3e-4
+    refine_epsilon: Annotated[float, Field(ge=1e-4, le=1)] = 3e-4
     """Contrast it takes for a border, as a variance of colours from 0 to 1: greater is smoother."""
     heat: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Side of a small probability map kept with every mask, e.g. 88: thresholds can then be moved without a GPU."""

@@ -81,15 +81,19 @@ class GuidedFilter:
     def guide(self, pixels_bhwc: Tensor) -> Guide:
         """Images, uint8 [b, h, w, 3] on the device where they are to guide."""
         planes_bcwh = pixels_bhwc.permute(0, 3, 2, 1).contiguous()
-        images, _, width, height = planes_bcwh.shape
-        sides = (-(-width // CELL), -(-height // CELL))
         if planes_bcwh.device.type == "cpu":
-            found = [torch.empty(images, count, *sides) for count in (3, 3, 6)]
-            for image in range(images):
+            sides = [-(-side // CELL) for side in planes_bcwh.shape[2:]]
+            found = [torch.empty(len(planes_bcwh), count, *sides) for count in (3, 3, 6)]
+            for image in range(len(planes_bcwh)):
                 guided_kernel.guide_statistics(
                     planes_bcwh[image].numpy(), self.cells, self.epsilon, *(each[image].numpy() for each in found)
                 )
             return Guide(planes_bcwh, *found)
+        return self.guide_with_torch(planes_bcwh)
+
+    def guide_with_torch(self, planes_bcwh: Tensor) -> Guide:
+        """``guide`` on any device, of images that are transposed already: uint8 [b, 3, w, h]."""
+        sides = tuple(-(-side // CELL) for side in planes_bcwh.shape[2:])
         cells_bcuv = F.adaptive_avg_pool2d((planes_bcwh.float() - 127.5) / 255, sides)
         mean_bcuv = self._window_means(cells_bcuv)
         return Guide(planes_bcwh, cells_bcuv, mean_bcuv, self._inverse(cells_bcuv, mean_bcuv))
@@ -99,15 +103,18 @@ class GuidedFilter:
 
         logits_pwh: float32, on the grid of ``guide``. image_index_p: int64 [p], whose guide is whose.
         limit_p: the thresholds as logits, where masks are cut from the maps as they are: one so faint that no pixel of
-        it can come to lie above its own stays as it is. So does one that is not finite. A row does not depend on others.
+        it can come to lie above its own stays as it is. So does one that is not finite. No row depends on others.
         """
         faint_p = torch.full_like(logits_pwh[:, 0, 0], -torch.inf) if limit_p is None else self.faint(limit_p)
         if logits_pwh.device.type == "cpu":
             return self._refined_on_cpu(logits_pwh, guide, image_index_p, faint_p)
-        highest_p = logits_pwh.flatten(1).amax(1)
-        finite_p = torch.isfinite(logits_pwh.flatten(1)).all(1)
+        return self.refined_with_torch(logits_pwh, guide, image_index_p, faint_p)
+
+    def refined_with_torch(self, logits_pwh: Tensor, guide: Guide, image_index_p: Tensor, faint_p: Tensor) -> Tensor:
+        """``refined`` on any device; waits for nothing. faint_p: see ``faint``."""
+        logits_pn = logits_pwh.flatten(1)
+        keep_p = (logits_pn.amax(1) < faint_p) | ~torch.isfinite(logits_pn).all(1)
         filtered_pwh = self._filtered(logits_pwh.sigmoid(), guide, image_index_p)
-        keep_p = (highest_p < faint_p) | ~finite_p
         return torch.where(keep_p[:, None, None], logits_pwh, torch.logit(filtered_pwh, _EDGE))
 
     def of_image(self, pixels_hwc: Tensor) -> Callable[..., Tensor]:

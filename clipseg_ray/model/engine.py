@@ -104,7 +104,7 @@ class Engine:
 
         images: uint8 pixels [b, S, S, 3], or what ``encode`` made of them, where several prompt sets meet them.
         threshold_logits_q: a pixel is inside a mask where its logit is above its query's.
-        guides: the pixels, uint8 [b, h, w, 3] on the grid, where ``images`` are none and logits are to be refined.
+        guides: the pixels, uint8 [b, S, S, 3], where ``images`` are features and logits are to be refined.
 
         Yields blocks of at most `decode_chunk` rows, image by image in the order given, each row once; of contests,
         after the others of a batch, blocks of those that a chunk completes. Images that no pair names are not encoded.
@@ -139,17 +139,19 @@ class Engine:
             yield self._decoding.finish(launched)
 
     def _guides(self, pixels: Array | Features, wanted: np.ndarray) -> Array | None:
-        """Of the wanted images; None where nothing is refined. Raises ValueError for what has no pixels of the grid."""
+        """Of the wanted images; None where nothing is refined. Raises ValueError for features, which have no pixels."""
         if self._refine is None:
             return None
-        if not isinstance(pixels, Array) or tuple(pixels.shape[1:]) != (*self.grid, 3):
-            raise ValueError(f"logits are refined by pixels of the grid, uint8 [b, {self.grid[0]}, {self.grid[1]}, 3]")
+        if not isinstance(pixels, Array):
+            raise ValueError("logits are refined by the images' pixels; give them as guides")
         return _select(pixels, wanted, self.device)
 
     def _guide(self, guides_bhwc: Array | None, first: int, count: int) -> Guide | None:
         if self._refine is None or guides_bhwc is None:
             return None
         (pixels_bhwc,) = self._link.upload(torch.as_tensor(guides_bhwc[first : first + count])).take()
+        if tuple(pixels_bhwc.shape[1:3]) != self.grid:  # of a model whose grid is not its picture's
+            pixels_bhwc = _resized(pixels_bhwc, self.grid)
         return self._refine.guide(pixels_bhwc)
 
 
@@ -158,3 +160,9 @@ def _select(images: Array | Features, wanted: np.ndarray, device: torch.device) 
         return images
     index = torch.as_tensor(wanted)
     return torch.as_tensor(images)[index] if isinstance(images, Array) else images[index.to(device)]
+
+
+def _resized(pixels_bhwc: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    pixels_bchw = pixels_bhwc.permute(0, 3, 1, 2).float()
+    resized = torch.nn.functional.interpolate(pixels_bchw, grid, mode="bilinear", antialias=True)
+    return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

@@ -37,7 +37,7 @@ class SegmenterSpec:
     """All an actor needs to start: the model to load, how to compute, what to ask, where to write.
 
     ``compute`` is the dataset record's section; an actor that cannot honour it refuses. ``optional``: the settings of
-    the optional columns, by name; ``refine``: the record's, of the guided filter, or None. ``facts`` go into every part's file metadata.
+    the optional columns, by name. ``refine``: the record's, or None. ``facts`` go into every part's file metadata.
     """
 
     output: str
