@@ -28,12 +28,14 @@ from clipseg_ray.demo.scenes import SIDE, SMALLEST_SIDE, DrawnScene, scene
 _IN_A_SHARD = 250
 
 
-def write_shards(folder: Path, *, shards: int, images: int, seed: int) -> None:
+def write_shards(
+    folder: Path, *, shards: int, images: int, seed: int, draw: Callable[[int], DrawnScene] = scene
+) -> None:
     """Write ``shards`` tars of ``images`` scenes each, of the seeds from ``seed`` on, into ``folder`` (created)."""
     folder.mkdir(parents=True, exist_ok=True)
     for shard in range(shards):
         first = seed + shard * images
-        _write(folder / f"scenes-{shard:05d}.tar", range(first, first + images), draw=scene)
+        _write(folder / f"scenes-{shard:05d}.tar", range(first, first + images), draw=draw)
 
 
 def sidecar(shown: DrawnScene) -> dict[str, Any]:

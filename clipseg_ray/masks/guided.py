@@ -159,11 +159,8 @@ class GuidedFilter:
         return (linear_pkwh[:, :3] * planes_pcwh).sum(1) + linear_pkwh[:, 3]
 
     def _inverse(self, cells_bcuv: Tensor, mean_bcuv: Tensor) -> Tensor:
-        pairs = [(c, d) for c in range(3) for d in range(c, 3)]
-        first, second = (list(each) for each in zip(*pairs, strict=True))
-        products_bkuv = self._window_means(cells_bcuv[:, first] * cells_bcuv[:, second]).double()
-        mean_bcuv = mean_bcuv.double()
-        rr, rg, rb, gg, gb, bb = (products_bkuv - mean_bcuv[:, first] * mean_bcuv[:, second]).unbind(1)
+        products_bkuv = self._window_means(_products(cells_bcuv)).double()
+        rr, rg, rb, gg, gb, bb = (products_bkuv - _products(mean_bcuv.double())).unbind(1)
         rr, gg, bb = (each.clamp(min=0) + self.epsilon for each in (rr, gg, bb))
         adjugate_bkuv = torch.stack(
             [
@@ -184,6 +181,12 @@ class GuidedFilter:
         side, radius = 2 * self.cells + 1, self.cells
         across = F.avg_pool2d(values_bkuv, (side, 1), 1, (radius, 0), count_include_pad=False)
         return F.avg_pool2d(across, (1, side), 1, (0, radius), count_include_pad=False)
+
+
+def _products(values_bcuv: Tensor) -> Tensor:
+    """[b, 6, u, v]: of every two colours, red with red first."""
+    # Slices: a list of indices would be copied to the device each time, and waited for.
+    return torch.cat([values_bcuv[:, c : c + 1] * values_bcuv[:, c:] for c in range(3)], 1)
 
 
 def _product(inverse_pkuv: Tensor, vector_pcuv: Tensor) -> Tensor:
