@@ -35,6 +35,8 @@ _FIRST_MOSAIC = 9_000_000  # whose scenes' seeds are 9 and 16 times that, and ne
 _THRESHOLD = 0.5
 _RESAMPLES = 2000
 _ROUNDS = 5
+_FILTER = GuidedFilter(REFINE_RADIUS, REFINE_EPSILON)
+_MASKS = 8  # that are timed together
 
 Mask = Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]
 """(logits [q, w, h], width and height of the truth) → bool [q, width, height]."""
@@ -77,6 +79,7 @@ def benchmark(*, scenes: int, side: int, mosaic: int, json_file: str | None = No
         "settings": {"checkpoint": _CHECKPOINT, "scenes": scenes, "side": side, "mosaic": mosaic, "pairs": pairs},
         "measures": measured,
         "milliseconds": taken,
+        "agrees": all(map(_agrees, taken)),
         **environment("cpu"),
     }
     report(result, [], [], json_file)
@@ -96,13 +99,12 @@ def _asked(scenes: int, side: int, mosaic: int) -> Iterator[tuple[DrawnScene, Ma
     place = {query.query_id: number for number, query in enumerate(queries)}
     conditionals_qc = embed(queries, checkpoint)
     draw = partial(scene, side=side) if mosaic == 1 else partial(draw_mosaic, across=mosaic, side=side)
-    filter_ = GuidedFilter(REFINE_RADIUS, REFINE_EPSILON)
     for number in range(scenes):
         shown = draw((_FIRST if mosaic == 1 else _FIRST_MOSAIC) + number)
         pixels_hwc = decode(shown.jpeg, checkpoint.preprocessing).pixels_hwc
         prompts = engine.embed(conditionals_qc[[place[truth.query_id] for truth in shown.truth]])
         logits_qwh = engine.decode(engine.encode(pixels_hwc[None]), prompts)[0]
-        yield shown, {"plain": logits_qwh, "refined": filter_.of_image(torch.from_numpy(pixels_hwc))(logits_qwh)}
+        yield shown, {"plain": logits_qwh, "refined": _FILTER.of_image(torch.from_numpy(pixels_hwc))(logits_qwh)}
 
 
 def _nearest(logits_qwh: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -150,21 +152,36 @@ _PARTS: Mapping[str, Callable[[Tally], Overlap]] = {
 }
 
 
+def _made(grid: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels, uint8 [1, h, w, 3], and logits of a mask each, [p, w, h]."""
+    rng = np.random.default_rng(0)
+    coarse_p1wh = torch.from_numpy(rng.standard_normal((_MASKS, 1, 22, 22)).astype(np.float32) * 4)
+    logits_pwh = F.interpolate(coarse_p1wh, (grid, grid), mode="bicubic")[:, 0].contiguous()
+    return torch.from_numpy(rng.integers(0, 256, (1, grid, grid, 3), np.uint8)), logits_pwh
+
+
+def _agrees(grid: int) -> bool:
+    """Whether machine code and PyTorch's operations do, as far as rounding allows."""
+    pixels_bhwc, logits_pwh = _made(grid)
+    ours_pwh = _FILTER.of_image(pixels_bhwc[0])(logits_pwh).sigmoid()
+    guide = _FILTER.guide_with_torch(pixels_bhwc.permute(0, 3, 2, 1).contiguous())
+    never_p, rows_p = torch.full((_MASKS,), -torch.inf), torch.zeros(_MASKS, dtype=torch.int64)
+    theirs_pwh = _FILTER.refined_with_torch(logits_pwh, guide, rows_p, never_p).sigmoid()
+    return bool((ours_pwh - theirs_pwh).abs().max() < 1e-6 / REFINE_EPSILON**0.5)
+
+
 def _times(grid: int) -> dict[str, float]:
     """Milliseconds: of what an image takes once, of a mask, of one too faint to be filtered, of a mask in PyTorch."""
-    rng = np.random.default_rng(0)
-    filter_ = GuidedFilter(REFINE_RADIUS, REFINE_EPSILON)
-    pixels_bhwc = torch.from_numpy(rng.integers(0, 256, (1, grid, grid, 3), np.uint8))
-    coarse_p1wh = torch.from_numpy(rng.standard_normal((8, 1, 22, 22)).astype(np.float32) * 4)
-    logits_pwh = F.interpolate(coarse_p1wh, (grid, grid), mode="bicubic")[:, 0].contiguous()
-    guide, rows_p, limit_p = filter_.guide(pixels_bhwc), torch.zeros(8, dtype=torch.int64), torch.zeros(8)
+    pixels_bhwc, logits_pwh = _made(grid)
+    faint_pwh = logits_pwh - 40
+    guide, rows_p, limit_p = _FILTER.guide(pixels_bhwc), torch.zeros(_MASKS, dtype=torch.int64), torch.zeros(_MASKS)
     calls: dict[str, tuple[int, Callable[[], object]]] = {
-        "an image": (1, lambda: filter_.guide(pixels_bhwc)),
-        "a mask": (8, lambda: filter_.refined(logits_pwh, guide, rows_p, limit_p)),
-        "a faint one": (8, lambda: filter_.refined(logits_pwh - 40, guide, rows_p, limit_p)),
+        "an image": (1, lambda: _FILTER.guide(pixels_bhwc)),
+        "a mask": (_MASKS, lambda: _FILTER.refined(logits_pwh, guide, rows_p, limit_p)),
+        "a faint one": (_MASKS, lambda: _FILTER.refined(faint_pwh, guide, rows_p, limit_p)),
         "a mask, PyTorch": (
-            8,
-            lambda: filter_.refined_with_torch(logits_pwh, guide, rows_p, filter_.faint(limit_p)),
+            _MASKS,
+            lambda: _FILTER.refined_with_torch(logits_pwh, guide, rows_p, _FILTER.faint(limit_p)),
         ),
     }
     taken: dict[str, list[float]] = {name: [] for name in calls}
