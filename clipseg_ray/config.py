@@ -18,6 +18,8 @@ from clipseg_ray.settings import ByteCount, CheckpointName, Location, Locations,
 DEFAULT_TABLE = "builtin:affordances"
 FOUND = 0.1
 """Greatest probability in the whole image above which a query is worth a look in tiles, unless said otherwise."""
+REFINE_RADIUS, REFINE_EPSILON = 8, 3e-4
+"""Measured: docs/finer.md."""
 
 
 def _known_format(name: str) -> str:
@@ -157,8 +159,22 @@ class MasksConfig(Section):
     """The mask grid: the model's own, or each image's (logits interpolated bilinearly, then thresholded)."""
     keep_empty: bool = True
     """Whether an empty mask keeps its row ("absent" is an answer too)."""
+    refine: Literal["guided"] | None = None
+    """``guided``: borders follow those of the picture (the guided filter of He et al.); see docs/finer.md."""
+    refine_radius: Annotated[int, Field(ge=4, le=64)] | None = None
+    """How far it looks around a pixel, in pixels of the model's grid, in steps of four. Default: 8."""
+    refine_epsilon: Annotated[float, Field(ge=1e-4, le=1)] | None = None
+    """Contrast it takes for a border, as a variance of colours from 0 to 1: greater is smoother. Default: 3e-4."""
     heat: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Side of a small probability map kept with every mask, e.g. 88: thresholds can then be moved without a GPU."""
+
+    @property
+    def refinement(self) -> dict[str, Any]:
+        """What the dataset's record says of it: nothing where masks are not refined."""
+        if self.refine is None:
+            return {}
+        radius, epsilon = self.refine_radius or REFINE_RADIUS, self.refine_epsilon or REFINE_EPSILON
+        return {"refine": {"filter": self.refine, "radius": radius, "epsilon": epsilon}}
 
 
 class OutputConfig(Section):
@@ -224,6 +240,9 @@ class RunConfig(Settings):
             if match is None or not 1 <= int(match[1]) <= int(match[2]):
                 yield f"input.part: write it as i/n with 1 ≤ i ≤ n, e.g. 1/4 (got {part!r})"
         yield from self._faults_of_views()
+        for name in ("refine_radius", "refine_epsilon"):
+            if self.masks.refine is None and getattr(self.masks, name) is not None:
+                yield f"masks.{name}: of no use without masks.refine: guided; set that, or leave this out"
         if self.input.limit is not None and self.input.sample is not None:
             yield "input.limit, input.sample: give one of them, not both"
         if pool.max is not None and pool.min > pool.max:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from clipseg_ray.masks.guided import Guide, GuidedFilter
 from clipseg_ray.model import stage
 from clipseg_ray.model.block import Block
 from clipseg_ray.model.bouts import Bouts, Decided
@@ -36,12 +37,14 @@ class Launched:
 class Decoding:
     """Rows → logits or packed masks, at most ``headroom.decode_chunk`` at a time.
 
-    optional: settings of the columns to fill besides, by name.
+    optional: settings of the columns to fill besides, by name. refine: what is done to logits where a guide is given.
     """
 
-    def __init__(self, model: SegmentationModel, link: Link, optional: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: SegmentationModel, link: Link, optional: Mapping[str, Any], refine: GuidedFilter | None = None
+    ) -> None:
         self._model, self._link, self._headroom = model, link, model.headroom
-        self._optional = optional
+        self._optional, self._refine = optional, refine
         self._pack = stage.packing(link.device)
         self._masks = model.staged(self._pack)
 
@@ -49,15 +52,25 @@ class Decoding:
         """Float32 [≤ decode_chunk, w, h] at a time, in the order of the rows, valid until the next."""
         return self.chunks(rows, lambda _, chunk: self._logits(features, prompts, chunk))
 
-    def masks(self, features: Features, prompts: Prompts, rows: Rows, want_logits: bool) -> Iterator[Launched]:
+    def masks(
+        self, features: Features, prompts: Prompts, rows: Rows, want_logits: bool, guide: Guide | None = None
+    ) -> Iterator[Launched]:
         """Chunks of at most `decode_chunk` rows, each set going when it is asked for."""
-        return self.chunks(rows, lambda _, chunk: self._launch(features, prompts, chunk, want_logits))
+        return self.chunks(rows, lambda _, chunk: self._launch(features, prompts, chunk, want_logits, guide))
 
-    def contests(self, features: Features, prompts: Prompts, bouts: Bouts, want_logits: bool) -> Iterator[Launched]:
-        """The answers of every bout, together those that a chunk of at most `decode_chunk` rows completes."""
+    def contests(
+        self, features: Features, prompts: Prompts, bouts: Bouts, want_logits: bool, guide: Guide | None = None
+    ) -> Iterator[Launched]:
+        """The answers of every bout, together those that a chunk of at most `decode_chunk` rows completes.
+
+        What is refined are the prompts' logits: who wins a pixel is decided after it, so that it has one winner still.
+        """
 
         def run(start: int, chunk: Rows) -> Launched | None:
             logits_pwh = self._logits(features, prompts, chunk)
+            if self._refine is not None and guide is not None:
+                (feature_index_p,) = self._link.upload(torch.from_numpy(chunk.feature_index_p)).take()
+                logits_pwh = self._refine.refined(logits_pwh, guide, feature_index_p)
             decided = bouts.completed(start, logits_pwh, want_logits)
             launched = self.launch_decided(features, prompts, decided) if len(decided) else None
             # Last: a chunk that finds memory short is run again, and needs what earlier ones began.
@@ -138,10 +151,17 @@ class Decoding:
         (index_np,) = self._link.upload(_indices(chunk)).take()
         return self._model.logits(features, DeviceRows(prompts, *index_np)).float()
 
-    def _launch(self, features: Features, prompts: Prompts, rows: Rows, want_logits: bool) -> Launched:
+    def _launch(
+        self, features: Features, prompts: Prompts, rows: Rows, want_logits: bool, guide: Guide | None
+    ) -> Launched:
         index_np, limit_p = self._link.upload(_indices(rows), torch.from_numpy(rows.limit_p)).take()
         on_device = DeviceRows(prompts, *index_np)
-        logits_pwh, *results = self._masks(features, on_device, limit_p)
+        if self._refine is None or guide is None:
+            logits_pwh, *results = self._masks(features, on_device, limit_p)
+        else:
+            coarse_pwh = self._model.logits(features, on_device).float()
+            logits_pwh = self._refine.refined(coarse_pwh, guide, on_device.image_index_p, limit_p)
+            results = [*self._pack(logits_pwh, limit_p)]
         answered = stage.Answered(model=self._model, features=features, rows=on_device, logits_pwh=logits_pwh)
         results += stage.fill(answered, self._optional)
         kept = None

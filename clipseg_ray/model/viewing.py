@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from clipseg_ray.masks.guided import GuidedFilter
 from clipseg_ray.masks.logit import logit_of
 from clipseg_ray.model.bouts import Bout, Contests, Decided
 from clipseg_ray.model.decoding import Decoding, Launched
@@ -20,6 +21,7 @@ from clipseg_ray.model.encoding import Encoding
 from clipseg_ray.model.merging import Merging, enlarged
 from clipseg_ray.model.protocol import DeviceRows, Features, Prompts, SegmentationModel
 from clipseg_ray.model.rows import Rows, product
+from clipseg_ray.model.transfer import Link
 from clipseg_ray.pixels.viewed_images import ViewedImages
 from clipseg_ray.pixels.views import Views
 
@@ -48,18 +50,32 @@ class ViewedFeatures:
 
 @dataclass(frozen=True)
 class _Sight:
-    """One image. whole: features of one; windows: of all its windows, in the order of ``merging``."""
+    """One image. whole: features of one; windows: of all its windows, in the order of ``merging``.
+
+    refined: (logits, thresholds as logits or None) → logits that follow the picture's borders, where any are to.
+    """
 
     merging: Merging
     whole: Features
     windows: Windows
+    refined: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 class Viewing:
     """Images of more than one tile, for a model whose grid is its input's size."""
 
-    def __init__(self, model: SegmentationModel, encoding: Encoding, decoding: Decoding, views: Views) -> None:
-        self._model, self._encoding, self._decoding, self._views = model, encoding, decoding, views
+    def __init__(
+        self,
+        model: SegmentationModel,
+        encoding: Encoding,
+        decoding: Decoding,
+        *,
+        views: Views,
+        link: Link,
+        refine: GuidedFilter | None,
+    ) -> None:
+        self._model, self._encoding, self._decoding = model, encoding, decoding
+        self._views, self._link, self._refine = views, link, refine
         self._size, self._device = model.grid[0], model.headroom.device
         self._mergings: dict[int, Merging] = {}
 
@@ -77,14 +93,19 @@ class Viewing:
         *,
         rows: Rows,
         contests: Contests,
+        guides: ViewedImages | None,
         want_logits: bool,
     ) -> Iterator[Launched]:
-        """Rows of ``number_b``, places of images that have tiles; ``rows`` have their features in that order."""
-        for place, sight in enumerate(self._sights(images, number_b)):
+        """Rows of ``number_b``, places of images that have tiles; ``rows`` have their features in that order.
+
+        guides: the images, where logits are to be refined.
+        """
+        for place, sight in enumerate(self._sights(images, number_b, guides)):
             most = max(1, _MAPS_BYTES // (4 * sight.merging.side**2))
 
             def alone(_: int, part: Rows, sight: _Sight = sight) -> Launched:
-                maps_pwh = self._merged(sight, prompts, part.prompt_index_p)
+                (limit_p,) = self._link.upload(torch.from_numpy(part.limit_p)).take()
+                maps_pwh = sight.refined(self._merged(sight, prompts, part.prompt_index_p), limit_p)
                 return self._decoding.launch_maps(sight.whole, prompts, part, maps_pwh, want_logits)
 
             def decided(_: int, bouts: list[Bout], sight: _Sight = sight, most: int = most) -> Launched:
@@ -94,7 +115,10 @@ class Viewing:
             yield from self._decoding.chunks(list(contests.bouts(place, 1)), decided, 1)
 
     def _decided(self, sight: _Sight, prompts: Prompts, bout: Bout, most: int, want_logits: bool) -> Launched:
-        """A contest needs the maps of all its prompts at once, made alike: all in tiles, if any is to be."""
+        """A contest needs the maps of all its prompts at once, made alike: all in tiles, if any is to be.
+
+        They are refined before it is decided who wins a pixel, so that it has one winner still.
+        """
         prompt_m = bout.rows.prompt_index_p
         in_tiles = None
         if self._views.only is not None:
@@ -103,7 +127,8 @@ class Viewing:
         parts = []
         for start in range(0, len(prompt_m), most):
             piece = slice(start, start + most)
-            parts.append(self._merged(sight, prompts, prompt_m[piece], None if in_tiles is None else in_tiles[piece]))
+            merged = self._merged(sight, prompts, prompt_m[piece], None if in_tiles is None else in_tiles[piece])
+            parts.append(sight.refined(merged, None))
         decided = Decided(want_logits)
         decided.add(bout, torch.cat(parts))
         return self._decoding.launch_decided(sight.whole, prompts, decided)
@@ -167,7 +192,9 @@ class Viewing:
             first += done
         return maps_kwh
 
-    def _sights(self, images: ViewedImages | ViewedFeatures, number_b: np.ndarray) -> Iterator[_Sight]:
+    def _sights(
+        self, images: ViewedImages | ViewedFeatures, number_b: np.ndarray, guides: ViewedImages | None
+    ) -> Iterator[_Sight]:
         if isinstance(images, ViewedFeatures):
             parts = iter(
                 [(images.whole[number : number + 1], [images.windows[number]]) for number in number_b.tolist()]
@@ -178,8 +205,9 @@ class Viewing:
         for whole, windows_of in parts:
             for place, windows in enumerate(windows_of):
                 assert windows is not None, "an image without tiles"
-                merging = self._merging(int(images.tiles_b[number_b[first + place]]))
-                yield _Sight(merging, whole[place : place + 1], windows)
+                number = int(number_b[first + place])
+                merging = self._merging(int(images.tiles_b[number]))
+                yield _Sight(merging, whole[place : place + 1], windows, self._refined(guides, number))
             first += len(whole)
 
     def _encoded(self, images: ViewedImages, number_b: np.ndarray) -> Iterator[tuple[Features, list[Windows | None]]]:
@@ -214,6 +242,10 @@ class Viewing:
         if tiles not in self._mergings:
             self._mergings[tiles] = Merging(self._views, tiles, self._size, self._device)
         return self._mergings[tiles]
+
+
+def _as_they_are(logits_pwh: torch.Tensor, limit_p: torch.Tensor | None) -> torch.Tensor:
+    return logits_pwh
 
 
 def _part(features: Features, start: int, stop: int) -> Features:

@@ -39,7 +39,7 @@ class SegmenterSpec:
     """All an actor needs to start: the model to load, how to compute, what to ask, where to write.
 
     ``compute`` is the dataset record's section; an actor that cannot honour it refuses. ``optional``: the settings of
-    the optional columns, by name. ``facts`` go into every part's file metadata.
+    the optional columns, by name. ``refine``: the record's, or None. ``facts`` go into every part's file metadata.
     """
 
     output: str
@@ -52,6 +52,7 @@ class SegmenterSpec:
     mask_size: str
     keep_empty: bool
     optional: Mapping[str, Any]
+    refine: Mapping[str, Any] | None
     prompt_sets: tuple[PromptSet | PhraseSet, ...]
     facts: dict[str, Any]
 
@@ -100,6 +101,7 @@ class Segmenter:
     """
 
     def __init__(self, spec: SegmenterSpec) -> None:
+        from clipseg_ray.masks.guided import GuidedFilter
         from clipseg_ray.model import checkpoint, factory
         from clipseg_ray.model.engine import Engine
 
@@ -126,7 +128,7 @@ class Segmenter:
             decode_chunk=spec.compute["decode_chunk"],
             columns=spec.optional,
         )
-        self.engine = Engine(model, spec.optional, spec.views)
+        self.engine = Engine(model, spec.optional, GuidedFilter.of(spec.refine), spec.views)
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._lock = threading.Lock()
         self._embedders = {
@@ -232,6 +234,7 @@ class Segmenter:
                     asked.threshold_logits_q,
                     asked.pairs,
                     competition=asked.competition,
+                    guides=row.pixels,
                     want_logits=at_image_size,
                 ),
             )

@@ -165,6 +165,7 @@ def settle(plan: Plan, device: str, reader_threads: int, model: Model | None = N
         mask_size=settled_record.masks["size"],
         keep_empty=settled_record.masks["keep_empty"],
         optional=optional_columns.settings_of(settled_record.masks),
+        refine=settled_record.masks.get("refine"),
         prompt_sets=prompt_sets,
         facts={"fingerprint": settled_record.fingerprint},
     )

@@ -175,6 +175,11 @@ def origin(found: Facts) -> str:
         ("computed", f"{compute['precision']} on {compute['device']}{', compiled' if compute['compile'] else ''}"),
         ("fingerprint", f"`{found.record.fingerprint}`: of everything that changes a mask"),
     ]
+    if refine := found.record.masks.get("refine"):
+        filtered = (
+            f"{refine['filter']} filter, radius {refine['radius']} pixels of the grid, epsilon {refine['epsilon']:g}"
+        )
+        rows.insert(4, ("borders", f"refined by the picture: {filtered}"))
     if found.last_run:
         versions = found.last_run["versions"]
         named = ", ".join(f"{name} {versions[name]}" for name in ("clipseg-ray", "torch"))

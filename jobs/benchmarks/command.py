@@ -293,6 +293,19 @@ def views(
     benchmark(prompts=_numbers(prompts, "--prompts"), scenes=scenes, rounds=rounds, json_file=json_file)
 
 
+@app.command(epilog="Example: python jobs/benchmark.py finer --scenes 24 --side 1056 --mosaic 3")
+def finer(
+    scenes: Annotated[int, typer.Option(min=2, help="Scenes to measure on.")] = 48,
+    side: Annotated[int, typer.Option(min=64, help="Of a scene, in pixels; a multiple of the mosaic's number.")] = 704,
+    mosaic: Annotated[int, typer.Option(min=1, help="So many by so many scenes in one image.")] = 1,
+    json_file: JsonFile = None,
+) -> None:
+    """Masks as they are and refined: IoU in all, near borders and of small things, with bootstrap intervals; time."""
+    from benchmarks.finer import benchmark
+
+    _leave(benchmark(scenes=scenes, side=side, mosaic=mosaic, json_file=json_file))
+
+
 def main() -> None:
     """Run the command line; errors for a person become one line and exit code 2."""
     command_line.run(app)

@@ -283,7 +283,7 @@ def test_tiles_take_the_same_way(small, conditionals, monkeypatch, lag, only):
 
     def rows(device):
         model = make_model(small, device=device, batch=2, decode_chunk=8, columns=["presence"])
-        engine = Engine(model, {"presence": True}, views)
+        engine = Engine(model, {"presence": True}, views=views)
         return _rows(engine, images, conditionals, want_logits=True)
 
     expected = rows("cpu")

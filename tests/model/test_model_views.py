@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from clipseg_ray.masks.competition import Competition, Contest, Output
+from clipseg_ray.masks.guided import GuidedFilter
 from clipseg_ray.masks.heat import quantised
 from clipseg_ray.masks.threshold import pack
 from clipseg_ray.masks.verdict import Verdict
@@ -45,7 +46,7 @@ def _conditionals(width):
 
 def _engine(checkpoint, views, optional=None, batch=2, decode_chunk=4):
     model = make_model(checkpoint, batch=batch, decode_chunk=decode_chunk, columns=optional or ())
-    return Engine(model, optional, views)
+    return Engine(model, optional, views=views)
 
 
 @torch.inference_mode()
@@ -320,6 +321,47 @@ def test_members_of_a_contest_are_decoded_alike(small):
     for floor, alike in ((np.sort(highest)[1:].mean(), True), (highest.max() + 1, False)):
         found = decided(replace(views, only="found", floor=1 / (1 + np.exp(-float(floor)))))
         assert np.allclose(found, every, atol=1e-5) == alike
+
+
+def test_merged_logits_are_refined_by_the_larger_image(small):
+    views, guided = Views(tiles=2, overlap=0.5, whole=True), GuidedFilter(8, 3e-4)
+    images = _images(2, 1, 2, views=views)
+    conditionals = _conditionals(small.config.projection_dim)
+    plain, model = _engine(small, views), make_model(small, batch=2, decode_chunk=4)
+    refining = Engine(model, None, guided, views)
+    prompts = plain.embed(conditionals)
+    merged = _maps(plain.segment(images, prompts, EVERYWHERE, want_logits=True))
+    found = _maps(refining.segment(images, prompts, EVERYWHERE, want_logits=True))
+    features = refining.encode(images)
+    again = _maps(refining.segment(features, prompts, EVERYWHERE, guides=images, want_logits=True))
+    changed = 0
+    for number in range(3):
+        filtered = guided.of_image(torch.from_numpy(images.finest(number).copy()))
+        logits_qwh = torch.from_numpy(np.stack([merged[number, query].T for query in range(QUERIES)]))
+        expected_qwh = filtered(logits_qwh.contiguous(), torch.from_numpy(EVERYWHERE)).numpy()
+        for query in range(QUERIES):
+            np.testing.assert_allclose(found[number, query], expected_qwh[query].T, atol=1e-4)
+            np.testing.assert_allclose(again[number, query], expected_qwh[query].T, atol=1e-4)
+            changed += (np.abs(found[number, query] - merged[number, query]) > 1e-2).sum()
+    assert changed > 1000
+    with pytest.raises(ValueError, match="give them as guides"):
+        list(refining.segment(features, prompts, EVERYWHERE))
+
+
+def test_groups_of_refined_tiles_share_no_pixel(small):
+    views = Views(tiles=2, overlap=0.5, whole=True)
+    images = _images(2, views=views)
+    engine = Engine(make_model(small, batch=2, decode_chunk=3), None, GuidedFilter(8, 3e-4), views)
+    contest = Contest(
+        prompts=(0, 1, 2),
+        outputs=tuple(Output(query=query, logits=query, group=(0, 1, 2), weights=(1, 1, 1)) for query in range(3)),
+    )
+    competition = Competition(contests=(contest,), alone=(-1, -1, -1))
+    prompts = engine.embed(_conditionals(small.config.projection_dim))
+    (block,) = engine.segment(images, prompts, EVERYWHERE[:3], competition=competition)
+    inside_pn = np.unpackbits(block.bits_pn, axis=1, bitorder="little")
+    assert block.grid == (2 * SIDE, 2 * SIDE)
+    assert (inside_pn.sum(0) == 1).all()
 
 
 def test_memory_for_maps_is_bounded_whatever_is_asked(small, monkeypatch):

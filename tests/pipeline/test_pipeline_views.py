@@ -172,6 +172,17 @@ def test_presence_and_competition_go_with_tiles(tmp_path, checkpoint_dir):
     assert taken > 0
 
 
+def test_refined_masks_go_with_tiles(viewed, tmp_path, checkpoint_dir):
+    masks = {"heat": 24, "refine": "guided"}
+    make(_settings(tmp_path, checkpoint_dir, "out", views={"tiles": 2}, masks=masks))
+    assert verify(f"{tmp_path}/out").sound, verify(f"{tmp_path}/out").text()
+    refined, plain = _rows(f"{tmp_path}/out"), _rows(viewed[0])
+    assert {pair: row["height"] for pair, row in refined.items()} == {
+        pair: row["height"] for pair, row in plain.items()
+    }
+    assert any(row["counts"] != plain[pair]["counts"] for pair, row in refined.items() if row["height"] == 2 * SIDE)
+
+
 def test_phrases_go_with_tiles(tmp_path, checkpoint_dir):
     source = _input(tmp_path, phrases=True)
     for name, views in (("both", {"tiles": 2}), ("alone", {"tiles": 2})):
