@@ -21,8 +21,8 @@ from clipseg_ray.masks import guided_kernel
 
 CELL = 4
 """Pixels of the grid along a cell's side: finer than that, masks are worse and take much longer."""
-_EDGE = 1e-6
-"""Probabilities are kept this far from 0 and 1, so that their logits are finite."""
+_LEAST, _MOST = 1e-30, 1 - 2**-24
+"""What filtered probabilities are clipped to, so that their logits are finite: no threshold in float32 is beyond."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class GuidedFilter:
         logits_pn = logits_pwh.flatten(1)
         keep_p = (logits_pn.amax(1) < faint_p) | ~torch.isfinite(logits_pn).all(1)
         filtered_pwh = self._filtered(logits_pwh.sigmoid(), guide, image_index_p)
-        return torch.where(keep_p[:, None, None], logits_pwh, torch.logit(filtered_pwh, _EDGE))
+        return torch.where(keep_p[:, None, None], logits_pwh, torch.logit(filtered_pwh.clamp(_LEAST, _MOST)))
 
     def of_image(self, pixels_hwc: Tensor) -> Callable[..., Tensor]:
         """(logits [p, w, h], limit_p or None) → ``refined`` of them, for one image: uint8 [h, w, 3] on the device."""
@@ -142,7 +142,7 @@ class GuidedFilter:
                 self.cells,
                 *(each[image].numpy() for each in (guide.cells_bcuv, guide.mean_bcuv, guide.inverse_bkuv)),
             )
-            torch.logit(target_wh, _EDGE, out=target_wh)
+            torch.logit(target_wh.clamp_(_LEAST, _MOST), out=target_wh)
         return refined_pwh
 
     def _filtered(self, probability_pwh: Tensor, guide: Guide, image_index_p: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ def test_it_is_the_literal_filter(seed, height, width, radius, epsilon, guide, t
     rng = np.random.default_rng(seed)
     pixels_hwc = picture(rng, height, width, guide)
     logits_phw = (picture(rng, height, width, target)[None, ..., 0] / np.float32(16) - 8).astype(np.float32)
-    expected_hw = literal(sigmoid(logits_phw[0]), pixels_hwc, radius, epsilon).clip(1e-6, 1 - 1e-6)
+    expected_hw = literal(sigmoid(logits_phw[0]), pixels_hwc, radius, epsilon).clip(0, 1)
     for refined_phw in both(GuidedFilter(radius, epsilon), logits_phw, pixels_hwc):
         np.testing.assert_allclose(sigmoid(refined_phw[0]), expected_hw, rtol=0, atol=1e-6 / math.sqrt(epsilon))
 
@@ -187,3 +187,14 @@ def test_each_row_has_the_guide_of_its_image():
     together = filter_.refined(logits_pwh, filter_.guide(pixels_bhwc), image_index_p)
     for row, image in enumerate(image_index_p.tolist()):
         torch.testing.assert_close(together[row], filter_.of_image(pixels_bhwc[image])(logits_pwh[row][None])[0])
+
+
+def test_no_threshold_is_beyond_what_comes_out():
+    """Far from the thing the filter gives 0 or less: outside at any threshold; inside it 1 or more, and finite."""
+    pixels_hwc = np.zeros((64, 64, 3), np.uint8)
+    pixels_hwc[:, 32:] = 255
+    logits_phw = np.where(np.arange(64) < 32, -30, 30).astype(np.float32)[None, None].repeat(64, 1)
+    for refined_phw in both(GuidedFilter(8, 1e-4), logits_phw, pixels_hwc):
+        assert np.isfinite(refined_phw).all()
+        assert refined_phw[..., :12].max() < -13.9  # a threshold of 1e-6
+        assert refined_phw[..., 52:].min() > 13.9

@@ -80,7 +80,7 @@ def test_queries_that_compete_are_decided_on_refined_logits(demo, inputs):
     pixels, conditionals = inputs
     engine = engine_of(demo)
     prompts = engine.embed(conditionals)
-    limits = np.full(3, -20, np.float32)  # below any logit, so that every pixel is somebody's
+    limits = np.full(3, -100, np.float32)  # below any logit, so that every pixel is somebody's
     competition = Competition((group_of((0, 1, 2)),), (-1, -1, -1))
     blocks = list(engine.segment(pixels, prompts, limits, competition=competition, want_logits=True))
     rows = rows_of(blocks)
