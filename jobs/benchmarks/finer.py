@@ -26,6 +26,8 @@ from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.precision import default_batching, resolve_precision
 from clipseg_ray.pixels.decode import decode
+from clipseg_ray.pixels.viewed_images import Gathering, ViewedImages
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
 
@@ -35,6 +37,7 @@ _FIRST_MOSAIC = 9_000_000  # whose scenes' seeds are 9 and 16 times that, and ne
 _THRESHOLD = 0.5
 _RESAMPLES = 2000
 _ROUNDS = 5
+_VIEWS = Views(tiles=2, overlap=0.5, whole=True)
 _FILTER = GuidedFilter(REFINE_RADIUS, REFINE_EPSILON)
 _MASKS = 8  # that are timed together
 
@@ -50,6 +53,8 @@ def benchmark(*, scenes: int, side: int, mosaic: int, json_file: str | None = No
         "image size": ("plain", _bilinear),
         "refined, grid": ("refined", _nearest),
         "refined, image size": ("refined", _bilinear),
+        "tiles 2, image size": ("tiles", _bilinear),
+        "tiles 2, refined, image size": ("tiles, refined", _bilinear),
     }
     counted: dict[str, list[Tally]] = {name: [] for name in settings}
     for shown, logits in _asked(scenes, side, mosaic):
@@ -91,7 +96,8 @@ def _asked(scenes: int, side: int, mosaic: int) -> Iterator[tuple[DrawnScene, Ma
     checkpoint = checkpoints.load(_CHECKPOINT)
     precision, _ = resolve_precision("auto", "cpu")
     batch, decode_chunk = default_batching("cpu", precision)
-    engine = Engine(make_model(checkpoint, precision=precision, batch=batch, decode_chunk=decode_chunk))
+    model = make_model(checkpoint, precision=precision, batch=batch, decode_chunk=decode_chunk)
+    engine = Engine(model, views=_VIEWS)
     queries = [
         Query(query_id=entry.query_id, kind=entry.kind, texts=entry.texts[:1], templates=("{}",), threshold=_THRESHOLD)
         for entry in VOCABULARY
@@ -101,10 +107,31 @@ def _asked(scenes: int, side: int, mosaic: int) -> Iterator[tuple[DrawnScene, Ma
     draw = partial(scene, side=side) if mosaic == 1 else partial(draw_mosaic, across=mosaic, side=side)
     for number in range(scenes):
         shown = draw((_FIRST if mosaic == 1 else _FIRST_MOSAIC) + number)
-        pixels_hwc = decode(shown.jpeg, checkpoint.preprocessing).pixels_hwc
+        found = decode(shown.jpeg, checkpoint.preprocessing, views=_VIEWS)
         prompts = engine.embed(conditionals_qc[[place[truth.query_id] for truth in shown.truth]])
-        logits_qwh = engine.decode(engine.encode(pixels_hwc[None]), prompts)[0]
-        yield shown, {"plain": logits_qwh, "refined": _FILTER.of_image(torch.from_numpy(pixels_hwc))(logits_qwh)}
+        logits_qwh = engine.decode(engine.encode(found.pixels_hwc[None]), prompts)[0]
+        seen = Gathering(1, checkpoint.preprocessing.size, _VIEWS)
+        seen.add(found.pixels_hwc, found.large_hwc)
+        images = seen.done()
+        tiled_qwh = _merged(engine, images, prompts)
+        refined, refined_tiled = (
+            _FILTER.of_image(torch.from_numpy(pixels_hwc)) for pixels_hwc in (found.pixels_hwc, images.finest(0))
+        )
+        yield (
+            shown,
+            {
+                "plain": logits_qwh,
+                "refined": refined(logits_qwh),
+                "tiles": tiled_qwh,
+                "tiles, refined": refined_tiled(tiled_qwh),
+            },
+        )
+
+
+def _merged(engine: Engine, images: ViewedImages, prompts: Any) -> torch.Tensor:
+    """Float32 [q, w, h]: logits of one image in tiles, with every prompt."""
+    blocks = engine.segment(images, prompts, np.full(len(prompts), -np.inf, np.float32), want_logits=True)
+    return torch.from_numpy(np.concatenate([block.logits_kwh for block in blocks if block.logits_kwh is not None]))
 
 
 def _nearest(logits_qwh: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
