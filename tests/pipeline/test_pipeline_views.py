@@ -1,5 +1,6 @@
 """Datasets whose images are seen in tiles, by the job's own steps without Ray."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import clipseg_ray
 from clipseg_ray import config
 from clipseg_ray.errors import UserError
+from clipseg_ray.forecast import step_costs
 from clipseg_ray.masks import algebra
 from clipseg_ray.masks.rle import decode
 from clipseg_ray.pipeline import describe
@@ -20,8 +22,10 @@ from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
 from clipseg_ray.pipeline.settle import settle
 from clipseg_ray.pixels.views import Views
-from clipseg_ray.report import card
+from clipseg_ray.report import card, gallery
+from clipseg_ray.report.export import Form, command
 from clipseg_ray.storage import Store
+from clipseg_ray.upkeep import compaction
 from clipseg_ray.upkeep.rethreshold import rethreshold
 from clipseg_ray.upkeep.verification import verify
 from tests.made import make
@@ -138,6 +142,35 @@ def test_readers_take_mixed_grids(viewed, tmp_path):
     said = Path(viewed[0], "README.md").read_text()
     assert "on grids of 96×96 to 192×192 pixels, by the image's size" in said
     assert "tiles 2: 10 encodes and 10 decodes an image" in said
+
+
+def test_exports_gallery_and_compaction_take_mixed_grids(viewed, tmp_path):
+    every = {(row["image_id"], row["query_id"]): row for row in world.masks(viewed[0]).to_pylist()}
+    for form in Form:
+        command.export(viewed[0], f"{tmp_path}/{form.value}{'.json' if form is Form.COCO else ''}", form, None)
+    exported = json.loads((tmp_path / f"{Form.COCO.value}.json").read_text())
+    sizes = {image["id"]: [image["height"], image["width"]] for image in exported["images"]}
+    assert len(exported["annotations"]) == sum(row["area"] > 0 for row in every.values())
+    for found in exported["annotations"]:
+        assert found["segmentation"]["size"] == sizes[found["image_id"]]
+    page = gallery.write(viewed[0], str(tmp_path / "page.html"))
+    assert Path(page).stat().st_size > 10_000
+    job = compaction.prepare(viewed[0], f"{tmp_path}/compact")
+    for group in job.todo:
+        compaction.Compactor(job.spec)(group)
+    assert world.masks(f"{tmp_path}/compact").to_pylist() == world.masks(viewed[0]).to_pylist()
+    assert verify(f"{tmp_path}/compact").sound
+
+
+def test_steps_are_measured_with_tiles(tmp_path, checkpoint_dir):
+    values = _settings(tmp_path, checkpoint_dir, "out", views={"tiles": 2})
+    settled = settle(look(config.parse(values)), "cpu", 1)
+    tiled = step_costs.measure(settled.reader, Segmenter(settled.spec), settled.survey().todo, 0.2)
+    assert tiled.masks == 3
+    values = _settings(tmp_path, checkpoint_dir, "plain")
+    settled = settle(look(config.parse(values)), "cpu", 1)
+    plain = step_costs.measure(settled.reader, Segmenter(settled.spec), settled.survey().todo, 0.2)
+    assert tiled.wall_s["model"] > 2 * plain.wall_s["model"]  # three of five images cost ten times as much
 
 
 def test_masks_at_image_size_are_those_of_the_larger_map_resized(viewed, tmp_path, checkpoint_dir):
