@@ -150,8 +150,7 @@ def _opening(found: Facts) -> str:
 
 
 def _grid(found: Facts) -> str:
-    views = Views.from_record(found.record.masks.get("views"))
-    if views is None:
+    if (views := Views.from_record(found.record.masks.get("views"))) is None:
         return f"a grid of {_side(found)} pixels"
     return f"grids of {_side(found)} to {_side(found, views.most)} pixels, by the image's size"
 
@@ -164,17 +163,17 @@ def _side(found: Facts, tiles: int = 1) -> str:
 def origin(found: Facts) -> str:
     """Model, input and how it was computed, as a table."""
     model, compute, source = found.record.model, found.record.compute, found.record.input
-    views = Views.from_record(found.record.masks.get("views"))
     revision = f", revision `{model['revision']}`" if model["revision"] else ""
     rows = [
         ("model", f"{plain(model['checkpoint'])}{revision}"),
         ("weights (SHA-256)", f"`{model['weights_sha256']}`"),
         ("input", f"{plain(source['root'])} ({source['format']}, {found.shards:,} shards)"),
         ("images", f"squashed to {_side(found)} pixels, decoded {source['decode']}"),
-        *([] if views is None else [("views", views.words())]),
         ("computed", f"{compute['precision']} on {compute['device']}{', compiled' if compute['compile'] else ''}"),
         ("fingerprint", f"`{found.record.fingerprint}`: of everything that changes a mask"),
     ]
+    if views := Views.from_record(found.record.masks.get("views")):
+        rows.insert(4, ("views", views.words()))
     if refine := found.record.masks.get("refine"):
         filtered = (
             f"{refine['filter']} filter, radius {refine['radius']} pixels of the grid, epsilon {refine['epsilon']:g}"
