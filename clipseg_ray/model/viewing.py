@@ -80,10 +80,17 @@ class Viewing:
         self._mergings: dict[int, Merging] = {}
 
     def encode(self, images: ViewedImages) -> ViewedFeatures:
-        """All that any query needs of the images."""
-        parts = list(self._encoded(images, np.arange(len(images))))
-        windows = tuple(each for _, own in parts for each in own)
-        return ViewedFeatures(images.tiles_b, self._model.joined([whole for whole, _ in parts]), windows)
+        """All that any query needs of the images.
+
+        Those with tiles are encoded apart, as where they are not encoded before: an image's numbers depend by an ulp on
+        which others are in its batch.
+        """
+        plain_b, tiled_b = (np.flatnonzero(chosen) for chosen in (images.tiles_b == 1, images.tiles_b > 1))
+        parts = [*self._encoded(images, plain_b), *self._encoded(images, tiled_b)]
+        windows = [each for _, own in parts for each in own]
+        place_b = np.argsort(np.concatenate([plain_b, tiled_b]))
+        whole = self._model.joined([whole for whole, _ in parts])[torch.from_numpy(place_b).to(self._device)]
+        return ViewedFeatures(images.tiles_b, whole, tuple(windows[place] for place in place_b))
 
     def launched(
         self,

@@ -228,6 +228,21 @@ def test_contests_are_decided_on_merged_logits(small):
     assert flipped <= 5  # pixels on a threshold, or that two prompts tie for
 
 
+@pytest.mark.parametrize("only", [None, "found"])
+def test_images_encoded_before_give_the_same_bytes(small, only):
+    views = Views(tiles="auto", overlap=0.5, whole=True, only=only, floor=None if only is None else 0.4)
+    images = _images(2, 1, 3, 2, 1, 1, views=views)
+    engine = _engine(small, views, {"heat": 16})
+    prompts, thresholds = engine.embed(_conditionals(small.config.projection_dim)), np.zeros(QUERIES, np.float32)
+    once = list(engine.segment(images, prompts, thresholds))
+    again = list(engine.segment(engine.encode(images), prompts, thresholds))
+    assert {block.grid[0] // SIDE for block in once} == {1, 2, 3}
+    for one, other in zip(once, again, strict=True):
+        for name in ("image_index_p", "query_index_p", "bits_pn", "max_logit_p", "probability_sum_p"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        np.testing.assert_array_equal(one.optional["heat"], other.optional["heat"])
+
+
 def _counted(monkeypatch):
     """Images encoded and rows decoded from here on."""
     counts = {"encoded": 0, "decoded": 0}
