@@ -20,7 +20,7 @@ _S = TypeVar("_S", bound=Sequence[Any] | Rows)
 _LOGITS_AT_ONCE = 16
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Launched:
     """Rows whose results are on their way; `logits_pwh` stay on the device until `finish`.
 
@@ -110,7 +110,8 @@ class Decoding:
         )
         results = [*self._pack(logits_pwh, limit_p), *stage.fill(answered, self._optional)]
         pending = self._link.download(*results)
-        return Launched(rows, _grid(logits_pwh), pending, logits_pwh if want_logits else None)
+        kept = logits_pwh if want_logits else None
+        return Launched(rows=rows, grid=_grid(logits_pwh), pending=pending, logits_pwh=kept)
 
     def launch_decided(self, features: Features, prompts: Prompts, decided: Decided) -> Launched:
         """The same for the maps of queries that contests have decided."""
@@ -125,7 +126,8 @@ class Decoding:
         )
         results = [*self._pack(answered.logits_pwh, limit_p), *stage.fill(answered, self._optional)]
         pending = self._link.download(*results, decided.extremes_m2)
-        return Launched(answers, _grid(answered.logits_pwh), pending, None, decided)
+        grid = _grid(answered.logits_pwh)
+        return Launched(rows=answers, grid=grid, pending=pending, logits_pwh=None, decided=decided)
 
     def finish(self, launched: Launched) -> Block:
         """Wait for the results, and fetch the logits of masks that are not empty, or those of their contests."""
@@ -167,7 +169,8 @@ class Decoding:
         kept = None
         if want_logits:  # the next run writes over a GPU's
             kept = logits_pwh.clone() if self._link.cuda else logits_pwh
-        return Launched(rows, _grid(logits_pwh), self._link.download(*results), kept)
+        pending = self._link.download(*results)
+        return Launched(rows=rows, grid=_grid(logits_pwh), pending=pending, logits_pwh=kept)
 
     def _fetch(self, logits_pwh: torch.Tensor, row_k: np.ndarray) -> np.ndarray:
         """Float32 [k, w, h] on the host."""

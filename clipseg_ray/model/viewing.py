@@ -217,6 +217,14 @@ class Viewing:
                 yield _Sight(merging, whole[place : place + 1], windows, self._refined(guides, number))
             first += len(whole)
 
+    def _refined(
+        self, guides: ViewedImages | None, number: int
+    ) -> Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]:
+        if self._refine is None or guides is None:
+            return _as_they_are
+        (pixels_hwc,) = self._link.upload(torch.as_tensor(guides.finest(number))).take()
+        return self._refine.of_image(pixels_hwc)
+
     def _encoded(self, images: ViewedImages, number_b: np.ndarray) -> Iterator[tuple[Features, list[Windows | None]]]:
         """Features of some images at a time: of the whole ones, and what gives the windows' of each that has tiles.
 
