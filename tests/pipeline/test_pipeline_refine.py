@@ -8,9 +8,10 @@ from clipseg_ray.masks.guided import GuidedFilter
 from clipseg_ray.model import checkpoint
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
-from clipseg_ray.pipeline.mask_rows import MaskRows, SetQuestions
+from clipseg_ray.pipeline.mask_rows import MaskRows
 from clipseg_ray.pixels.decode import decode
 from clipseg_ray.queries.prompt_set import PromptSet, embed
+from clipseg_ray.queries.set_questions import SetQuestions
 from clipseg_ray.queries.table import load_queries
 from clipseg_ray.results import record
 from clipseg_ray.storage import Store
@@ -49,7 +50,7 @@ def _by_hand(checkpoint_dir, table, output):
     asked = SetQuestions.of_queries(PromptSet.of(queries, embed(queries, loaded)), engine.embed)
     images = world.images(output)
     pixels = np.stack([decode(world.jpeg(number), loaded.preprocessing).pixels_hwc for number in range(3)])
-    rows = MaskRows(engine.grid, images, asked, at_image_size=True, optional={"heat": 24})
+    rows = MaskRows(images, asked, at_image_size=True, optional={"heat": 24})
     for block in engine.segment(pixels, asked.prompts, asked.threshold_logits_q, want_logits=True):
         rows.add(block)
     return rows.table(True).sort_by([("query_id", "ascending"), ("image_id", "ascending")])
