@@ -36,7 +36,7 @@ def _histograms(rows: int) -> np.ndarray:
     return np.zeros((rows, BINS), np.int64)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Counts:
     """Counts of one query, or of several added together.
 
