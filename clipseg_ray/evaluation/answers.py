@@ -70,17 +70,21 @@ class Answers:
             assert label_hw is not None
             assert border_of_hw is not None
             union = inside + true - both
-            regions = {REGIONS[size_of(true, size)]: Overlap(both, inside - both, true - both)}
+            above_5, above_7, above_9 = (int(10 * both > tenths * union) for tenths in TENTHS)
+            overlaps_r = [Overlap()] * len(REGIONS)
+            overlaps_r[size_of(true, size)] = Overlap(both, inside - both, true - both)
             for region, near_hw in bands(border_of_hw):
-                regions[REGIONS[region]] = _overlap(mask_hw, label_hw, near_hw)
-            answer.present += replace(
+                overlaps_r[region] = _overlap(mask_hw, label_hw, near_hw)
+            counted = replace(
                 pixels,
                 present_found=found,
                 present_silent=1 - found,
                 share_sum=both * SHARE // union,
-                **{f"above_{tenths}": int(10 * both > tenths * union) for tenths in TENTHS},
-                **regions,
+                above_5=above_5,
+                above_7=above_7,
+                above_9=above_9,
             )
+            answer.present += counted.with_regions(overlaps_r)
         else:
             answer.absent += replace(pixels, absent_found=found, absent_silent=1 - found)
 

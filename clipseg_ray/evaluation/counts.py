@@ -36,7 +36,7 @@ def _histograms(rows: int) -> np.ndarray:
     return np.zeros((rows, BINS), np.int64)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Counts:
     """Counts of one query, or of several added together.
 
@@ -113,7 +113,8 @@ class Counts:
         true_negative, false_positive = _split(self.pixels_cb[:2].sum(axis=0), edge)
         absent_silent, absent_found = _split(self.images_cb[0], edge)
         present_silent, present_found = _split(self.images_cb[1], edge)
-        return Tally(
+        above_5, above_7, above_9 = self.above_kt[:, index].tolist()
+        whole = Tally(
             true_positive=true_positive,
             false_positive=false_positive,
             false_negative=false_negative,
@@ -123,9 +124,11 @@ class Counts:
             absent_found=absent_found,
             absent_silent=absent_silent,
             share_sum=int(self.share_sum_t[index]),
-            **{f"above_{tenths}": int(self.above_kt[k, index]) for k, tenths in enumerate(TENTHS)},
-            **{name: Overlap(*self.regions_rkt[r, :, index].tolist()) for r, name in enumerate(REGIONS)},
+            above_5=above_5,
+            above_7=above_7,
+            above_9=above_9,
         )
+        return whole.with_regions(Overlap(*counted_k) for counted_k in self.regions_rkt[:, :, index].tolist())
 
     @property
     def iou_fg_t(self) -> np.ndarray | None:

@@ -11,7 +11,8 @@ Over a set the pixels are pooled:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 
 SHARE = 1 << 32
 """An image's own IoU is kept in units of 1 / SHARE: sums of integers know no order."""
@@ -68,6 +69,11 @@ class Tally:
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(Tally)})
+
+    def with_regions(self, overlaps_r: Iterable[Overlap]) -> Tally:
+        """The same with those of each of ``regions.REGIONS``."""
+        border, border_diagonal, small, medium, large = overlaps_r
+        return replace(self, border=border, border_diagonal=border_diagonal, small=small, medium=medium, large=large)
 
     @property
     def present(self) -> int:

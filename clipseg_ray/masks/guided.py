@@ -93,7 +93,8 @@ class GuidedFilter:
 
     def guide_with_torch(self, planes_bcwh: Tensor) -> Guide:
         """``guide`` on any device, of images that are transposed already: uint8 [b, 3, w, h]."""
-        sides = tuple(-(-side // CELL) for side in planes_bcwh.shape[2:])
+        width, height = planes_bcwh.shape[2:]
+        sides = (-(-width // CELL), -(-height // CELL))
         cells_bcuv = F.adaptive_avg_pool2d((planes_bcwh.float() - 127.5) / 255, sides)
         mean_bcuv = self._window_means(cells_bcuv)
         return Guide(planes_bcwh, cells_bcuv, mean_bcuv, self._inverse(cells_bcuv, mean_bcuv))
@@ -148,7 +149,7 @@ class GuidedFilter:
     def _filtered(self, probability_pwh: Tensor, guide: Guide, image_index_p: Tensor) -> Tensor:
         """The filter in PyTorch's operations; what it gives may leave 0…1."""
         cells_pcuv, mean_pcuv = guide.cells_bcuv[image_index_p], guide.mean_bcuv[image_index_p]
-        own_p1uv = F.adaptive_avg_pool2d(probability_pwh[:, None], cells_pcuv.shape[2:])
+        own_p1uv = F.adaptive_avg_pool2d(probability_pwh[:, None], (cells_pcuv.shape[2], cells_pcuv.shape[3]))
         own_mean_p1uv = self._window_means(own_p1uv)
         covariance_pcuv = self._window_means(cells_pcuv * own_p1uv) - mean_pcuv * own_mean_p1uv
         slope_pcuv = _product(guide.inverse_bkuv[image_index_p], covariance_pcuv)
