@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.settings import ByteCount, CheckpointName, Location, Locations, OneOrSeveral, Section, Settings
 
 DEFAULT_TABLE = "builtin:affordances"
+FOUND = 0.1
+"""Greatest probability in the whole image above which a query is worth a look in tiles, unless said otherwise."""
+REFINE_RADIUS, REFINE_EPSILON = 8, 3e-4
+"""Measured: docs/finer.md."""
 
 
 def _known_format(name: str) -> str:
@@ -71,6 +77,28 @@ class InputConfig(Section):
         return int(i), int(n)
 
 
+class ViewsConfig(Section):
+    """Several views of each image, for finer masks: tiles at a larger side, and the whole."""
+
+    tiles: Literal["auto", 1, 2, 3, 4] = "auto"
+    """Tiles a side, at most: 2 costs 10 encodes and decodes an image, 3 costs 26, 4 costs 50 (``overlap: 0.5``).
+
+    No image is enlarged: one of fewer pixels than the tiles is cut into fewer, or seen as a whole. ``auto``: up to 3.
+    """
+    overlap: Annotated[float, Field(ge=0, le=0.75)] = 0.5
+    """How much of a window its neighbour sees too, as a share of its side."""
+    whole: bool = True
+    """Whether every answer is the mean of the tiles' and the whole image's, or the tiles' alone."""
+    for_: Literal["all", "found", "present"] = Field(default="all", alias="for")
+    """Which queries of an image are decoded in tiles: all, or those above ``floor`` in the whole image.
+
+    ``found``: by their score there; ``present``: by ``model.presence``. Others keep the whole's answer, and an image
+    without any is not cut. Members of a group and rivals are decided together.
+    """
+    floor: Annotated[float, Field(gt=-1, lt=1)] | None = None
+    """For ``for``: a probability (default 0.1), or a cosine, which has no default."""
+
+
 class ModelConfig(Section):
     """Which CLIPSeg, and on what it computes."""
 
@@ -86,6 +114,18 @@ class ModelConfig(Section):
     """``torch.compile``: ``auto`` decides once per dataset, by whether the first run is long enough to repay it."""
     presence: bool = False
     """Also give CLIP's image-text similarity per (image, query): one column, and two transformer blocks an image."""
+    views: ViewsConfig | None = None
+    """Default: each image is seen once, as a whole."""
+
+    @property
+    def views_of_images(self) -> Views | None:
+        """``views`` as reader and model take them; None where only the whole image is seen."""
+        if self.views is None or self.views.tiles == 1:
+            return None
+        views = Views(tiles=self.views.tiles, overlap=self.views.overlap, whole=self.views.whole)
+        if self.views.for_ == "all":
+            return views
+        return replace(views, only=self.views.for_, floor=FOUND if self.views.floor is None else self.views.floor)
 
 
 class QueriesConfig(Section):
@@ -119,8 +159,22 @@ class MasksConfig(Section):
     """The mask grid: the model's own, or each image's (logits interpolated bilinearly, then thresholded)."""
     keep_empty: bool = True
     """Whether an empty mask keeps its row ("absent" is an answer too)."""
+    refine: Literal["guided"] | None = None
+    """``guided``: borders follow those of the picture (the guided filter of He et al.); see docs/finer.md."""
+    refine_radius: Annotated[int, Field(ge=4, le=64)] | None = None
+    """How far it looks around a pixel, in pixels of the model's grid, in steps of four. Default: 8."""
+    refine_epsilon: Annotated[float, Field(ge=1e-4, le=1)] | None = None
+    """Contrast it takes for a border, as a variance of colours from 0 to 1: greater is smoother. Default: 3e-4."""
     heat: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Side of a small probability map kept with every mask, e.g. 88: thresholds can then be moved without a GPU."""
+
+    @property
+    def refinement(self) -> dict[str, Any]:
+        """What the dataset's record says of it: nothing where masks are not refined."""
+        if self.refine is None:
+            return {}
+        radius, epsilon = self.refine_radius or REFINE_RADIUS, self.refine_epsilon or REFINE_EPSILON
+        return {"refine": {"filter": self.refine, "radius": radius, "epsilon": epsilon}}
 
 
 class OutputConfig(Section):
@@ -185,12 +239,31 @@ class RunConfig(Settings):
             match = re.fullmatch(r"(\d+)/(\d+)", part)
             if match is None or not 1 <= int(match[1]) <= int(match[2]):
                 yield f"input.part: write it as i/n with 1 ≤ i ≤ n, e.g. 1/4 (got {part!r})"
+        yield from self._faults_of_views()
+        for name in ("refine_radius", "refine_epsilon"):
+            if self.masks.refine is None and getattr(self.masks, name) is not None:
+                yield f"masks.{name}: of no use without masks.refine: guided; set that, or leave this out"
         if self.input.limit is not None and self.input.sample is not None:
             yield "input.limit, input.sample: give one of them, not both"
         if pool.max is not None and pool.min > pool.max:
             yield f"pool.min: {pool.min} is more than pool.max ({pool.max})"
         if pool.initial is not None and not pool.min <= pool.initial <= (pool.max or pool.initial):
             yield f"pool.initial: {pool.initial} is not between pool.min and pool.max"
+
+    def _faults_of_views(self) -> Iterator[str]:
+        views = self.model.views
+        if views is None:
+            return
+        if views.for_ == "all" and views.floor is not None:
+            yield "model.views.floor: of no use with model.views.for: all; set that, or leave this out"
+        if views.for_ != "all" and not views.whole:
+            yield "model.views.whole: queries that are not decoded in tiles have the whole's answer; set it to true"
+        if views.for_ == "found" and views.floor is not None and views.floor <= 0:
+            yield f"model.views.floor: {views.floor:g} is no probability that anything is below; try {FOUND:g}"
+        if views.for_ == "present" and views.floor is None:
+            yield "model.views.floor: give the cosine to be above, e.g. 0.2; it differs from model to model"
+        if views.for_ == "present" and not self.model.presence:
+            yield "model.views.for: present goes by model.presence; set that to true"
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> RunConfig:

@@ -235,7 +235,7 @@ def _typed(text: str, annotation: Any) -> Any:
 
 def _is_text(annotation: Any) -> bool:
     choices = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
-    return annotation is str or any(isinstance(choice, str) for choice in choices)
+    return annotation is str or (bool(choices) and all(isinstance(choice, str) for choice in choices))
 
 
 def _unknown_keys(value: Any, annotation: Any, *, path: str, whole: type[BaseModel]) -> Iterator[str]:

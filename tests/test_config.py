@@ -73,6 +73,12 @@ def test_every_fault_is_reported_at_once_with_its_path() -> None:
     [
         ({"input": {"url": "a", "part": "5/4"}}, "input.part: write it as i/n with 1 ≤ i ≤ n, e.g. 1/4 (got '5/4')"),
         ({"input": {"url": "a", "limit": 5, "sample": 5}}, "input.limit, input.sample: give one of them, not both"),
+        (
+            {"masks": {"refine_radius": 12}},
+            "masks.refine_radius: of no use without masks.refine: guided; set that, or leave this out",
+        ),
+        ({"masks": {"refine": "guide"}}, "masks.refine: it must be 'guided' (got 'guide'); did you mean guided?"),
+        ({"masks": {"refine": "guided", "refine_radius": 3}}, "masks.refine_radius: it must be"),
         ({"pool": {"min": 3, "max": 2}}, "pool.min: 3 is more than pool.max (2)"),
         ({"pool": {"min": 2, "initial": 1, "max": 4}}, "pool.initial: 1 is not between pool.min and pool.max"),
         ({"input": {"url": "s3://key:secret@bucket/a"}}, "input.url: s3://… holds credentials"),

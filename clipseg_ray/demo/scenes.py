@@ -9,7 +9,7 @@ The seed decides everything. Masks are those of pixels at least half covered, wh
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,10 @@ from clipseg_ray.demo.world.raster import Cutout, Pose, render
 from clipseg_ray.demo.world.sketch import Sketch
 from clipseg_ray.demo.world.weather import jpeg, weathered
 
+SIDE = 352
+"""Pixels of a scene's side unless another is asked for: CLIPSeg's own."""
+SMALLEST_SIDE = 64
+"""On less, hardly anything drawn shows ``SMALLEST_VISIBLE`` pixels."""
 SMALLEST_VISIBLE = 15  # pixels; of what shows less, nobody can say what it is
 
 _SEEN_PAIRS = tuple((c, n) for n in NAMES for c in colours.COLOURS if (c, n) not in HELD_OUT_PAIRS)
@@ -93,7 +97,7 @@ class _Placed:
     pattern: str = ""
 
 
-def scene(seed: int, side: int = 352, *, held_out_pairs: bool = False) -> DrawnScene:
+def scene(seed: int, side: int = SIDE, *, held_out_pairs: bool = False) -> DrawnScene:
     """The scene of this seed, ``side`` × ``side`` pixels.
 
     held_out_pairs: at least one object is of a colour and name in ``HELD_OUT_PAIRS``; otherwise none is.
@@ -110,7 +114,7 @@ def scene(seed: int, side: int = 352, *, held_out_pairs: bool = False) -> DrawnS
     encoded = jpeg(rng, weathered(rng, canvas_hwc))
     pixels_hwc = np.asarray(Image.open(io.BytesIO(encoded)))
     return DrawnScene(
-        pixels_hwc=pixels_hwc, jpeg=encoded, ground=name, instances=instances, truth=tuple(_truth(instances))
+        pixels_hwc=pixels_hwc, jpeg=encoded, ground=name, instances=instances, truth=tuple(true_masks(instances))
     )
 
 
@@ -235,7 +239,8 @@ def _instances(owner_hw: np.ndarray, layers: list[_Placed]) -> Iterator[Instance
         yield Instance(name=plan.name, colour=plan.colour, pattern=layer.pattern, mask_hw=mask_hw, parts=parts)
 
 
-def _truth(instances: tuple[Instance, ...]) -> Iterator[DrawnTruth]:
+def true_masks(instances: Sequence[Instance]) -> Iterator[DrawnTruth]:
+    """Every query of the vocabulary that these hold, with its true mask."""
     for entry in VOCABULARY:
         if entry.parts:
             masks = [mask for thing in instances for part, mask in thing.parts.items() if part in entry.parts]

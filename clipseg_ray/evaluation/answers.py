@@ -9,8 +9,9 @@ import numpy as np
 from clipseg_ray.evaluation.counting import BINS
 from clipseg_ray.evaluation.counts import average_precision, bin_of
 from clipseg_ray.evaluation.metrics import AskedQuery, Chosen
+from clipseg_ray.evaluation.regions import REGIONS, bands, size_of
 from clipseg_ray.evaluation.scores import Scores
-from clipseg_ray.evaluation.tally import SHARE, TENTHS, Tally
+from clipseg_ray.evaluation.tally import SHARE, TENTHS, Overlap, Tally
 
 
 @dataclass(eq=False)
@@ -48,6 +49,7 @@ class Answers:
         mask_hw, label_hw: bool [h, w] at the truth's size; None where empty. ignore_hw: pixels that count for nothing.
         score: of the mask, 0…1. size: pixels of the image.
         """
+        border_of_hw = label_hw
         if ignore_hw is not None:
             size -= _number(ignore_hw)
             mask_hw, label_hw = (None if each is None else each & ~ignore_hw for each in (mask_hw, label_hw))
@@ -65,14 +67,24 @@ class Answers:
         answer.images_cb[int(true > 0), bin_of(score)] += 1
         found = int(inside > 0)
         if true:
+            assert label_hw is not None
+            assert border_of_hw is not None
             union = inside + true - both
-            answer.present += replace(
+            above_5, above_7, above_9 = (int(10 * both > tenths * union) for tenths in TENTHS)
+            overlaps_r = [Overlap()] * len(REGIONS)
+            overlaps_r[size_of(true, size)] = Overlap(both, inside - both, true - both)
+            for region, near_hw in bands(border_of_hw):
+                overlaps_r[region] = _overlap(mask_hw, label_hw, near_hw)
+            counted = replace(
                 pixels,
                 present_found=found,
                 present_silent=1 - found,
                 share_sum=both * SHARE // union,
-                **{f"above_{tenths}": int(10 * both > tenths * union) for tenths in TENTHS},
+                above_5=above_5,
+                above_7=above_7,
+                above_9=above_9,
             )
+            answer.present += counted.with_regions(overlaps_r)
         else:
             answer.absent += replace(pixels, absent_found=found, absent_silent=1 - found)
 
@@ -99,6 +111,15 @@ class Answers:
             ap_clipseg=None,
             ap_images=None if present_only or not images_cb[0].any() else average_precision(images_cb),
         )
+
+
+def _overlap(mask_hw: np.ndarray | None, label_hw: np.ndarray, near_hw: np.ndarray) -> Overlap:
+    """Among the pixels ``near_hw`` alone."""
+    true_hw = label_hw & near_hw
+    if mask_hw is None:
+        return Overlap(truth=_number(true_hw))
+    inside, both = _number(mask_hw & near_hw), _number(mask_hw & true_hw)
+    return Overlap(both, inside - both, _number(true_hw) - both)
 
 
 def _number(plane_hw: np.ndarray | None) -> int:

@@ -7,13 +7,14 @@ over recall, Σ (R_k − R_{k−1}) · P_k, of probabilities rounded up to 1/BIN
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from clipseg_ray.evaluation.counting import BINS, count
 from clipseg_ray.evaluation.published_ap import published_ap
-from clipseg_ray.evaluation.tally import SHARE, TENTHS, Tally
+from clipseg_ray.evaluation.regions import REGIONS, bands, size_of
+from clipseg_ray.evaluation.tally import SHARE, TENTHS, Overlap, Tally
 
 THRESHOLDS = tuple(k / 50 for k in range(1, 50))
 """0.02, 0.04, … 0.98: CLIPSeg's. Every one is an edge of the histograms' bins."""
@@ -35,7 +36,7 @@ def _histograms(rows: int) -> np.ndarray:
     return np.zeros((rows, BINS), np.int64)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Counts:
     """Counts of one query, or of several added together.
 
@@ -44,12 +45,14 @@ class Counts:
     images_cb: int64 [2, BINS], images by score: without the thing (0) and with it (1).
     share_sum_t: int64 [T], for each of THRESHOLDS the sum of IoU over the images with the thing, in 1 / SHARE.
     above_kt: int64 [3, T], how many of these have an IoU above each of TENTHS.
+    regions_rkt: int64 [5, 3, T], of each of REGIONS in these the pixels in mask and truth, in one, in the other.
     """
 
     pixels_cb: np.ndarray = field(default_factory=lambda: _histograms(3))
     images_cb: np.ndarray = field(default_factory=lambda: _histograms(2))
     share_sum_t: np.ndarray = field(default_factory=lambda: np.zeros(len(THRESHOLDS), np.int64))
     above_kt: np.ndarray = field(default_factory=lambda: np.zeros((len(TENTHS), len(THRESHOLDS)), np.int64))
+    regions_rkt: np.ndarray = field(default_factory=lambda: np.zeros((len(REGIONS), 3, len(THRESHOLDS)), np.int64))
 
     def update(
         self,
@@ -62,19 +65,27 @@ class Counts:
         probability_hw = np.asarray(probability_hw)
         if probability_hw.dtype != np.float32:
             raise ValueError(f"probabilities are float32, not {probability_hw.dtype}")
-        planes = [_flat(plane, probability_hw.shape) for plane in (label_hw, ignore_hw)]
+        label_n, ignore_n = (_flat(plane, probability_hw.shape) for plane in (label_hw, ignore_hw))
+        probability_n = np.ascontiguousarray(probability_hw).reshape(-1)
         found_cb = np.empty((2, BINS), np.int32)
-        if not count(np.ascontiguousarray(probability_hw).reshape(-1), *planes, found_cb):
+        if not count(probability_n, label_n, ignore_n, found_cb):
             raise ValueError("some probabilities are not between 0 and 1; give probabilities, not logits")
         seen_b = found_cb.any(axis=0)
         if not seen_b.any():
             return  # all of it is to be ignored: the image says nothing
         bin_of_score = int(np.flatnonzero(seen_b)[-1]) if score is None else bin_of(score)
         if found_cb[1].any():
+            assert label_hw is not None
             self.pixels_cb[1:] += found_cb
             self.images_cb[1, bin_of_score] += 1
+            true = int(found_cb[1].sum())
             false_t, true_t = _above(found_cb)
-            union_t = found_cb[1].sum() + false_t
+            union_t = true + false_t
+            self.regions_rkt[size_of(true, int(found_cb.sum()))] += _overlaps(found_cb)
+            for region, near_hw in bands(np.asarray(label_hw)):
+                far_n = ~near_hw.reshape(-1)
+                count(probability_n, label_n, far_n | ignore_n if len(ignore_n) else far_n, found_cb)
+                self.regions_rkt[region] += _overlaps(found_cb)
             self.share_sum_t += (true_t * SHARE) // union_t
             self.above_kt += 10 * true_t > _TENTHS_K[:, None] * union_t
         else:
@@ -86,13 +97,14 @@ class Counts:
         self.images_cb += other.images_cb
         self.share_sum_t += other.share_sum_t
         self.above_kt += other.above_kt
+        self.regions_rkt += other.regions_rkt
         return self
 
     def where_present(self) -> Counts:
         """Those of the images with the thing alone."""
         pixels_cb, images_cb = self.pixels_cb.copy(), self.images_cb.copy()
         pixels_cb[0], images_cb[0] = 0, 0
-        return Counts(pixels_cb, images_cb, self.share_sum_t, self.above_kt)
+        return replace(self, pixels_cb=pixels_cb, images_cb=images_cb)
 
     def at(self, index: int) -> Tally:
         """The tally at THRESHOLDS[index]."""
@@ -101,7 +113,8 @@ class Counts:
         true_negative, false_positive = _split(self.pixels_cb[:2].sum(axis=0), edge)
         absent_silent, absent_found = _split(self.images_cb[0], edge)
         present_silent, present_found = _split(self.images_cb[1], edge)
-        return Tally(
+        above_5, above_7, above_9 = self.above_kt[:, index].tolist()
+        whole = Tally(
             true_positive=true_positive,
             false_positive=false_positive,
             false_negative=false_negative,
@@ -111,8 +124,11 @@ class Counts:
             absent_found=absent_found,
             absent_silent=absent_silent,
             share_sum=int(self.share_sum_t[index]),
-            **{f"above_{tenths}": int(self.above_kt[k, index]) for k, tenths in enumerate(TENTHS)},
+            above_5=above_5,
+            above_7=above_7,
+            above_9=above_9,
         )
+        return whole.with_regions(Overlap(*counted_k) for counted_k in self.regions_rkt[:, :, index].tolist())
 
     @property
     def iou_fg_t(self) -> np.ndarray | None:
@@ -171,6 +187,12 @@ def _above(counts_cb: np.ndarray) -> np.ndarray:
     """How many lie above each of THRESHOLDS: int64 [2, T]."""
     from_top_cb = np.cumsum(counts_cb[:, ::-1], axis=1, dtype=np.int64)[:, ::-1]
     return from_top_cb[:, _EDGES_T]
+
+
+def _overlaps(counts_cb: np.ndarray) -> np.ndarray:
+    """int64 [3, T]: pixels in mask and truth, in the mask alone, in the truth alone, above each of THRESHOLDS."""
+    false_t, true_t = _above(counts_cb)
+    return np.stack([true_t, false_t, counts_cb[1].sum() - true_t])
 
 
 def bin_of(probability: float) -> int:

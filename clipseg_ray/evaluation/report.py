@@ -136,6 +136,13 @@ def _threshold(row: ReportRow) -> str | None:
     return ", ".join(f"{kind} {value:.2f}" for kind, value in row.thresholds.items())
 
 
+_SIZES = ("small", "medium", "large")
+
+
+def _several(*found: float | None) -> str | None:
+    return None if found.count(None) == len(found) else ", ".join(map(_text, found))
+
+
 def _accuracies(scores: Scores) -> str | None:
     found = (scores.accuracy_5, scores.accuracy_7, scores.accuracy_9)
     return None if None in found else ", ".join(f"{each:.2f}" for each in found)
@@ -159,6 +166,8 @@ _SHOWN: list[Column] = [
     ("unseen", lambda row: row.scores.miou_unseen),
     ("harmonic", lambda row: row.scores.miou_harmonic),
     ("IoU per image", lambda row: row.scores.iou_per_image),
+    ("IoU within 6 px, 1 % of the border", lambda row: _several(row.scores.iou_border, row.scores.iou_border_diagonal)),
+    ("IoU small, medium, large", lambda row: _several(*(getattr(row.scores, f"iou_{size}") for size in _SIZES))),
     (_ACCURACIES, lambda row: _accuracies(row.scores)),
     ("AP", lambda row: row.scores.ap),
     ("mAP", lambda row: row.scores.map),

@@ -39,6 +39,16 @@ class Scores:
     """The harmonic mean of both."""
     iou_per_image: float | None
     """Mean over the present pairs of each one's own IoU (PhraseCut's mIoU)."""
+    iou_border: float | None
+    """IoU of the pixels within 6 of the true border, pooled over the present pairs (see ``regions``)."""
+    iou_border_diagonal: float | None
+    """The same within 1 % of the image's diagonal."""
+    iou_small: float | None
+    """IoU over the present pairs whose thing is less than 2 % of its image, pixels pooled."""
+    iou_medium: float | None
+    """Of those from 2 % to less than 10 %."""
+    iou_large: float | None
+    """Of those of 10 % and more."""
     accuracy_5: float | None
     """Share of the present pairs whose own IoU is above 0.5 (PhraseCut's accuracy)."""
     accuracy_7: float | None
@@ -92,6 +102,11 @@ class Scores:
             iou_bin=total.iou_bin,
             miou=_mean(tally.iou_fg for tally in tallies),
             iou_per_image=total.iou_per_image,
+            iou_border=total.border.iou,
+            iou_border_diagonal=total.border_diagonal.iou,
+            iou_small=total.small.iou,
+            iou_medium=total.medium.iou,
+            iou_large=total.large.iou,
             accuracy_5=total.accuracy(5),
             accuracy_7=total.accuracy(7),
             accuracy_9=total.accuracy(9),

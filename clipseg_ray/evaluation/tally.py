@@ -11,13 +11,32 @@ Over a set the pixels are pooled:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 
 SHARE = 1 << 32
 """An image's own IoU is kept in units of 1 / SHARE: sums of integers know no order."""
 
 TENTHS = (5, 7, 9)
 """IoUs, in tenths, above which a present pair is right: PhraseCut's accuracy at 0.5, 0.7 and 0.9."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Pixels of a part of the images that have the thing: in mask and truth, in the mask alone, in the truth alone."""
+
+    both: int = 0
+    mask: int = 0
+    truth: int = 0
+
+    def __add__(self, other: Overlap) -> Overlap:
+        return Overlap(self.both + other.both, self.mask + other.mask, self.truth + other.truth)
+
+    @property
+    def iou(self) -> float | None:
+        """None if no pixel there is true."""
+        true = self.both + self.truth
+        return self.both / (true + self.mask) if true else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +46,7 @@ class Tally:
     Pixels: true_positive, false_positive, false_negative, true_negative. (Image, query) pairs, by whether the thing
     is there and whether a mask was given: present_found, present_silent, absent_found, absent_silent.
     share_sum: over the present pairs, each one's own IoU in units of 1 / SHARE. above_5, above_7, above_9: present
-    pairs whose own IoU is above so many of TENTHS.
+    pairs whose own IoU is above so many of TENTHS. border, border_diagonal, small, medium, large: see ``regions``.
     """
 
     true_positive: int = 0
@@ -42,9 +61,19 @@ class Tally:
     above_5: int = 0
     above_7: int = 0
     above_9: int = 0
+    border: Overlap = Overlap()
+    border_diagonal: Overlap = Overlap()
+    small: Overlap = Overlap()
+    medium: Overlap = Overlap()
+    large: Overlap = Overlap()
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(Tally)})
+
+    def with_regions(self, overlaps_r: Iterable[Overlap]) -> Tally:
+        """The same with those of each of ``regions.REGIONS``."""
+        border, border_diagonal, small, medium, large = overlaps_r
+        return replace(self, border=border, border_diagonal=border_diagonal, small=small, medium=medium, large=large)
 
     @property
     def present(self) -> int:

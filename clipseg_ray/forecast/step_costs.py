@@ -91,7 +91,7 @@ def measure(reader: Reader, segmenter: Segmenter, works: Sequence[ShardWork], se
     tables = _encode(pieces, segmenter.spec.keep_empty, seconds, clocks["rle"])
     output_bytes = model.write(pieces, tables, seconds, clocks["write"])
     samples = [sample for _, chunk in sampled.kept for sample in chunk.samples]
-    good = sum(len(row.pixels_bhwc) for row in rows) / sum(row.images.num_rows for row in rows)
+    good = sum(len(row.pixels) for row in rows) / sum(row.images.num_rows for row in rows)
     share = {"read": 1.0, "decode": 1.0, "model": good, "rle": good, "write": good}
     every = [table for of_set in tables for table in of_set]
     masks = sum(table.num_rows for table in every)
@@ -104,7 +104,7 @@ def measure(reader: Reader, segmenter: Segmenter, works: Sequence[ShardWork], se
         images_a_byte=sampled.images_a_byte,
         encoded_bytes=sum(len(sample.image or b"") for sample in samples) / len(samples),
         output_bytes=good * output_bytes / clocks["write"].images,
-        masks=good * masks / sum(len(piece.row.pixels_bhwc) for piece in pieces),
+        masks=good * masks / sum(len(piece.row.pixels) for piece in pieces),
         nonempty=sum(pc.sum(pc.greater(table.column("area"), 0)).as_py() or 0 for table in every) / max(1, masks),
         undecodable=1 - good,
         piece=model.piece,
@@ -177,11 +177,11 @@ def _decode(reader: Reader, sampled: _Sampled, seconds: float, clock: Clock) -> 
             clock.images += len(chunk.samples)
             if turn == 0 and kept < _KEPT_BYTES:
                 rows.append(row)
-                kept += row.pixels_bhwc.nbytes
-            if clock.wall >= seconds and any(len(row.pixels_bhwc) for row in rows):
+                kept += row.pixels.nbytes
+            if clock.wall >= seconds and any(len(row.pixels) for row in rows):
                 torch.set_num_threads(threads)
                 return rows
-        if not any(len(row.pixels_bhwc) for row in rows):
+        if not any(len(row.pixels) for row in rows):
             errors = [error for row in rows for error in row.images.column("error").to_pylist() if error]
             raise UserError(f"none of {sampled.images} sampled images can be decoded: {errors[0]}")
     raise AssertionError("itertools.count ends")
@@ -218,7 +218,7 @@ class _ModelStep:
             for row in self._pieces(self.piece):
                 with clock.running():
                     made = self._pass(row, keep=turn == 0 and kept < _KEPT_BYTES)
-                clock.images += len(row.pixels_bhwc)
+                clock.images += len(row.pixels)
                 if made is not None:
                     pieces.append(made)
                     kept += made.nbytes
@@ -257,7 +257,7 @@ class _ModelStep:
                 made = self._pass(row, keep=True)
             assert made is not None
             _encode([made], True, 0.0, Clock())
-        fits = int(len(row.pixels_bhwc) * PIECE_S / max(trial.wall, 1e-6))
+        fits = int(len(row.pixels) * PIECE_S / max(trial.wall, 1e-6))
         return min(self._chunk_images, max(batch, fits - fits % batch))
 
     def _pieces(self, size: int) -> Iterator[ChunkRow]:
@@ -269,7 +269,7 @@ class _ModelStep:
                 yield replace(
                     row,
                     images=images.slice(start, size),
-                    pixels_bhwc=row.pixels_bhwc[start:stop],
+                    pixels=row.pixels[start:stop],
                     phrases=row.phrases[start:stop],
                 )
 
@@ -291,7 +291,7 @@ def _encode(pieces: Sequence[_Piece], keep_empty: bool, seconds: float, clock: C
                     for block in blocks:
                         fresh.add(block)
                     encoded.append(fresh.table(keep_empty))
-            clock.images += len(piece.row.pixels_bhwc)
+            clock.images += len(piece.row.pixels)
             if turn == 0:
                 for of_set, table in zip(tables, encoded, strict=True):
                     of_set.append(table)

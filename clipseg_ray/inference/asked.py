@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.inference.mask_rows import SetQuestions
+from clipseg_ray.queries.set_questions import SetQuestions
 from clipseg_ray.masks import rle
 from clipseg_ray.pixels.opening import ImageError, handed, upright_rgb
 from clipseg_ray.queries.others import resolved

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
@@ -13,73 +11,12 @@ import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.masks.columns import columns
-from clipseg_ray.masks.competition import Competition
 from clipseg_ray.masks.rle import area_of_bits, encode_bits
 from clipseg_ray.model.block import Block
 from clipseg_ray.model.image_size import encode_at_image_size
 from clipseg_ray.model.stage import FILLERS
-from clipseg_ray.queries.phrase_set import PhraseSet, phrase_id
-from clipseg_ray.queries.prompt_set import PromptSet
+from clipseg_ray.queries.set_questions import SetQuestions
 from clipseg_ray.results.optional_columns import masks_schema
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetQuestions:
-    """What one prompt set asks of the images of a chunk.
-
-    ``name``: the set's. ``prompts``: the model's own form of the conditionals. ``prompt_ids``: the query that each is
-    of. ``threshold_logits_q``: float32 [q], of the queries that have masks. ``query_texts``: the phrase where it came
-    with the image, else null. ``pairs``: (image_index_p, query_index_p) where not every query is put to every image,
-    else None. ``competition``: where queries are not their prompts alone.
-    """
-
-    name: str
-    prompts: Any
-    prompt_ids: Sequence[str]
-    threshold_logits_q: np.ndarray
-    query_ids: pa.Array
-    query_texts: pa.Array
-    pairs: tuple[np.ndarray, np.ndarray] | None = None
-    competition: Competition | None = None
-
-    @classmethod
-    def of_queries(cls, prompt_set: PromptSet, to_prompts: Callable[[np.ndarray], Any]) -> SetQuestions:
-        """Every query put to every image; ``to_prompts`` is ``Engine.embed``."""
-        ids = [query.query_id for query in prompt_set.queries]
-        return cls(
-            name=prompt_set.name,
-            prompts=to_prompts(prompt_set.conditionals_qc),
-            prompt_ids=[query.query_id for query in prompt_set.prompts],
-            threshold_logits_q=prompt_set.threshold_logits_q,
-            query_ids=pa.array(ids, pa.string()),
-            query_texts=pa.nulls(len(ids), pa.string()),
-            competition=prompt_set.competition,
-        )
-
-    @classmethod
-    def of_phrases(
-        cls,
-        phrase_set: PhraseSet,
-        phrases: Sequence[Sequence[str]],
-        embed: Callable[[Sequence[str]], np.ndarray],
-        to_prompts: Callable[[np.ndarray], Any],
-    ) -> SetQuestions:
-        """Each image's own ``phrases`` put to it alone; equal phrases share a conditional."""
-        texts = list(dict.fromkeys(text for own in phrases for text in own))
-        place = {text: index for index, text in enumerate(texts)}
-        ids = [phrase_id(text) for text in texts]
-        return cls(
-            name=phrase_set.name,
-            prompts=to_prompts(embed(texts)),
-            prompt_ids=ids,
-            threshold_logits_q=np.full(len(texts), phrase_set.threshold_logit, np.float32),
-            query_ids=pa.array(ids, pa.string()),
-            query_texts=pa.array(texts, pa.string()),
-            pairs=(
-                np.repeat(np.arange(len(phrases)), [len(own) for own in phrases]),
-                np.array([place[text] for own in phrases for text in own], np.int64),
-            ),
-        )
 
 
 class MaskRows:
@@ -91,14 +28,12 @@ class MaskRows:
 
     def __init__(
         self,
-        grid: tuple[int, int],
         images: pa.Table,
         asked: SetQuestions,
         *,
         at_image_size: bool,
         optional: Collection[str] = (),
     ) -> None:
-        self._grid = grid
         self._asked = asked
         self._at_image_size = at_image_size
         self._schema = masks_schema(optional)
@@ -129,8 +64,8 @@ class MaskRows:
             size_p: tuple[np.ndarray, np.ndarray] = (heights, widths)
             grid_area_p = area_of_bits(block.bits_pn)
         else:
-            rles = encode_bits(block.bits_pn, *self._grid, block.max_logit_p > threshold_p)
-            size_p = (np.full(len(image_p), self._grid[0]), np.full(len(image_p), self._grid[1]))
+            rles = encode_bits(block.bits_pn, *block.grid, block.max_logit_p > threshold_p)
+            size_p = (np.full(len(image_p), block.grid[0]), np.full(len(image_p), block.grid[1]))
             grid_area_p = None
         table = pa.table(
             {

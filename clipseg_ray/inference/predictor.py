@@ -209,7 +209,7 @@ class Predictor:
 
     def _rows(self, asked: Asked, lot: Lot, size: Size, probabilities: Probabilities | None) -> PredictedRows:
         """The answers of one batch of images."""
-        rows = MaskRows(self.grid, lot.images, asked.questions, at_image_size=size == "image")
+        rows = MaskRows(lot.images, asked.questions, at_image_size=size == "image")
         images: list[np.ndarray] = []
         queries: list[np.ndarray] = []
         maps: list[np.ndarray] = []

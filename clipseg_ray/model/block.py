@@ -23,16 +23,17 @@ class Met:
 class Block:
     """Some rows of masks, on the host.
 
-    image_index_p, query_index_p: int64, into the images and the prompts given. bits_pn, max_logit_p (NaN where a logit
-    is not finite), probability_sum_p: see `masks.threshold.Packed`. optional: what fills the optional columns an
-    engine was made with, by name, [p, …]: see `stage.FILLERS`. logits_kwh: float32 [k, w, h] for the rows logits_row_k
-    of this block, those whose maximum is above the threshold, where logits were wanted. met: the contests that all its
-    rows are of, or none; their logits stand there. unsound_prompt: the first of their prompts whose logits are not
-    finite.
+    grid: (height, width) of its masks. image_index_p, query_index_p: int64, into the images and the prompts given.
+    bits_pn, max_logit_p (NaN where a logit is not finite), probability_sum_p: see `masks.threshold.Packed`. optional:
+    what fills the optional columns an engine was made with, by name, [p, …]: see `stage.FILLERS`. logits_kwh: float32
+    [k, w, h] for the rows logits_row_k of this block, those whose maximum is above the threshold, where logits were
+    wanted. met: the contests that all its rows are of, or none; their logits stand there. unsound_prompt: the first of
+    their prompts whose logits are not finite.
 
     From a GPU the arrays lie in pinned memory, which is scarce: take what is needed and let the block go.
     """
 
+    grid: tuple[int, int]
     image_index_p: np.ndarray
     query_index_p: np.ndarray
     bits_pn: np.ndarray

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,9 @@ class Bouts:
         self.rows = rows
         self._bouts, self._starts = bouts, [bout.start for bout in bouts]
         self._begun: torch.Tensor | None = None
+
+    def __iter__(self) -> Iterator[Bout]:
+        return iter(self._bouts)
 
     def completed(self, start: int, logits_pwh: torch.Tensor, want_logits: bool) -> Decided:
         """The bouts that end in a chunk. start: its first row. logits_pwh: float32, on the device."""

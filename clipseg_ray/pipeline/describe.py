@@ -21,7 +21,7 @@ def queries_text(plan: Plan) -> str:
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """What ``plan_text`` says of input, output and work, as JSON values."""
-    work = plan.work
+    work, views = plan.work, plan.config.model.views_of_images
     unwritten = {query.query_id for query in plan.queries if not query.keep}
     return {
         "input": {"url": plan.config.input.url, "format": plan.listing.format, "bytes": work.bytes},
@@ -33,6 +33,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "chunks_done": work.chunks_done,
         "chunks_are_estimated": work.shards_unread > 0,
         "images_known": work.images_known,
+        "views": None if views is None else views.recorded(),
         "queries": [query.query_id for query in plan.written],
         "queries_new": sorted(set(plan.assignment.new) - unwritten),
         "phrases": None if plan.phrases is None else plan.phrases.field,
@@ -43,7 +44,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 def plan_text(plan: Plan) -> str:
     """What the run would do: input, queries, what is done and what is left."""
-    work = plan.work
+    work, views = plan.work, plan.config.model.views_of_images
     about = "about " if work.shards_unread else ""
     lines = [
         f"input     {', '.join(plan.config.input.url)} ({plan.listing.format}, {work.bytes / 1e9:.3g} GB)",
@@ -52,6 +53,7 @@ def plan_text(plan: Plan) -> str:
         *(f"          {line}" for line in passed_over.lines(plan.listing.passed, work.further)),
         f"model     {plan.config.model.checkpoint}"
         + ("" if plan.present is None else f" (dataset weights {plan.present.model['weights_sha256'][:12]}…)"),
+        *([] if views is None else [f"views     {views.words()}"]),
     ]
     new = set(plan.assignment.new)
     if plan.queries:

@@ -233,6 +233,8 @@ def mask_settings(config: RunConfig) -> dict[str, Any]:
     return {
         "size": config.masks.size,
         "keep_empty": config.masks.keep_empty,
+        **({} if config.model.views_of_images is None else {"views": config.model.views_of_images.recorded()}),
+        **config.masks.refinement,
         **optional_columns.recorded(config),
     }
 

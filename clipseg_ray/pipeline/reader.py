@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.errors import UserError
@@ -15,6 +14,8 @@ from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pipeline.work import ShardWork
 from clipseg_ray.pixels.decode import DecodedImage, decode_all
 from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.pixels.viewed_images import Gathering
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.queries.phrase_set import phrases_of
 from clipseg_ray.redaction import redacted
 from clipseg_ray.results import layout, parts, shard_records
@@ -42,6 +43,7 @@ class Reader:
 
     source: Source
     preprocessing: Preprocessing
+    views: Views | None = None
     decode: Literal["fast", "exact"]
     output: str
     phrase_field: str | None = None
@@ -89,7 +91,8 @@ class Reader:
 
     def chunking(self, shard: Shard) -> Chunking:
         """Where the shard's chunks end."""
-        return shard.chunking.decoded(3 * self.preprocessing.size**2)
+        size = self.preprocessing.size
+        return shard.chunking.decoded(3 * size**2 if self.views is None else self.views.image_bytes(size))
 
     def _failure(self, work: ShardWork, chunk: int, started: float, message: str, hosts_gone: bool = False) -> ChunkRow:
         return ChunkRow(
@@ -97,7 +100,7 @@ class Reader:
             chunk=chunk,
             folders=(),
             images=IMAGES.empty_table(),
-            pixels_bhwc=np.empty((0, self.preprocessing.size, self.preprocessing.size, 3), np.uint8),
+            pixels=Gathering(0, self.preprocessing.size, None).done(),
             phrases=[],
             read_s=time.perf_counter() - started,
             failure=redacted(message),
@@ -109,7 +112,6 @@ class Reader:
 
         Raises Unreached when images could not be had this time, and nobody gives them up.
         """
-        size = self.preprocessing.size
         written = self._written(work, chunk.index)
         settled = {image_id: row for image_id, row in written.items() if row["status"] in ("missing", UNREACHABLE)}
         unreached = [each for each in chunk.samples if each.status == FAILED and each.image_id not in settled]
@@ -117,9 +119,8 @@ class Reader:
             raise Unreached(unreached, len(chunk.samples))
         decoding = time.perf_counter()
         encoded = [sample for sample in chunk.samples if sample.image is not None and sample.image_id not in settled]
-        decoded = decode_all(encoded, _image, self.preprocessing, self.decode, threads=self.threads)
-        pixels_bhwc = np.empty((len(encoded), size, size, 3), np.uint8)
-        good = 0
+        decoded = decode_all(encoded, _image, self.preprocessing, self.decode, threads=self.threads, views=self.views)
+        gathering = Gathering(len(encoded), self.preprocessing.size, self.views)
         rows = []
         phrases = []
         for sample in chunk.samples:
@@ -140,8 +141,7 @@ class Reader:
             if sample.image is not None:
                 _, found = next(decoded)
                 if isinstance(found, DecodedImage):
-                    pixels_bhwc[good] = found.pixels_hwc
-                    good += 1
+                    gathering.add(found.pixels_hwc, found.large_hwc)
                     asked, row["error"] = self._phrases(sample)
                     phrases.append(asked)
                     row |= {"width": found.width, "height": found.height, "orientation": found.orientation}
@@ -155,7 +155,7 @@ class Reader:
             chunk=chunk.index,
             folders=work.lacking(chunk.index),
             images=pa.Table.from_pylist(rows, schema=IMAGES),
-            pixels_bhwc=pixels_bhwc[:good],
+            pixels=gathering.done(),
             phrases=phrases,
             read_s=decoding - started,
             decode_s=time.perf_counter() - decoding,

@@ -11,6 +11,8 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
+from clipseg_ray.pixels.viewed_images import ViewedImages
+
 SCHEMA = pa.schema(
     [
         pa.field("shard", pa.string(), nullable=False),
@@ -18,6 +20,8 @@ SCHEMA = pa.schema(
         pa.field("folders", pa.list_(pa.string()), nullable=False),
         pa.field("images", pa.large_binary(), nullable=False),
         pa.field("pixels", pa.large_binary(), nullable=False),
+        pa.field("tiles", pa.list_(pa.int64()), nullable=False),
+        pa.field("large", pa.large_binary(), nullable=False),
         pa.field("phrases", pa.list_(pa.list_(pa.string())), nullable=False),
         pa.field("read_s", pa.float64(), nullable=False),
         pa.field("decode_s", pa.float64(), nullable=False),
@@ -32,7 +36,7 @@ class ChunkRow:
     """A chunk between the two steps.
 
     ``folders``: the part folders this chunk lacks. ``images``: the images table of all its samples, in order.
-    ``pixels_bhwc``: uint8, one image per sample with status ok, in order; ``phrases``: for each of those
+    ``pixels``: one image per sample with status ok, in order; ``phrases``: for each of those
     the phrases that came with it (empty lists unless the run asks for them). ``failure``: set when reading failed for
     a passing reason; the other fields are then empty and ``chunk`` may be -1 for "the rest of the shard".
     ``hosts_gone``: the reason is images that cannot be had, though the network is there.
@@ -42,7 +46,7 @@ class ChunkRow:
     chunk: int
     folders: tuple[str, ...]
     images: pa.Table
-    pixels_bhwc: np.ndarray
+    pixels: ViewedImages
     phrases: list[list[str]]
     read_s: float = 0.0
     decode_s: float = 0.0
@@ -59,7 +63,9 @@ class ChunkRow:
             "chunk": pa.array([self.chunk], pa.int32()),
             "folders": [list(self.folders)],
             "images": _binary(sink.getvalue()),
-            "pixels": _binary(pa.py_buffer(np.ascontiguousarray(self.pixels_bhwc).reshape(-1))),
+            "pixels": _binary(pa.py_buffer(np.ascontiguousarray(self.pixels.whole_bhwc).reshape(-1))),
+            "tiles": pa.array([self.pixels.tiles_b], SCHEMA.field("tiles").type),
+            "large": _binary(pa.py_buffer(self.pixels.large_n)),
             "phrases": pa.array([self.phrases], SCHEMA.field("phrases").type),
             "read_s": [self.read_s],
             "decode_s": [self.decode_s],
@@ -70,17 +76,19 @@ class ChunkRow:
 
     @classmethod
     def from_arrow(cls, table: pa.Table, size: int) -> ChunkRow:
-        """The chunk of a one-row table; ``pixels_bhwc`` is a read-only view of it, ``size`` pixels square."""
+        """The chunk of a one-row table; ``pixels`` are read-only views of it, ``size`` pixels square."""
         if table.num_rows != 1:
             raise AssertionError(f"a chunk travels as one row, got {table.num_rows}: the block settings are wrong")
         value: dict[str, Any] = {
             name: table.column(name)[0].as_py()
             for name in ("shard", "chunk", "folders", "phrases", "read_s", "decode_s", "failure", "hosts_gone")
         }
-        pixels = np.frombuffer(_buffer(table.column("pixels")), np.uint8).reshape(-1, size, size, 3)
+        whole_bhwc, large_n = (np.frombuffer(_buffer(table.column(name)), np.uint8) for name in ("pixels", "large"))
+        tiles_b = np.array(table.column("tiles")[0].as_py(), np.int64)
+        pixels = ViewedImages(whole_bhwc.reshape(-1, size, size, 3), tiles_b, large_n)
         images = pa.ipc.open_stream(_buffer(table.column("images"))).read_all()
         folders = tuple(value.pop("folders"))
-        return cls(**value, folders=folders, images=images, pixels_bhwc=pixels)
+        return cls(**value, folders=folders, images=images, pixels=pixels)
 
 
 def _binary(buffer: pa.Buffer) -> pa.Array:

@@ -18,12 +18,14 @@ import pyarrow.compute as pc
 import torch
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.inference.mask_rows import MaskRows, SetQuestions
+from clipseg_ray.inference.mask_rows import MaskRows
 from clipseg_ray.pipeline.row import ChunkRow
 from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.queries.phrase_set import PhraseSet
 from clipseg_ray.queries.phrases import PhraseEmbedder
 from clipseg_ray.queries.prompt_set import PromptSet
+from clipseg_ray.queries.set_questions import SetQuestions
 from clipseg_ray.redaction import redacted
 from clipseg_ray.results import layout, parts
 from clipseg_ray.storage import Store, explain
@@ -37,7 +39,7 @@ class SegmenterSpec:
     """All an actor needs to start: the model to load, how to compute, what to ask, where to write.
 
     ``compute`` is the dataset record's section; an actor that cannot honour it refuses. ``optional``: the settings of
-    the optional columns, by name. ``facts`` go into every part's file metadata.
+    the optional columns, by name. ``refine``: the record's, or None. ``facts`` go into every part's file metadata.
     """
 
     output: str
@@ -45,10 +47,12 @@ class SegmenterSpec:
     revision: str | None
     weights_sha256: str
     preprocessing: Preprocessing
+    views: Views | None = None
     compute: dict[str, Any]
     mask_size: str
     keep_empty: bool
     optional: Mapping[str, Any]
+    refine: Mapping[str, Any] | None
     prompt_sets: tuple[PromptSet | PhraseSet, ...]
     facts: dict[str, Any]
 
@@ -97,6 +101,7 @@ class Segmenter:
     """
 
     def __init__(self, spec: SegmenterSpec) -> None:
+        from clipseg_ray.masks.guided import GuidedFilter
         from clipseg_ray.model import checkpoint, factory
         from clipseg_ray.model.engine import Engine
 
@@ -123,7 +128,7 @@ class Segmenter:
             decode_chunk=spec.compute["decode_chunk"],
             columns=spec.optional,
         )
-        self.engine = Engine(model, spec.optional)
+        self.engine = Engine(model, spec.optional, GuidedFilter.of(spec.refine), spec.views)
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._lock = threading.Lock()
         self._embedders = {
@@ -216,19 +221,20 @@ class Segmenter:
         """
         at_image_size = self.spec.mask_size == "image"
         images = row.images.filter(pc.equal(row.images.column("status"), "ok"))
-        encoded: Any = row.pixels_bhwc
+        encoded: Any = row.pixels
         if len(encoded) and (len(wanted) > 1 or isinstance(wanted[0], PhraseSet)):
-            encoded = self.engine.encode(row.pixels_bhwc)
+            encoded = self.engine.encode(row.pixels)
         for prompt_set in wanted:
             asked = self._questions_of(prompt_set, row.phrases)
             yield (
-                MaskRows(self.engine.grid, images, asked, at_image_size=at_image_size, optional=self.spec.optional),
+                MaskRows(images, asked, at_image_size=at_image_size, optional=self.spec.optional),
                 self.engine.segment(
                     encoded,
                     asked.prompts,
                     asked.threshold_logits_q,
                     asked.pairs,
                     competition=asked.competition,
+                    guides=row.pixels,
                     want_logits=at_image_size,
                 ),
             )

@@ -18,6 +18,7 @@ from clipseg_ray.pipeline.plan import Plan, Work
 from clipseg_ray.pipeline.reader import Reader
 from clipseg_ray.pipeline.segmenter import SegmenterSpec
 from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.queries import phrases
 from clipseg_ray.queries.inspection import count_tokens, warnings
 from clipseg_ray.queries.naming import set_name
@@ -142,9 +143,11 @@ def settle(plan: Plan, device: str, reader_threads: int, model: Model | None = N
         prompt_sets += _others(store, prompt_sets, model)
     warned = warnings(plan.queries, count_tokens(plan.queries, model.loaded)) if model.is_loaded else []
     preprocessing = Preprocessing.from_json(settled_record.model["preprocessing"])
+    views = Views.from_record(settled_record.masks.get("views"))
     reader = Reader(
         source=plan.source,
         preprocessing=preprocessing,
+        views=views,
         decode=settled_record.input["decode"],
         output=store.url,
         phrase_field=plan.phrases.field if plan.phrases else None,
@@ -157,10 +160,12 @@ def settle(plan: Plan, device: str, reader_threads: int, model: Model | None = N
         revision=model.revision,
         weights_sha256=settled_record.model["weights_sha256"],
         preprocessing=preprocessing,
+        views=views,
         compute=settled_record.compute,
         mask_size=settled_record.masks["size"],
         keep_empty=settled_record.masks["keep_empty"],
         optional=optional_columns.settings_of(settled_record.masks),
+        refine=settled_record.masks.get("refine"),
         prompt_sets=prompt_sets,
         facts={"fingerprint": settled_record.fingerprint},
     )
@@ -185,6 +190,8 @@ def _record(plan: Plan, model: Model, device: str) -> DatasetRecord:
     for column in optional_columns.OPTIONAL:
         if (setting := masks.get(column.name)) and (why := column.refuse(setting, loaded.preprocessing.size)):
             raise UserError(f"{column.setting}: {why}")
+    if "views" in masks and loaded.preprocessing.size % loaded.config.vision_config.patch_size:
+        raise UserError("model.views: this model's masks are smaller than its input; leave model.views out")
     if plan.present is not None:
         compute = plan.present.compute
     else:
@@ -223,7 +230,8 @@ def _compile(plan: Plan, loaded: Checkpoint, device: str) -> bool:
         return wish == "on"
     if device == "cpu" and packed.pays() and not has_amx():
         return False  # packed layers are as fast as compiled ones there, from the first image on
-    images = plan.work.images_estimate
+    views = plan.config.model.views_of_images
+    images = plan.work.images_estimate * (1 if views is None else views.passes(views.most)[0])
     masks = images * max(1, sum(query.is_prompt for query in plan.queries))
     actors = plan.config.pool.max or 1
     return worth_compiling(loaded.config, loaded.preprocessing.size, device, images=images, masks=masks, actors=actors)

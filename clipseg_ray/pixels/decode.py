@@ -30,6 +30,7 @@ from PIL import Image
 from clipseg_ray.pixels.opening import ImageError, handed, opened, upright_rgb
 from clipseg_ray.pixels.orientation import read_orientation, swaps_axes, upright
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
+from clipseg_ray.pixels.views import Views, side_of
 
 if TYPE_CHECKING:  # loaded where pixels are resized: a second that a plan, which decodes nothing, does without
     import torch
@@ -38,7 +39,7 @@ Mode = Literal["fast", "exact"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DecodedImage:
     """A decoded image at the model's size, and what it was before."""
 
@@ -50,18 +51,20 @@ class DecodedImage:
     """Pixels of the upright image."""
     orientation: int
     """The EXIF tag's value, 1 to 8; 1 if there is none. Already applied."""
+    large_hwc: np.ndarray | None = None
+    """The same at a multiple of S, uint8 (T, T, 3), where its views have tiles; made from the image, not from S."""
 
 
-def decode(data: bytes, preprocessing: Preprocessing, mode: Mode = "fast") -> DecodedImage:
-    """Decode one image, turn it upright and squash it to the model's size.
+def decode(data: bytes, preprocessing: Preprocessing, mode: Mode = "fast", views: Views | None = None) -> DecodedImage:
+    """Decode one image, turn it upright and squash it to the model's size, and to what its views are cut from.
 
     Raises `ImageError`, and nothing else, for bytes that are no image. The size is checked before pixels are
     allocated. `MemoryError` passes through: it is about the machine, not about the bytes.
     """
     with opened(data) as image:
-        if mode == "fast" and (decoded := _decode_fast(data, image, preprocessing)):
+        if mode == "fast" and (decoded := _decode_fast(data, image, preprocessing, views)):
             return decoded
-        return _decode_exact(image, preprocessing)
+        return _decode_exact(image, preprocessing, views)
 
 
 def squash(image: Image.Image, preprocessing: Preprocessing) -> DecodedImage:
@@ -76,6 +79,8 @@ def decode_all(
     preprocessing: Preprocessing,
     mode: Mode = "fast",
     threads: int = 1,
+    *,
+    views: Views | None = None,
 ) -> Iterator[tuple[T, DecodedImage | ImageError]]:
     """Decode a stream of samples on several threads; each comes out with its verdict, in the order it came in.
 
@@ -86,7 +91,7 @@ def decode_all(
 
     def verdict(sample: T) -> DecodedImage | ImageError:
         try:
-            return decode(get_bytes(sample), preprocessing, mode)
+            return decode(get_bytes(sample), preprocessing, mode, views)
         except ImageError as error:
             # A new one: the raised one holds the frames it came through, and with them the encoded bytes.
             return ImageError(error.status, error.message)
@@ -113,14 +118,33 @@ def decode_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_exact(image: Image.Image, preprocessing: Preprocessing) -> DecodedImage:
+def _decode_exact(image: Image.Image, preprocessing: Preprocessing, views: Views | None) -> DecodedImage:
     rgb, orientation = upright_rgb(image)
-    side = (preprocessing.size, preprocessing.size)
-    pixels_hwc = np.array(rgb.resize(side, resample=preprocessing.resample))
-    return DecodedImage(pixels_hwc, rgb.width, rgb.height, orientation)
+    width, height = rgb.size
+
+    def squashed(side: int) -> np.ndarray:
+        return np.array(rgb.resize((side, side), resample=preprocessing.resample))
+
+    return _of_views(squashed, width, height, orientation=orientation, size=preprocessing.size, views=views)
 
 
-def _decode_fast(data: bytes, image: Image.Image, preprocessing: Preprocessing) -> DecodedImage | None:
+def _of_views(
+    squashed: Callable[[int], np.ndarray], width: int, height: int, *, orientation: int, size: int, views: Views | None
+) -> DecodedImage:
+    """``squashed``: side → the upright image at that size."""
+    side = side_of(views, width, height, size)
+    return DecodedImage(
+        pixels_hwc=squashed(size),
+        width=width,
+        height=height,
+        orientation=orientation,
+        large_hwc=squashed(side) if side > size else None,
+    )
+
+
+def _decode_fast(
+    data: bytes, image: Image.Image, preprocessing: Preprocessing, views: Views | None
+) -> DecodedImage | None:
     """Decode what simplejpeg takes without a murmur; None for everything else."""
     if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L") or preprocessing.resample != BILINEAR:
         return None
@@ -134,10 +158,14 @@ def _decode_fast(data: bytes, image: Image.Image, preprocessing: Preprocessing) 
     if decoded_hwc.shape != stored_hwc.shape:
         return None
     orientation = read_orientation(image)
-    resized_hwc = _squash(stored_hwc, preprocessing.size, swaps_axes(orientation))
-    if swaps_axes(orientation):
+    swapped = swaps_axes(orientation)
+
+    def squashed(side: int) -> np.ndarray:
+        return upright(_squash(stored_hwc, side, swapped), orientation)
+
+    if swapped:
         width, height = height, width
-    return DecodedImage(upright(resized_hwc, orientation), width, height, orientation)
+    return _of_views(squashed, width, height, orientation=orientation, size=preprocessing.size, views=views)
 
 
 def _squash(pixels_hwc: np.ndarray, side: int, transposed: bool) -> np.ndarray:

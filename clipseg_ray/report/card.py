@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clipseg_ray import yaml_text
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.printable import printable
 from clipseg_ray.redaction import redacted
 from clipseg_ray.report import facts
@@ -133,7 +134,7 @@ def _size_category(rows: int) -> str:
 
 
 def _opening(found: Facts) -> str:
-    grid = "each image's own size" if found.record.masks["size"] == "image" else f"a grid of {_side(found)} pixels"
+    grid = "each image's own size" if found.record.masks["size"] == "image" else _grid(found)
     text = (
         f"CLIPSeg masks of {found.images:,} images for {len(found.queries)} queries: {found.masks:,} rows, "
         f"{found.found:,} of them with a mask that is not empty, on {grid}. A row is one (image, query): score, area, "
@@ -148,8 +149,14 @@ def _opening(found: Facts) -> str:
     return text
 
 
-def _side(found: Facts) -> str:
-    size = found.record.model["preprocessing"]["size"]
+def _grid(found: Facts) -> str:
+    if (views := Views.from_record(found.record.masks.get("views"))) is None:
+        return f"a grid of {_side(found)} pixels"
+    return f"grids of {_side(found)} to {_side(found, views.most)} pixels, by the image's size"
+
+
+def _side(found: Facts, tiles: int = 1) -> str:
+    size = found.record.model["preprocessing"]["size"] * tiles
     return f"{size}×{size}"
 
 
@@ -165,6 +172,13 @@ def origin(found: Facts) -> str:
         ("computed", f"{compute['precision']} on {compute['device']}{', compiled' if compute['compile'] else ''}"),
         ("fingerprint", f"`{found.record.fingerprint}`: of everything that changes a mask"),
     ]
+    if views := Views.from_record(found.record.masks.get("views")):
+        rows.insert(4, ("views", views.words()))
+    if refine := found.record.masks.get("refine"):
+        filtered = (
+            f"{refine['filter']} filter, radius {refine['radius']} pixels of the grid, epsilon {refine['epsilon']:g}"
+        )
+        rows.insert(4, ("borders", f"refined by the picture: {filtered}"))
     if found.last_run:
         versions = found.last_run["versions"]
         named = ", ".join(f"{name} {versions[name]}" for name in ("clipseg-ray", "torch"))

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from clipseg_ray.errors import UserError, brief
 from clipseg_ray.masks import algebra
+from clipseg_ray.pixels.views import Views, side_of
 from clipseg_ray.results import parts, schema
 from clipseg_ray.results.optional_columns import OPTIONAL, masks_schema, settings_of
 from clipseg_ray.results.record import DatasetRecord
@@ -23,10 +24,15 @@ STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated", "
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What the dataset's record says of every part; ``schema`` and what follows it, of those of masks."""
+    """What the dataset's record says of every part; ``schema`` and what follows it, of those of masks.
+
+    ``model_size``: the side of what the model takes. ``views``: by which grids differ, None where they do not.
+    """
 
     fingerprint: str
     schema: pa.Schema
+    model_size: int
+    views: Views | None
     at_image_size: bool
     keep_empty: bool
     optional: Mapping[str, Any]
@@ -38,6 +44,8 @@ class Expected:
         return cls(
             fingerprint=made.fingerprint,
             schema=masks_schema(optional),
+            model_size=made.model["preprocessing"]["size"],
+            views=Views.from_record(made.masks.get("views")),
             at_image_size=made.masks["size"] == "image",
             keep_empty=made.masks["keep_empty"],
             optional=optional,
@@ -187,9 +195,23 @@ def _row_checks(table: pa.Table, expected: Expected) -> Iterator[tuple[str, Any]
             pc.not_equal(column("height"), column("image_height")), pc.not_equal(column("width"), column("image_width"))
         )
         yield "is not of its image's size", other
+    elif expected.views is not None:
+        yield "its grid is not the one that model.views gives its image", _other_grid(table, expected)
     for each in OPTIONAL:
         if each.name in expected.optional:
             yield each.check(column(each.name), expected.optional[each.name])
+
+
+def _other_grid(table: pa.Table, expected: Expected) -> np.ndarray:
+    names = ("image_width", "image_height", "width", "height")
+    sizes, of_row = np.unique(
+        np.stack([table.column(name).to_numpy() for name in names], 1), axis=0, return_inverse=True
+    )
+    other = [
+        {width, height} != {side_of(expected.views, image_width, image_height, expected.model_size)}
+        for image_width, image_height, width, height in sizes.tolist()
+    ]
+    return np.array(other, np.bool_)[of_row.reshape(-1)]
 
 
 def _runs(counts: pa.ChunkedArray) -> np.ndarray:

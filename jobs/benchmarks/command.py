@@ -292,6 +292,32 @@ def verdicts(
     _leave(benchmark(scenes=scenes, repeats=repeats, json_file=json_file))
 
 
+@app.command(epilog="Example: python jobs/benchmark.py views --scenes 24")
+def views(
+    prompts: Annotated[str, typer.Option(help="Numbers of names an image is asked, with commas.")] = "8,32",
+    scenes: Annotated[int, typer.Option(min=1, help="Scenes to measure IoU on.")] = 24,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns each contestant takes.")] = 3,
+    json_file: JsonFile = None,
+) -> None:
+    """Tiles against the whole image, with and without the cascade: images/s, memory and IoU on drawn scenes."""
+    from benchmarks.views import benchmark
+
+    benchmark(prompts=_numbers(prompts, "--prompts"), scenes=scenes, rounds=rounds, json_file=json_file)
+
+
+@app.command(epilog="Example: python jobs/benchmark.py finer --scenes 24 --side 1056 --mosaic 3")
+def finer(
+    scenes: Annotated[int, typer.Option(min=2, help="Scenes to measure on.")] = 48,
+    side: Annotated[int, typer.Option(min=64, help="Of a scene, in pixels; a multiple of the mosaic's number.")] = 704,
+    mosaic: Annotated[int, typer.Option(min=1, help="So many by so many scenes in one image.")] = 1,
+    json_file: JsonFile = None,
+) -> None:
+    """Masks as they are and refined: IoU in all, near borders and of small things, with bootstrap intervals; time."""
+    from benchmarks.finer import benchmark
+
+    _leave(benchmark(scenes=scenes, side=side, mosaic=mosaic, json_file=json_file))
+
+
 def main() -> None:
     """Run the command line; errors for a person become one line and exit code 2."""
     command_line.run(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,7 +34,7 @@ from clipseg_ray.sources.base import Shard
 _CHECKPOINT = "builtin:scenes"
 _SEEDS = {"tune": 10_000_000, "test": 20_000_000}
 _IN_A_SHARD = 5  # what is drawn together in a resample
-_FIELDS = {field.name: place for place, field in enumerate(fields(Tally))}
+_FIELDS = [field.name for field in fields(Tally) if isinstance(field.default, int)]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def _questions(table: str, truth: TruthSet) -> Questions:
 def _tallies(found: Metrics, questions: Questions, threshold: float) -> list[tuple[int, ...]]:
     """Of each thing, in order."""
     by_id = {asked.query_id: counts for asked, counts in found.counts.items()}
-    return [astuple(by_id[thing.query_id].at(index_of(threshold))) for thing in questions.things]
+    tallies = [by_id[thing.query_id].at(index_of(threshold)) for thing in questions.things]
+    return [tuple(getattr(tally, name) for name in _FIELDS) for tally in tallies]
 
 
 def _measured(counted_sqf: np.ndarray, resamples: int) -> Mapping[str, tuple[float, float, float]]:
@@ -146,7 +147,7 @@ def _measured(counted_sqf: np.ndarray, resamples: int) -> Mapping[str, tuple[flo
 
 def _measures(counted_rqf: np.ndarray) -> dict[str, np.ndarray]:
     """As ``Scores`` has them, float64 [r]: of int64 [r, q, f], tallies of each query."""
-    of = {name: counted_rqf[..., place] for name, place in _FIELDS.items()}
+    of = {name: counted_rqf[..., place] for place, name in enumerate(_FIELDS)}
     true = of["true_positive"] + of["false_negative"]
     either = true + of["false_positive"]
     iou_rq = np.where(true > 0, of["true_positive"] / np.maximum(either, 1), np.nan)

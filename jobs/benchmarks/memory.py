@@ -75,12 +75,12 @@ def _actor(checkpoint: str, device: str, precision: str, compile: bool, prompts:
     pixels_bhwc = rng.integers(0, 256, (_IMAGES * ours.engine.batch, side, side, 3), np.uint8)
     embedded = ours.engine.embed(rng.normal(0, 0.5, (prompts, width)).astype(np.float32))
     gc.collect()
-    _forget_peak()
+    forget_peak()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    ready = _status("VmRSS")
+    ready = status("VmRSS")
     kept = [ours.columns(block) for block in ours.blocks(pixels_bhwc, embedded)]
-    highest = _status("VmHWM")
+    highest = status("VmHWM")
     entry = {
         "prompts": prompts,
         "rows": sum(len(columns["area"]) for columns in kept),
@@ -94,12 +94,12 @@ def _actor(checkpoint: str, device: str, precision: str, compile: bool, prompts:
     return entry
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Start Linux's high-water mark anew from the present resident set (proc(5), clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def _status(name: str) -> int:
+def status(name: str) -> int:
     """A memory figure of this process, in bytes (proc(5), status)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):

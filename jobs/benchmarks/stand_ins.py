@@ -37,7 +37,7 @@ def _black(
 
     pixels_hwc = np.zeros((preprocessing.size, preprocessing.size, 3), np.uint8)
     for sample in samples:
-        yield sample, DecodedImage(pixels_hwc, _GRID, _GRID, 1)
+        yield sample, DecodedImage(pixels_hwc=pixels_hwc, width=_GRID, height=_GRID, orientation=1)
 
 
 def _hold_no_model(self: Any, spec: Any) -> None:

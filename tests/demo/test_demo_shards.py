@@ -3,12 +3,14 @@
 import io
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from clipseg_ray.demo.mosaics import mosaic
 from clipseg_ray.demo.scenes import scene
 from clipseg_ray.demo.shards import write_shards
 from clipseg_ray.demo.vocabulary import HELD_OUT_PAIRS
@@ -55,7 +57,7 @@ def test_same_arguments_same_bytes_and_held_out_pairs_on_request(folder, tmp_pat
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["scenes-00000.tar", "scenes-00001.tar"]
     assert all((folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
-    write_shards(tmp_path / "held", shards=1, images=1, seed=40, held_out_pairs=True)
+    write_shards(tmp_path / "held", shards=1, images=1, seed=40, draw=partial(scene, held_out_pairs=True))
     (held,) = _samples(tmp_path / "held")
     assert {(one["colour"], one["name"]) for one in held.fields["instances"]} & HELD_OUT_PAIRS
 
@@ -65,3 +67,18 @@ def test_the_command_writes_them_too(folder, tmp_path):
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert printed.split() == [str(tmp_path / "out" / "scenes-00000.tar")]
     assert (tmp_path / "out" / "scenes-00000.tar").read_bytes() == (folder / "scenes-00000.tar").read_bytes()
+
+
+def test_the_command_draws_at_any_side_and_mosaics(tmp_path):
+    command = [sys.executable, "-m", "clipseg_ray.demo.shards", str(tmp_path), "--scenes", "1", "--seed", "7"]
+    subprocess.run([*command, "--side", "192", "--mosaic", "3"], check=True, capture_output=True)
+    (sample,) = _samples(tmp_path)
+    shown = mosaic(7, across=3, side=192)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(sample.image))), shown.pixels_hwc)
+    assert (sample.fields["height"], sample.fields["width"]) == (192, 192)
+    for one, truth in zip(sample.fields["truth"], shown.truth, strict=True):
+        assert np.array_equal(coco.decode({"size": [192, 192], "counts": one["counts"]}), truth.mask_hw)
+    for wrong in (["--side", "193", "--mosaic", "3"], ["--side", "96", "--mosaic", "3"], ["--mosaic", "0"]):
+        refused = subprocess.run([*command, *wrong], capture_output=True, text=True)
+        assert refused.returncode == 2
+        assert "the side must be a multiple" in refused.stderr

@@ -150,7 +150,8 @@ def test_given_masks_count_as_certain_probabilities_do() -> None:
         found = answers.scores(lambda asked: True, present_only=present_only)
         known = metrics.scores(thresholds=0.5, present_only=present_only)
         measures = ("iou_fg", "iou_bin", "miou", "iou_per_image", "precision", "recall", "images_absent")
-        for measure in (*measures, "accuracy_5", "accuracy_7", "accuracy_9"):
+        regions = ("iou_border", "iou_border_diagonal", "iou_small", "iou_medium", "iou_large")
+        for measure in (*measures, "accuracy_5", "accuracy_7", "accuracy_9", *regions):
             assert getattr(found, measure) == getattr(known, measure), measure
 
 

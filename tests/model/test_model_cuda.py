@@ -10,6 +10,9 @@ from clipseg_ray.errors import UserError
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.headroom import is_short_of_memory
+from clipseg_ray.model.merging import Merging
+from clipseg_ray.pixels.viewed_images import Gathering
+from clipseg_ray.pixels.views import Views
 from tests.model.simulated_cuda import SimulatedCuda
 
 pytestmark = pytest.mark.usefixtures("without_triton")
@@ -263,3 +266,55 @@ def test_other_errors_are_not_swallowed(small, pixels, conditionals, monkeypatch
 
 def _raise(error):
     raise error
+
+
+@pytest.mark.parametrize("lag", ["all", (), ("default",)], ids=str)
+@pytest.mark.parametrize("only", [None, "found"])
+def test_tiles_take_the_same_way(small, conditionals, monkeypatch, lag, only):
+    views = Views(tiles=2, overlap=0.5, whole=True, only=only, floor=None if only is None else 0.45)
+    gathering = Gathering(3, SIDE, views)
+    for number, tiles in enumerate((2, 1, 2)):
+        side = tiles * SIDE
+        coarse = torch.from_numpy(np.random.default_rng(number).uniform(0, 255, (1, 3, 5, 5)))
+        large = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 255)
+        large_hwc = large[0].permute(1, 2, 0).to(torch.uint8).numpy()
+        gathering.add(np.ascontiguousarray(large_hwc[::tiles, ::tiles]), large_hwc if tiles > 1 else None)
+    images = gathering.done()
+
+    def rows(device):
+        model = make_model(small, device=device, batch=2, decode_chunk=8, columns=["presence"])
+        engine = Engine(model, {"presence": True}, views=views)
+        return _rows(engine, images, conditionals, want_logits=True)
+
+    expected = rows("cpu")
+    with SimulatedCuda(monkeypatch, lag):
+        found = rows("cuda")
+    _assert_same(found, expected, flips=4)
+    assert {row[4].shape for row in found.values() if row[4] is not None} == {(SIDE, SIDE), (2 * SIDE, 2 * SIDE)}
+
+
+def test_tiles_are_finished_where_memory_runs_short(small, conditionals, monkeypatch):
+    views = Views(tiles=2, overlap=0.5, whole=True)
+    gathering = Gathering(1, SIDE, views)
+    large_hwc = np.random.default_rng(0).integers(0, 256, (2 * SIDE, 2 * SIDE, 3), np.uint8)
+    gathering.add(large_hwc[::2, ::2], large_hwc)
+    images = gathering.done()
+
+    def engine(device):
+        return Engine(make_model(small, device=device, batch=2, decode_chunk=8), views=views)
+
+    expected = _rows(engine("cpu"), images, conditionals, want_logits=True)
+    fits = 1
+    with SimulatedCuda(monkeypatch):
+        short = engine("cuda")
+        add = Merging.add
+
+        def adding(self, map_kwh, window, logits_kwh):
+            if len(map_kwh) > fits:
+                raise torch.OutOfMemoryError("out of memory")
+            add(self, map_kwh, window, logits_kwh)
+
+        monkeypatch.setattr(Merging, "add", adding)
+        found = _rows(short, images, conditionals, want_logits=True)
+    assert short.decode_chunk == 1
+    _assert_same(found, expected, flips=4)

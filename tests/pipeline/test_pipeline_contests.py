@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.inference.mask_rows import SetQuestions
 from clipseg_ray.masks.rle import decode
+from clipseg_ray.queries.set_questions import SetQuestions
 from clipseg_ray.upkeep.rethreshold import rethreshold
 from clipseg_ray.upkeep.verification import verify
 from tests.made import make
