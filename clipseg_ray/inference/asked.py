@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 
 from clipseg_ray.errors import UserError
-from clipseg_ray.queries.set_questions import SetQuestions
 from clipseg_ray.masks import rle
 from clipseg_ray.pixels.opening import ImageError, handed, upright_rgb
 from clipseg_ray.queries.others import resolved
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.queries.query import Query
+from clipseg_ray.queries.set_questions import SetQuestions
 from clipseg_ray.queries.table import from_rows
 from clipseg_ray.tables import twice
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from clipseg_ray.errors import UserError
+from clipseg_ray.inference.mask_rows import MaskRows
 from clipseg_ray.masks.guided import GuidedFilter
 from clipseg_ray.model import checkpoint
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
-from clipseg_ray.inference.mask_rows import MaskRows
 from clipseg_ray.pixels.decode import decode
 from clipseg_ray.queries.prompt_set import PromptSet, embed
 from clipseg_ray.queries.set_questions import SetQuestions
