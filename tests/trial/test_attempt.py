@@ -139,4 +139,5 @@ def test_the_sliders_of_a_page_draw_the_masks_at_their_thresholds(
                 limit,
             )
             assert drawn == ((probabilities_qhw[0] * 255).round() > 255 * limit).sum()
-        assert browser.console(opened) == []
+        # The one line is about this test, which reads what was drawn.
+        assert [line for line in browser.console(opened) if "willReadFrequently" not in line] == []
