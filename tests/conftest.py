@@ -110,3 +110,16 @@ def ray_cluster() -> Iterator[None]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two photos of one name, one of them with markup in the folder's, and a broken one."""
+    from tests.pipeline import world
+
+    for folder, seed in (("one", 1), ("<b>two", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "photo.jpg").write_bytes(world.jpeg(seed))
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

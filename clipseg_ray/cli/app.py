@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from clipseg_ray import __version__, command_line
+from clipseg_ray.errors import UserError
 from clipseg_ray.printable import printable
 
 app = command_line.application("CLIPSeg over whole datasets on Ray: images and queries in, a table of masks out.")
@@ -55,3 +56,9 @@ def say(text: str, *, error: bool = False) -> None:
 def wide_console() -> Console:
     """A console that prints text as it is, and cuts nothing to 80 columns when its output goes to a file or pipe."""
     return Console(width=None if sys.stdout.isatty() else 10_000, markup=False, emoji=False, highlight=False)
+
+
+def refuse_threshold(threshold: float) -> None:
+    """Raise UserError unless the option ``--threshold`` is a probability between 0 and 1."""
+    if not 0 < threshold < 1:
+        raise UserError(f"--threshold {threshold:g}: give a probability between 0 and 1, both excluded")

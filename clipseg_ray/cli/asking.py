@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from clipseg_ray.cli.app import app, wide_console
-from clipseg_ray.errors import UserError
+from clipseg_ray.cli.app import app, refuse_threshold, wide_console
 from clipseg_ray.printable import printable
 
 
@@ -30,8 +29,7 @@ def queries(
     """Check a query table and show what each query becomes."""
     from clipseg_ray.queries.table import load_queries
 
-    if not 0 < threshold < 1:
-        raise UserError(f"--threshold {threshold:g}: give a probability between 0 and 1, both excluded")
+    refuse_threshold(threshold)
     asked = load_queries(table, where, threshold)
 
     from clipseg_ray.model import checkpoint as checkpoints  # faults of the table need not wait for torch

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from clipseg_ray.cli.app import app, say, wide_console
+from clipseg_ray.cli.app import app, refuse_threshold, say, wide_console
 from clipseg_ray.errors import UserError
 from clipseg_ray.printable import printable
 
@@ -50,8 +50,7 @@ def tune(
         raise UserError(
             "--truth, --verdicts: give one of them: thresholds of pixels come from truth, of images from either"
         )
-    if not 0 < threshold < 1:
-        raise UserError(f"--threshold {threshold:g}: give a probability between 0 and 1, both excluded")
+    refuse_threshold(threshold)
     given = {"images": images, "labels": labels, "classes": classes, "ignore_unnamed": ignore_unnamed}
     options = {name: value for name, value in given.items() if value is not None}
     from clipseg_ray.queries.table_writing import refuse_existing, write_table

@@ -6,21 +6,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from tests.pipeline import world
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two photos, the folder of one with markup in its name, and a broken one."""
-    for folder, seed in (("one", 1), ("<b>two", 2)):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "photo.jpg").write_bytes(world.jpeg(seed))
-    (tmp_path / "broken.jpg").write_bytes(b"no photo")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
 
 def test_the_verb_prints_a_table_and_where_the_overlay_lies(
     clipseg_ray: Callable[..., tuple[int, str, str]], here: Path, checkpoint_dir: Path

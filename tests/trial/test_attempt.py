@@ -19,19 +19,7 @@ from clipseg_ray.trial import attempt as attempts
 from clipseg_ray.trial import page
 from clipseg_ray.trial.attempt import attempt
 from clipseg_ray.trial.wishes import TrialSettings, wishes
-from tests.pipeline import world
 from tests.report import browser
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two photos of one name, one of them with markup in the folder's, and a broken one."""
-    for folder, seed in (("one", 1), ("<b>two", 2)):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "photo.jpg").write_bytes(world.jpeg(seed))
-    (tmp_path / "broken.jpg").write_bytes(b"no photo")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
