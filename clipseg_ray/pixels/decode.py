@@ -70,7 +70,7 @@ def decode(data: bytes, preprocessing: Preprocessing, mode: Mode = "fast", views
 def squash(image: Image.Image, preprocessing: Preprocessing) -> DecodedImage:
     """The same, in exact mode, for an image that a program has opened or made. Raises `ImageError`."""
     with handed(image):
-        return _decode_exact(image, preprocessing)
+        return _decode_exact(image, preprocessing, None)
 
 
 def decode_all(
