@@ -22,7 +22,7 @@ from clipseg_ray.pipeline.settle import settle
 from clipseg_ray.results import layout
 from clipseg_ray.storage import Store
 from tests.pipeline import world
-from tests.servers.s3 import S3Server
+from tests.servers.s3 import S3Server, ceph_installed
 
 SHORT = {"STEP_S": 0.1, "JOB_S": 0.5, "CHUNKS_AN_ACTOR": 2}
 
@@ -110,7 +110,11 @@ def test_a_measurement_that_fails_leaves_nothing_either(tmp_path: Path, values: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prefix", ["", "/masks/affordances"])
+@pytest.mark.parametrize(
+    ("s3", "prefix"),
+    [("moto", ""), ("ceph" if ceph_installed() else "moto", "/masks/affordances")],
+    indirect=["s3"],
+)
 def test_a_bucket_is_left_as_it_was(
     bucket: str, s3: S3Server, values: dict[str, Any], prefix: str, tmp_path: Path
 ) -> None:
