@@ -14,6 +14,7 @@ import yaml
 
 from tests.faults import clusters, heavy
 from tests.faults.clusters import Cluster
+from tests.made import make
 from tests.pipeline import world
 
 pytestmark = pytest.mark.slow
@@ -83,7 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, checkpoint_dir: Path) -> Pa
     """The input, and the output of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("cluster")
     world.write_tars(str(folder / "in"), SHARDS, IMAGES)
-    world.run_alone(yaml.safe_load(write_config(folder, checkpoint_dir, "undisturbed").read_text()))
+    make(yaml.safe_load(write_config(folder, checkpoint_dir, "undisturbed").read_text()))
     return folder
 
 

@@ -20,6 +20,7 @@ from clipseg_ray.report import status_text as words
 from clipseg_ray.report.watch import EXIT_CODES, watch
 from clipseg_ray.results import backlog, status
 from clipseg_ray.storage import Store
+from tests.made import make
 from tests.pipeline import world
 from tests.tars import tar_of, write_tar
 
@@ -98,7 +99,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_an_interrupted_and_then_killed_driver_loses_and_doubles_nothing(folder: Path, checkpoint_dir: Path) -> None:
-    world.run_alone(yaml.safe_load(write_config(folder, checkpoint_dir, output="undisturbed").read_text()))
+    make(yaml.safe_load(write_config(folder, checkpoint_dir, output="undisturbed").read_text()))
 
     config = write_config(folder, checkpoint_dir)
     interrupted = start(config)
@@ -143,7 +144,7 @@ def test_two_drivers_at_once_with_overlapping_queries(tmp_path: Path, checkpoint
 def test_two_drivers_at_once_with_a_share_each(tmp_path: Path, checkpoint_dir: Path) -> None:
     world.write_tars(str(tmp_path / "in"), shards=6, images=4)
     world.divide(tmp_path / "in")
-    world.run_alone(yaml.safe_load(write_config(tmp_path, checkpoint_dir, output="alone").read_text()))
+    make(yaml.safe_load(write_config(tmp_path, checkpoint_dir, output="alone").read_text()))
     processes = []
     for i in (1, 2):
         config = write_config(tmp_path, checkpoint_dir, input={"part": f"{i}/2"})

@@ -20,9 +20,6 @@ from benchmarks.drawings import draw
 from clipseg_ray import config
 from clipseg_ray.pipeline import driver
 from clipseg_ray.pipeline.outcome import Outcome
-from clipseg_ray.pipeline.plan import look
-from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
-from clipseg_ray.pipeline.settle import settle
 from clipseg_ray.pipeline.work import ShardWork, Work
 from clipseg_ray.results.unread import Unread
 from clipseg_ray.sources.base import Member, Shard
@@ -109,16 +106,6 @@ def settings(source: str, output: str, checkpoint: Path, table: str, **sections:
 def run(values: Mapping[str, Any]) -> Outcome:
     """The whole run in this process."""
     return driver.run(config.parse(values))
-
-
-def run_alone(values: Mapping[str, Any]) -> None:
-    """What a run writes that nothing disturbs: its steps one after the other, without Ray."""
-    settled = settle(look(config.parse(values)), "cpu", 1)
-    segmenter = Segmenter(settled.spec)
-    for work in settled.survey().todo:
-        for row in settled.reader.rows(work):
-            segmenter.process(row, ChunkResult(shard=row.shard, chunk=row.chunk))
-    assert settled.survey().complete
 
 
 def masks(output: str) -> pa.Table:
