@@ -123,6 +123,7 @@ class Reader:
         gathering = Gathering(len(encoded), self.preprocessing.size, self.views)
         rows = []
         phrases = []
+        asked: list[list[str]] | None = None
         for sample in chunk.samples:
             if sample.image_id in settled:
                 rows.append(settled[sample.image_id])
@@ -142,8 +143,10 @@ class Reader:
                 _, found = next(decoded)
                 if isinstance(found, DecodedImage):
                     gathering.add(found.pixels_hwc, found.large_hwc)
-                    asked, row["error"] = self._phrases(sample)
-                    phrases.append(asked)
+                    own, row["error"] = self._phrases(sample)
+                    phrases.append(own)
+                    if sample.asked is not None:
+                        asked = [*(asked or []), list(sample.asked)]
                     row |= {"width": found.width, "height": found.height, "orientation": found.orientation}
                 else:
                     row |= {"status": found.status, "error": found.message}
@@ -157,6 +160,7 @@ class Reader:
             images=pa.Table.from_pylist(rows, schema=IMAGES),
             pixels=gathering.done(),
             phrases=phrases,
+            asked=asked,
             read_s=decoding - started,
             decode_s=time.perf_counter() - decoding,
         )
