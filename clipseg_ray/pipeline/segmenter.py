@@ -234,7 +234,6 @@ class Segmenter:
                     asked.threshold_logits_q,
                     asked.pairs if asked.competition is None else None,
                     competition=asked.competition,
-                    guides=row.pixels,
                     want_logits=at_image_size,
                 ),
             )
