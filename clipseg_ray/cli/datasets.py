@@ -175,7 +175,8 @@ def refine(
         allow_source=allow_source or (),
         give_up=give_up,
     )
-    again = [*(part for each in set_ or () for part in ("-s", each))]
+    options = [("-s", set_), ("--allow-source", allow_source)]
+    again = [part for name, values in options for each in values or () for part in (name, each)]
     outcome = job.refine(request, shlex.join(["clipseg-ray", "refine", output, destination, "--where", where, *again]))
     say(outcome.message, error=outcome.code != 0)
     connection.leave(outcome.code)
