@@ -91,8 +91,13 @@ class Reader:
 
     def chunking(self, shard: Shard) -> Chunking:
         """Where the shard's chunks end."""
+        return shard.chunking.decoded(self.decoded_bytes)
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Of an image, at most."""
         size = self.preprocessing.size
-        return shard.chunking.decoded(3 * size**2 if self.views is None else self.views.image_bytes(size))
+        return 3 * size**2 if self.views is None else self.views.image_bytes(size)
 
     def _failure(self, work: ShardWork, chunk: int, started: float, message: str, hosts_gone: bool = False) -> ChunkRow:
         return ChunkRow(

@@ -7,7 +7,9 @@ exclusive create, says which of the files count. What is put before it, an inter
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -29,6 +31,8 @@ from clipseg_ray.sources.chunking import Chunking
 from clipseg_ray.storage import Store, plain_errors
 
 _ROWS_AT_ONCE = 100_000
+_AT_ONCE = 16
+"""Chunks whose files are read and put side by side."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +96,30 @@ def put_pairs(
             raise UserError(f"{source.url}: {repeated}")
         tables = ChunkTables(source, made)
         origin = {shard.shard_id: shard for shard in inputs.read(source)[0]}
-    shards, images, count, sets = [], 0, 0, set[str]()
-    for (shard_id, chunk), asked in _by_chunk(source, where):
-        (found,) = tables.read(shard_id, chunk, (), ())
+
+    def put(place: tuple[str, int], asked: Sequence[Mapping[str, Any]]) -> Shard:
+        (found,) = tables.read(*place, (), ())
         table = _table(found, asked)
         _refuse_outside(table, boundary)
         name, body = pairs.to_parquet(table)
         with plain_errors(target.url):
             target.put(layout.pairs_file(name), body)
-        shards.append(_shard(origin[shard_id], name, table).cut(chunking))
-        images += table.num_rows
-        count += len(asked)
-        sets |= {row["prompt_set"] for row in asked}
+        return _shard(origin[place[0]], name, table).cut(chunking)
+
+    shards: list[Shard] = []
+    count, sets = 0, set[str]()
+    waiting: deque[Future[Shard]] = deque()
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for place, asked in _by_chunk(source, where):
+            waiting.append(threads.submit(put, place, asked))
+            count += len(asked)
+            sets |= {row["prompt_set"] for row in asked}
+            if len(waiting) > _AT_ONCE:
+                shards.append(waiting.popleft().result())
+        shards += [each.result() for each in waiting]
     if not shards:
         raise UserError(f"--where {where}: selects no row of masks in {source.url}; try it with clipseg-ray query")
+    images = sum(shard.images or 0 for shard in shards)
     return Frozen(tuple(shards), images, count, frozenset(sets))
 
 
