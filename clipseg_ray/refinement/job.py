@@ -67,12 +67,13 @@ def look(request: Request) -> Plan:
     config = finer_settings(made, request.destination, request.overrides)
     boundary = Boundary.around(source.url, request.allow_source)
     selection = Selection(request.where, made.fingerprint)
-    selection.settle(target)
+    selection.refuse_another(target)
     present = record.read_to_write(target)
     if not is_frozen(target):
         chunking = Chunking(config.input.chunk_images, config.input.chunk_bytes)
         found = put_pairs(source, made, target, request.where, boundary=boundary, chunking=chunking)
         _claim(source, made, target, config, found.sets)
+        selection.settle(target)
         freeze(target, found.shards)
         print(
             f"selected {found.pairs:,} pairs of {found.images:,} images, frozen in {target.url_of(layout.PAIRS)}",

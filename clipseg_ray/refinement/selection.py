@@ -6,11 +6,11 @@ exclusive create, says which of the files count. What is put before it, an inter
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -46,25 +46,32 @@ class Selection:
     @property
     def marks(self) -> dict[str, Any]:
         """What the record of the refined dataset says of it."""
-        return {"pairs": {"from": self.origin, "where": self.where}}
+        return {"pairs": self._values}
 
-    def settle(self, target: Store) -> None:
-        """Put it, where nothing is. Raises UserError where another is, or a dataset that is not of pairs."""
-        body = json.dumps({"from": self.origin, "where": self.where}).encode()
+    def refuse_another(self, target: Store) -> None:
+        """Raise UserError where another selection is, a dataset that is not of pairs, or nothing can be written."""
         with plain_errors(target.url):
-            if not target.exists(layout.SELECTION) and target.exists(layout.DATASET):
-                raise UserError(f"{target.url}: holds a dataset already; choose another DEST")
-            if not target.exists(layout.SELECTION) and (refusal := target.refusal()) is not None:
-                raise UserError(f"{target.url}: {refusal}")
-            try:
-                target.create(layout.SELECTION, body)
-            except FileExistsError as error:
+            if target.exists(layout.SELECTION):
                 url = target.url_of(layout.SELECTION)
                 there = own_files.json_object(target.get(layout.SELECTION), url, ("from", "where"))
-                if there != json.loads(body):
+                if there != self._values:
                     raise UserError(
                         f"{target.url}: holds the pairs of {there['from']} where {there['where']}; choose another DEST"
-                    ) from error
+                    )
+            elif target.exists(layout.DATASET):
+                raise UserError(f"{target.url}: holds a dataset already; choose another DEST")
+            elif (refusal := target.refusal()) is not None:
+                raise UserError(f"{target.url}: {refusal}")
+
+    def settle(self, target: Store) -> None:
+        """Put it, where none is. Raises UserError as ``refuse_another``, also where another call was faster."""
+        with plain_errors(target.url), contextlib.suppress(FileExistsError):
+            target.create(layout.SELECTION, json.dumps(self._values).encode())
+        self.refuse_another(target)
+
+    @property
+    def _values(self) -> dict[str, str]:
+        return {"from": self.origin, "where": self.where}
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ def _by_chunk(source: Store, where: str) -> Iterator[tuple[tuple[str, int], list
         "SELECT shard, chunk, found.* FROM (SELECT image_id, query_id, query_text, prompt_set FROM masks "
         f"WHERE ({where}\n)) AS found JOIN images USING (image_id) ORDER BY ALL"
     )
-    with plain_errors(source.url), closing(reading.connect(source)) as connection:
+    with plain_errors(source.url), contextlib.closing(reading.connect(source)) as connection:
         try:
             batches = connection.execute(statement).to_arrow_reader(_ROWS_AT_ONCE)
             rows = (row for batch in batches for row in batch.to_pylist())
@@ -166,7 +173,7 @@ def _table(images: pa.Table | None, asked: Iterable[Mapping[str, Any]]) -> pa.Ta
 def _refuse_outside(table: pa.Table, boundary: Boundary) -> None:
     for url in table.column("source_url").unique().to_pylist():
         if not boundary.allows(url):
-            raise boundary.refusal(url)
+            raise UserError(str(boundary.refusal(url)))
 
 
 def _shard(origin: Shard, name: str, table: pa.Table) -> Shard:

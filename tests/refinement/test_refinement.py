@@ -271,7 +271,8 @@ def test_another_checkpoint_embeds_the_queries_anew(world_of, tmp_path, checkpoi
 )
 def test_what_means_nothing_is_refused(world_of, tmp_path, where, overrides, said):
     with pytest.raises(UserError, match=said):
-        look(asking(world_of / "plain", tmp_path / "out", where, overrides))
+        look(asking(world_of / "plain", tmp_path / "out", where, overrides, allow_source=(str(world_of),)))
+    assert not (tmp_path / "out" / layout.SELECTION).exists()  # what was typed wrong may be typed again
 
 
 def test_places_are_checked(refined, tmp_path):
