@@ -41,16 +41,16 @@ def finer_settings(present: DatasetRecord, destination: str, overrides: Sequence
 
 def _model(present: DatasetRecord) -> dict[str, Any]:
     views = present.masks.get("views")
-    seen = None
+    seen = {}
     if views is not None:
-        seen = {name: views[name] for name in ("tiles", "overlap", "whole", "floor")}
-        seen["for"] = views["only"] or "all"
+        own = {name: views[name] for name in ("tiles", "overlap", "whole", "floor")}
+        seen = {"views": {**own, "for": views["only"] or "all"}}
     return {
         "checkpoint": present.model["checkpoint"],
         "revision": present.model["revision"],
         "precision": present.compute["precision"],
         "presence": bool(present.masks.get("presence")),
-        "views": seen,
+        **seen,
     }
 
 
