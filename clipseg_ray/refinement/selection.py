@@ -111,7 +111,7 @@ def put_pairs(
         name, body = pairs.to_parquet(table)
         with plain_errors(target.url):
             target.put(layout.pairs_file(name), body)
-        return _shard(origin[place[0]], name, table).cut(chunking)
+        return _shard(origin[place[0]], name, table, chunking)
 
     shards: list[Shard] = []
     count, sets = 0, set[str]()
@@ -143,7 +143,7 @@ def _by_chunk(source: Store, where: str) -> Iterator[tuple[tuple[str, int], list
     )
     with plain_errors(source.url), contextlib.closing(reading.connect(source)) as connection:
         try:
-            batches = connection.execute(statement).to_arrow_reader(_ROWS_AT_ONCE)
+            batches = connection.sql(statement).to_arrow_reader(_ROWS_AT_ONCE)
             rows = (row for batch in batches for row in batch.to_pylist())
             for place, own in groupby(rows, lambda row: (row["shard"], row["chunk"])):
                 yield place, list(own)
@@ -176,11 +176,11 @@ def _refuse_outside(table: pa.Table, boundary: Boundary) -> None:
             raise UserError(str(boundary.refusal(url)))
 
 
-def _shard(origin: Shard, name: str, table: pa.Table) -> Shard:
-    """The shard that is a file of pairs, of images in ``origin``."""
-    size = pc.sum(table.column("length")).as_py() or 0
+def _shard(origin: Shard, name: str, table: pa.Table, chunking: Chunking) -> Shard:
+    """The shard that is a file of pairs, of images in ``origin``: one chunk again, unless decoded it is too large."""
+    own = replace(origin, shard_id=name, size=pc.sum(table.column("length")).as_py() or 0, chunking=chunking)
     if origin.members is None:
-        return replace(origin, shard_id=name, size=size, take=table.num_rows)
+        return replace(own, take=table.num_rows)
     by_path = {member.path: member for member in origin.members}
     members = tuple(by_path[key] for key in table.column("key").to_pylist())
-    return replace(origin, shard_id=name, path=members[0].path, size=size, members=members)
+    return replace(own, path=members[0].path, members=members)
