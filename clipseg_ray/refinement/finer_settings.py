@@ -27,11 +27,12 @@ def finer_settings(present: DatasetRecord, destination: str, overrides: Sequence
             f"-s {other[0]}: images, queries and thresholds are those of the dataset that is refined; what may change "
             f"is {', '.join(f'{name}…' for name in _MAY_CHANGE)}"
         )
+    other_model = any(each.strip().startswith("model.checkpoint=") for each in overrides)
     return RunConfig.parse(
         {
             "input": {**_without(present.input, "root", "reader"), "url": [present.input["root"]]},
             "output": {"url": destination},
-            "model": _model(present),
+            "model": _without(_model(present), *(["revision"] if other_model else [])),
             "masks": _masks(present.masks),
         },
         overrides,

@@ -153,13 +153,21 @@ class _Dataset:
             (body,) = self.bodies([path])
             report.faults += [f"{path}: {fault}" for fault in rows.query_faults(body, item.digests)]
 
-    def pairs_of(self, places: Sequence[tuple[str, int]]) -> pa.Table | None:
-        """The pairs that the shards of these chunks are, as ``pairs.SCHEMA`` has them; None of a dataset of all."""
+    def pairs_of(self, places: Sequence[tuple[str, int]], report: Findings) -> pa.Table | None:
+        """The pairs that the shards of these chunks are, as ``pairs.SCHEMA`` has them; None of a dataset of all, and
+        where a file of them is at fault."""
         if "pairs" not in self.made.masks:
             return None
+        found: list[pa.Table] = []
         paths = [layout.pairs_file(shard_id) for shard_id in dict.fromkeys(shard_id for shard_id, _ in places)]
-        found = zip(self.bodies(paths), paths, strict=True)
-        return pa.concat_tables([pairs.from_parquet(body, self.store.url_of(path)) for body, path in found])
+        for path in paths:
+            try:
+                found.append(pairs.from_parquet(*self.bodies([path]), path))
+            except FileNotFoundError:
+                report.faults.append(f"{path}: missing; put back the file it was")
+            except UserError as error:
+                report.faults.append(str(error))
+        return pa.concat_tables(found) if len(found) == len(paths) else None
 
     def read_parts(self, parts: dict[tuple[str, int], dict[str, str]], report: Findings) -> None:
         """Read each chunk's parts together, a few chunks at a time."""
@@ -193,7 +201,7 @@ class _Dataset:
             path = paths.get(layout.masks_folder(name), "")
             if path:
                 own = None if images is None else [images]
-                count, faults = rows.read_masks(bodies[path], expected, own, item, self.pairs_of([place]))
+                count, faults = rows.read_masks(bodies[path], expected, own, item, self.pairs_of([place], report))
                 report.faults += [f"{path}: {fault}" for fault in faults]
                 report.masks += count
                 report.parts += 1
@@ -252,7 +260,9 @@ def _read_compacted(dataset: _Dataset, listed: Sequence[Entry], report: Findings
             report.images += count
         else:
             of_images = files.images_of(places)
-            count, faults = rows.read_masks(body, expected, of_images, owners[group.folder], dataset.pairs_of(places))
+            count, faults = rows.read_masks(
+                body, expected, of_images, owners[group.folder], dataset.pairs_of(places, report)
+            )
             report.masks += count
         report.faults += [f"{group.path}: {fault}" for fault in faults]
         report.parts += 1

@@ -126,7 +126,6 @@ def test_it_goes_on_where_it_was_stopped_with_the_pairs_that_were_frozen(refined
     folder, _, _ = refined
     shutil.copytree(folder / "finer", tmp_path / "finer")
     shutil.copytree(folder / "plain", tmp_path / "plain")
-    shutil.copytree(folder / "in", tmp_path / "in")
     selection = json.loads((tmp_path / "finer" / layout.SELECTION).read_text())
     before = {name: world.digests(f"{tmp_path}/finer", name) for name in ("images", "masks", "_pairs", "_inputs")}
     parts = sorted((tmp_path / "finer" / "masks").rglob("*.parquet"))
@@ -135,10 +134,10 @@ def test_it_goes_on_where_it_was_stopped_with_the_pairs_that_were_frozen(refined
     parts[-1].unlink()
     for part in (tmp_path / "plain" / "masks").rglob("*.parquet"):
         part.unlink()  # what is frozen stays, whatever becomes of the dataset
-    request = asking(folder / "plain", tmp_path / "finer", selection["where"])
+    request = asking(tmp_path / "plain", tmp_path / "finer", selection["where"], allow_source=(str(folder),))
     again = look(request)
     assert len(list(again.work.missing())) == 2
-    refine(folder / "plain", tmp_path / "finer", selection["where"])
+    refine(tmp_path / "plain", tmp_path / "finer", selection["where"], allow_source=(str(folder),))
     assert before == {name: world.digests(f"{tmp_path}/finer", name) for name in before}
     done = look(request)
     assert done.nothing_left
@@ -176,8 +175,13 @@ def test_verify_names_a_row_that_is_lacking_and_one_too_many(refined, tmp_path):
     assert "was not selected" in verify(f"{tmp_path}/finer").text()
     pairs_file = next((tmp_path / "finer" / layout.PAIRS).glob("*.parquet"))
     pairs_file.write_bytes(pairs_file.read_bytes()[:-1] + b"2")
-    with pytest.raises(UserError, match="put back the file it was"):
-        verify(f"{tmp_path}/finer")
+    assert f"{layout.pairs_file(pairs_file.stem)}: cannot be read" in verify(f"{tmp_path}/finer").text()
+    pairs_file.write_bytes(
+        next(path for path in pairs_file.parent.glob("*.parquet") if path != pairs_file).read_bytes()
+    )
+    assert "its bytes are not those that were frozen" in verify(f"{tmp_path}/finer").text()
+    pairs_file.unlink()
+    assert f"{layout.pairs_file(pairs_file.stem)}: missing" in verify(f"{tmp_path}/finer").text()
 
 
 def test_the_recipe_joins_both(refined):
