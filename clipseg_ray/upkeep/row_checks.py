@@ -27,7 +27,8 @@ STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated", "
 class Expected:
     """What the dataset's record says of every part; ``schema`` and what follows it, of those of masks.
 
-    ``model_size``: the side of what the model takes. ``views``: by which grids differ, None where they do not.
+    ``model_size``: the side of what the model takes. ``views``: by which grids differ, None where they do not. ``some``:
+    whether only some (image, query) pairs were asked.
     """
 
     fingerprint: str
@@ -36,6 +37,7 @@ class Expected:
     views: Views | None
     at_image_size: bool
     keep_empty: bool
+    some: bool
     optional: Mapping[str, Any]
 
     @classmethod
@@ -49,6 +51,7 @@ class Expected:
             views=Views.from_record(made.masks.get("views")),
             at_image_size=made.masks["size"] == "image",
             keep_empty=made.masks["keep_empty"],
+            some="pairs" in made.masks,
             optional=optional,
         )
 
@@ -285,7 +288,7 @@ def _join_faults(
         return faults
     strange = pc.invert(pc.is_in(table.column("query_id"), pa.array(queries, pa.string())))
     faults += _rows_where(table, strange, "has no such query in its set")
-    if pairs is None and expected.keep_empty and table.num_rows != ok.num_rows * len(queries):
+    if not expected.some and expected.keep_empty and table.num_rows != ok.num_rows * len(queries):
         faults.append(f"has {table.num_rows} rows for {ok.num_rows} images and {len(queries)} queries")
     return faults
 
