@@ -27,8 +27,8 @@ STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated", "
 class Expected:
     """What the dataset's record says of every part; ``schema`` and what follows it, of those of masks.
 
-    ``model_size``: the side of what the model takes. ``views``: by which grids differ, None where they do not. ``some``:
-    whether only some (image, query) pairs were asked.
+    ``model_size``: the side of what the model takes. ``views``: by which grids differ, None where they do not.
+    ``some``: whether only some (image, query) pairs were asked.
     """
 
     fingerprint: str

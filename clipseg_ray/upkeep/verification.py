@@ -259,10 +259,8 @@ def _read_compacted(dataset: _Dataset, listed: Sequence[Entry], report: Findings
             count, faults = rows.read_images_of(body, expected, {place: samples.get(place) for place in places})
             report.images += count
         else:
-            of_images = files.images_of(places)
-            count, faults = rows.read_masks(
-                body, expected, of_images, owners[group.folder], dataset.pairs_of(places, report)
-            )
+            of_images, pairs_asked = files.images_of(places), dataset.pairs_of(places, report)
+            count, faults = rows.read_masks(body, expected, of_images, owners[group.folder], pairs_asked)
             report.masks += count
         report.faults += [f"{group.path}: {fault}" for fault in faults]
         report.parts += 1
