@@ -231,6 +231,7 @@ def scorer_of(
     checkpoint = named.load()
     batch, decode_chunk = default_batching(device, precision)
     finer = finer or Finer()
+    finer.refuse(checkpoint)
     model = make_model(
         checkpoint,
         device=device,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from clipseg_ray.config import MasksConfig, ModelConfig, ViewsConfig, faults_of_finer
+from clipseg_ray.errors import UserError
 from clipseg_ray.masks.guided import GuidedFilter
+from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.pixels.views import Views
 from clipseg_ray.settings import Settings
 
@@ -35,6 +37,11 @@ class Finer:
         }
         settings = _Settings.parse(values, source="finer masks")
         return cls(settings.model.views_of_images, GuidedFilter.of(settings.masks.refinement.get("refine")))
+
+    def refuse(self, checkpoint: Checkpoint) -> None:
+        """Raise UserError for a model that cannot see tiles."""
+        if self.views is not None and checkpoint.preprocessing.size % checkpoint.config.vision_config.patch_size:
+            raise UserError("model.views: this model's masks are smaller than its input; leave model.views out")
 
     @property
     def columns(self) -> tuple[str, ...]:

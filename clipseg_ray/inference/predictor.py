@@ -91,6 +91,7 @@ class Predictor:
         self.precision, _ = resolve_precision(precision, self.device)
         own_batch, decode_chunk = default_batching(self.device, self.precision)
         self.checkpoint = checkpoints.load(checkpoint, checkpoints.resolve_revision(checkpoint, revision))
+        self._finer.refuse(self.checkpoint)
         self._model = make_model(
             self.checkpoint,
             device=self.device,

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.random_checkpoint import write_checkpoint
 from clipseg_ray.errors import UserError
 from clipseg_ray.inference.predictor import Predictor
 from clipseg_ray.trial.attempt import attempt
@@ -87,6 +88,12 @@ def test_an_image_has_the_maps_of_its_grid(photos: list[str], checkpoint_dir: Pa
 def test_wrong_words_are_named(checkpoint_dir: Path, settings: dict, said: str) -> None:
     with pytest.raises(UserError, match=said):
         Predictor(str(checkpoint_dir), **settings)
+
+
+def test_a_model_whose_masks_are_smaller_than_its_input_sees_no_tiles(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "odd", image_size=107)
+    with pytest.raises(UserError, match=r"model\.views: this model's masks are smaller than its input"):
+        Predictor(str(tmp_path / "odd"), precision="fp32", views={"tiles": 2})
 
 
 def test_a_try_takes_the_settings_of_a_run(
