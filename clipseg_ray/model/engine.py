@@ -174,8 +174,6 @@ class Engine:
         self, images: ViewedImages | ViewedFeatures, request: _Request, pixels: Any, number_b: np.ndarray
     ) -> Iterator[Launched]:
         assert self._viewing is not None, "tiles are seen by an engine with views"
-        if self._refine is not None and not isinstance(pixels, ViewedImages):
-            raise ValueError(_NO_PIXELS)
         rows, wanted = request.rows(len(number_b))
         yield from self._viewing.launched(
             images,
