@@ -136,7 +136,7 @@ class Predictor:
         URL as it is, and ``image-<place>`` for others.
         """
         preprocessing = self.checkpoint.preprocessing
-        return given_images.read(images, ids, preprocessing, self._decode, self._pool, self._finer.views)
+        return given_images.read(images, ids, preprocessing, self._decode, self._pool, views=self._finer.views)
 
     def set_image(self, image: ImageLike) -> None:
         """Encode one image, in place of those that were there. Raises UserError where it is none."""

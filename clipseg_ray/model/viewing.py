@@ -58,7 +58,7 @@ class ViewedFeatures:
         return self.images.tiles_b
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Sight:
     """One image. whole: features of one; windows: of all its windows, in the order of ``merging``.
 
@@ -238,8 +238,13 @@ class Viewing:
             for place, windows in enumerate(windows_of):
                 assert windows is not None, "an image without tiles"
                 number = int(number_b[first + place])
-                merging = self._merging(int(images.tiles_b[number]))
-                yield _Sight(merging, whole[place : place + 1], windows, self._refined(guides, number), room)
+                yield _Sight(
+                    merging=self._merging(int(images.tiles_b[number])),
+                    whole=whole[place : place + 1],
+                    windows=windows,
+                    refined=self._refined(guides, number),
+                    room=room,
+                )
             first += len(whole)
 
     def _refined(
