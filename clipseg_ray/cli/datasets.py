@@ -1,4 +1,4 @@
-"""Verbs that read a dataset: show, query, verify, rethreshold, compact."""
+"""Verbs that read a dataset: show, query, verify, rethreshold, compact, register."""
 
 from __future__ import annotations
 
@@ -143,3 +143,16 @@ def compact(
     from clipseg_ray.upkeep import compact_job as compaction
 
     print(compaction.compact(output, destination))
+
+
+@app.command(epilog="Example: clipseg-ray register demo-output/masks --catalog lake --namespace demo")
+def register(
+    output: OutputUrl,
+    catalog: Annotated[str, typer.Option(metavar="NAME", help="A catalog of PyIceberg's configuration.")],
+    namespace: Annotated[str, typer.Option(metavar="NAMESPACE", help="Where the tables images and masks are.")],
+) -> None:
+    """Enter a dataset's files into an Iceberg catalog where they lie, or bring its tables up to date; none is moved."""
+    from clipseg_ray.upkeep import iceberg
+
+    for table in iceberg.register(output, catalog, namespace):
+        say(str(table))
