@@ -24,19 +24,28 @@ def name_of(image_id: str, extension: str, mark: str = "") -> str:
     cut and ends in a hash of the id. A path over 800 bytes becomes its last name with such a hash. Different ids give
     different names; what ``mark`` tells apart besides has a hash of both.
     """
-    digest = hashlib.sha256(f"{image_id}\0{mark}".encode() if mark else image_id.encode()).hexdigest()[:16]
-    segments = []
-    for segment in image_id.split("/"):
-        safe = quote(segment, safe=_KEPT)
-        if segment.strip(".") == "":  # none, or "." and "..", which would lead elsewhere
-            safe = "%2E" * len(segment) or "%"
-        segments.append(_cut(safe, digest) if len(safe) > _LONGEST else safe)
-    path = "/".join(segments)
+    digest = _digest(f"{image_id}\0{mark}" if mark else image_id)
+    segments = [_segment(segment, digest) for segment in image_id.split("/")]
     if mark:
-        path = "/".join([*segments[:-1], _cut(segments[-1], digest)])
-    if len(path) + len(extension) > _LONGEST_PATH:
-        path = _cut(segments[-1].removesuffix(f"-{digest}"), digest)
-    return path + extension
+        segments[-1] = _cut(segments[-1], digest)
+    path = "/".join(segments) + extension
+    return path if len(path) <= _LONGEST_PATH else _cut(segments[-1].removesuffix(f"-{digest}"), digest) + extension
+
+
+def one_name(text: str) -> str:
+    """``text`` as the name of one file or folder, by the same rules; a slash in it is percent-encoded too."""
+    return _segment(text, _digest(text))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _segment(text: str, digest: str) -> str:
+    safe = quote(text, safe=_KEPT)
+    if text.strip(".") == "":  # none, or "." and "..", which would lead elsewhere
+        safe = "%2E" * len(text) or "%"
+    return _cut(safe, digest) if len(safe) > _LONGEST else safe
 
 
 def _cut(name: str, digest: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from PIL import Image
 
 from clipseg_ray.masks.moving import probabilities_at
-from clipseg_ray.report.export.files import Files, name_of
+from clipseg_ray.report.export.files import Files, one_name
 from clipseg_ray.report.export.names import Names
 from clipseg_ray.report.export.painting import masks_by_image
 from clipseg_ray.report.export.walk import ExportChunk, Walk
@@ -48,4 +48,4 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
 
 def _folders(walk: Walk) -> dict[int, str]:
     """What the folder of each category is called: its query's id as one name."""
-    return {each.number: name_of(each.query_id.replace("/", "%2F"), "") for each in walk.categories.values()}
+    return {each.number: one_name(each.query_id) for each in walk.categories.values()}
