@@ -46,7 +46,8 @@ def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def commands() -> Iterator[Shown]:
-    """The commands that need nothing but this repository and the demo's dataset."""
+    """The commands that need nothing but this repository and the demo's dataset: all of the README, and of the other
+    pages those whose output is shown."""
     for page in PAGES:
         for language, text, printed in blocks(page):
             if language == "" and text.startswith("$ "):
@@ -56,8 +57,9 @@ def commands() -> Iterator[Shown]:
             asked = [line.removeprefix(".venv/bin/") for line in text.splitlines()]
             asked = [line for line in asked if line.startswith("clipseg-ray ")]
             for line in asked:
-                if "demo-output/" in line or "docs/queries/" in line:
-                    yield Shown(page.name, line, printed if len(asked) == 1 else "")
+                said = printed if len(asked) == 1 else ""
+                if ("demo-output/" in line or "docs/queries/" in line) and (said or page.name == "README.md"):
+                    yield Shown(page.name, line, said)
 
 
 def queries() -> Iterator[Shown]:
