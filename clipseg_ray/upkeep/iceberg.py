@@ -60,7 +60,7 @@ def register(output: str, catalog: str, namespace: str) -> list[Registered]:
     catalog: its name in PyIceberg's configuration (``.pyiceberg.yaml``, or ``PYICEBERG_CATALOG__<NAME>__…``).
     A file that is new is added, one whose size or etag changed is replaced, one that is gone is removed.
 
-    Raises UserError where no dataset is, where PyIceberg or the catalog is not, and where a table is of another dataset.
+    Raises UserError where no dataset is, where PyIceberg or the catalog is not, and for a table of another dataset.
     """
     store = Store.of(output)
     with plain_errors(store.url):

@@ -1,5 +1,7 @@
 """Verbs of a few lines that no other test starts by the command line."""
 
+import sys
+
 import yaml
 
 from clipseg_ray.dataset import Masks
@@ -27,6 +29,13 @@ def test_rethreshold_moves_the_queries_that_are_named(clipseg_ray, made, tmp_pat
     with Masks(str(moved)) as masks:
         thresholds = masks.sql("SELECT query_id, round(threshold::DOUBLE, 3) FROM queries ORDER BY 1").fetchall()
     assert thresholds == [("circle", 0.9), ("sit", 0.5), ("wheels", 0.5)]
+
+
+def test_register_says_what_is_to_be_installed(clipseg_ray, made, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyiceberg", None)
+    code, output, errors = clipseg_ray("register", made, "--catalog", "lake", "--namespace", "photos")
+    assert (code, output) == (2, "")
+    assert errors.endswith("pip install 'clipseg-ray[iceberg]'\n")
 
 
 def test_truth_makes_shards_and_says_so(clipseg_ray, tmp_path):

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 import clipseg_ray
-from clipseg_ray.report.export import command
-from clipseg_ray.report.export.command import Form
+from clipseg_ray.report.export import Form, Images, command
 from clipseg_ray.upkeep import iceberg
 from tests.clients.catalogs import sqlite_catalog
 
@@ -25,8 +24,8 @@ MODULES = {
 }  # fmt: skip
 """What is imported for a name that a line begins with, where that is not the module of this name."""
 COUNTING = [
-    "Polars", "pandas", "Arrow", "DuckDB", "Spark", "Daft", "ClickHouse", "DataFusion", "Dask", "Ibis", "Ray Data", "Lance",
-    "Delta, read", "Iceberg",
+    "Polars", "pandas", "Arrow", "DuckDB", "Spark", "Daft", "ClickHouse", "DataFusion", "Dask", "Ibis", "Ray Data",
+    "Lance", "Delta, read", "Iceberg",
 ]  # fmt: skip
 LOOKING = ["pycocotools", "torchvision", "supervision"]
 
@@ -90,7 +89,14 @@ def test_no_line_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("client", COUNTING)
-def test_it_counts_the_same(client: str, made: str, names: dict[str, Any], request: pytest.FixtureRequest) -> None:
+def test_it_counts_the_same(
+    client: str,
+    made: str,
+    names: dict[str, Any],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if client == "Spark":
         names["spark"] = request.getfixturevalue("spark")
     elif client == "Ray Data":
@@ -98,18 +104,29 @@ def test_it_counts_the_same(client: str, made: str, names: dict[str, Any], reque
     elif client == "Delta, read":
         run("Delta", names)
     elif client == "Iceberg":
-        request.getfixturevalue("monkeypatch").setenv("UNUSED", "")
-        with sqlite_catalog("lake"):
-            iceberg.register(made, "lake", "photos")
-            answer = counted(run(client, names))
-    if client != "Iceberg":
-        answer = counted(run(client, names))
+        sqlite_catalog("lake", tmp_path, monkeypatch)
+        iceberg.register(made, "lake", "photos")
     with clipseg_ray.open(made) as masks:
         expected = masks.sql(QUESTION).fetchall()
     assert len(expected) == 3
-    assert answer == expected
+    assert counted(run(client, names)) == expected
 
 
 @pytest.mark.parametrize("client", LOOKING)
 def test_it_sees_images_and_masks(client: str, made: str, names: dict[str, Any]) -> None:
-    command.export(made, "coco", form=Form.coco)
+    command.export(made, "coco", Form.COCO, None, images=Images.COPY)
+    with clipseg_ray.open(made) as masks:
+        found = masks.sql("SELECT count(*) FILTER (area > 0) FROM masks").fetchall()[0][0]
+    answer = run(client, names)
+    if client == "pycocotools":
+        assert (len(answer.imgs), len(answer.anns)) == (11, found)
+        assert all(answer.annToMask(each).any() for each in answer.anns.values())
+    elif client == "torchvision":
+        assert len(answer) == 11
+        assert sum(len(target) for _, target in answer) == found
+        assert answer[0][0].size == (120, 90)
+    else:
+        assert len(answer) == 11
+        seen = [detections.mask for _, _, detections in answer if len(detections)]
+        assert sum(len(masks_phw) for masks_phw in seen) == found
+        assert all(masks_phw.any((1, 2)).all() for masks_phw in seen)

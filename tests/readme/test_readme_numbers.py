@@ -90,10 +90,8 @@ def alike(wanted: str, found: str) -> bool:
     """The same words, and numbers within 1 %."""
     if NUMBER.sub("#", wanted) != NUMBER.sub("#", found):
         return False
-    pairs = zip(
-        *([float(each.replace(",", "")) for each in NUMBER.findall(text)] for text in (wanted, found)), strict=True
-    )
-    return all(abs(a - b) <= 0.01 * abs(b) for a, b in pairs)
+    numbers = ([float(each.replace(",", "")) for each in NUMBER.findall(text)] for text in (wanted, found))
+    return all(abs(a - b) <= 0.01 * abs(b) for a, b in zip(*numbers, strict=True))
 
 
 @pytest.fixture(scope="module")
