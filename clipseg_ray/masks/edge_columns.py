@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -29,6 +30,19 @@ class Edges:
     def pixels_p(self) -> np.ndarray:
         """int64 [P], height·width of each."""
         return self.edges[self.offsets[1:] - 1].astype(np.int64)
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Edges]) -> Edges:
+        """The masks of all blocks in their order."""
+        edges = np.concatenate([np.zeros(0, np.int32), *(block.edges for block in blocks)])
+        lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(block.offsets) for block in blocks)])
+        null_p = np.concatenate([np.zeros(0, np.bool_), *(block.null_p for block in blocks)])
+        return cls(edges, np.cumsum(lengths), null_p)
+
+    def rows(self, rows: slice) -> Edges:
+        """Some of the masks that lie beside each other."""
+        offsets = self.offsets[rows.start : rows.stop + 1]
+        return Edges(self.edges[offsets[0] : offsets[-1]], offsets - offsets[0], self.null_p[rows])
 
     def complement(self) -> Edges:
         """The pixels that are not inside."""
@@ -112,11 +126,11 @@ def whole(column: Column, null_p: np.ndarray) -> np.ndarray:
     return np.where(null_p, 1, one(column).cast(pa.int64()).fill_null(1).to_numpy(zero_copy_only=False))
 
 
-def distances(column: Column, null_p: np.ndarray, word: str) -> np.ndarray:
-    """float64 [P] pixels, 0 in null rows. Raises UserError, with the ``word`` for them, for what is below 0 or no number."""
+def distances(column: Column, null_p: np.ndarray) -> np.ndarray:
+    """float64 [P], pixels; 0 in null rows. Raises UserError for what is below 0 or no number."""
     distance_p = np.where(null_p, 0.0, one(column).cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False))
     if (bad := np.flatnonzero(~(distance_p >= 0))).size:
-        raise UserError(f"row {bad[0]}: a {word} of {distance_p[bad[0]]:g} pixels; it must be 0 or more")
+        raise UserError(f"row {bad[0]}: a distance of {distance_p[bad[0]]:g} pixels; it must be 0 or more")
     return distance_p
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from clipseg_ray.masks.arrow import BBOX, array, struct
 from clipseg_ray.masks.edge_columns import Column, Edges, sized
-from clipseg_ray.masks.parts import Parts, taken_apart
+from clipseg_ray.masks.parts import Parts, parts_by_rows
 
 COMPONENT = pa.struct([pa.field("counts", pa.string()), pa.field("area", pa.int64()), pa.field("bbox", BBOX)])
 
@@ -30,7 +30,7 @@ def components(counts: Column, height: Column, min_area: Column, connectivity: i
         raise ValueError(f"connectivity {connectivity}: must be 4 or 8")
     masks, height_p, min_area_p = sized(counts, height, min_area)
     number_p, found = np.zeros(len(height_p), np.int64), [pa.array([], COMPONENT)]
-    for rows, parts in taken_apart(masks, height_p, diagonal=connectivity == 8):
+    for rows, parts in parts_by_rows(masks, height_p, diagonal=connectivity == 8):
         number_p[rows], structs = _largest_first(parts, min_area_p[rows])
         found.append(structs)
     offsets = np.concatenate([[0], np.cumsum(number_p)]).astype(np.int32)
@@ -46,14 +46,11 @@ def components_4(counts: Column, height: Column, min_area: Column) -> pa.Array:
 def fill_holes(counts: Column, height: Column) -> pa.Array:
     """counts of the masks and of what they enclose: from where no way over sides of pixels leads to the grid's border."""
     masks, height_p = sized(counts, height)
-    edges, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
-    for _, parts in taken_apart(masks.complement(), height_p, diagonal=False):
-        open_to_border = _reach_the_border(parts)
-        outside = parts.gathered(np.where(open_to_border, parts.mask_k, -1), parts.pixels_p)
-        edges.append(outside.edges)
-        lengths.append(np.diff(outside.offsets))
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-    return Edges(np.concatenate(edges), offsets, masks.null_p).complement().to_counts()
+    outside = []
+    for rows, parts in parts_by_rows(masks.complement(), height_p, diagonal=False):
+        target_k = np.where(_reach_the_border(parts), parts.mask_k, -1)
+        outside.append(parts.gathered(target_k, parts.pixels_p, masks.null_p[rows]))
+    return Edges.joined(outside).complement().to_counts()
 
 
 def _largest_first(parts: Parts, min_area_p: np.ndarray) -> tuple[np.ndarray, pa.StructArray]:
@@ -64,7 +61,7 @@ def _largest_first(parts: Parts, min_area_p: np.ndarray) -> tuple[np.ndarray, pa
     order = order[area_k[order] >= min_area_p[mask_k[order]]]
     target_k = np.full(len(area_k), -1, np.int64)
     target_k[order] = np.arange(len(order))
-    own = parts.gathered(target_k, parts.pixels_p[mask_k[order]])
+    own = parts.gathered(target_k, parts.pixels_p[mask_k[order]], np.zeros(len(order), np.bool_))
     structs = pa.StructArray.from_arrays(
         [own.to_counts(), array(area_k[order]), struct(BBOX, bbox_k4[order])], fields=list(COMPONENT)
     )
