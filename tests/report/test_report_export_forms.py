@@ -167,6 +167,34 @@ def test_yolo_finds_the_labels_of_every_image(
         np.testing.assert_array_equal(seen[key], mask)
 
 
+@pytest.mark.parametrize(("form", "ending"), [(Form.YOLO, ".txt"), (Form.SA_1B, ".json")])
+def test_without_images_the_names_are_those_of_the_copies(tmp_path: Path, output: str, form: Form, ending: str) -> None:
+    for images in Images:
+        command.export(output, str(tmp_path / images), form, None, images=images)
+    names = {images: [*(tmp_path / images).rglob("*")] for images in Images}
+    of = {
+        images: {str(path.relative_to(tmp_path / images)) for path in found if path.suffix == ending}
+        for images, found in names.items()
+    }
+    assert of[Images.COPY] == of[Images.NONE]
+    assert len(of[Images.NONE]) == 6
+    assert not [path for path in names[Images.NONE] if path.suffix == ".png"]
+
+
+def test_images_that_are_files_go_by_their_own_names(tmp_path: Path, pictures: list[list[Picture]]) -> None:
+    output = world.write(tmp_path / "ä b", QUERIES, pictures, input_format="images")
+    said = command.export(output, str(tmp_path / "x.json"), Form.COCO, None)
+    assert "archives" not in said
+    document = json.loads((tmp_path / "x.json").read_text())
+    assert document["images"][0]["file_name"] == "0000", "the key, which is a file's path below the input's root"
+    command.export(output, str(tmp_path / "ls"), Form.LABEL_STUDIO, None)
+    assert not (tmp_path / "ls" / "images").exists()
+    (file,) = (tmp_path / "ls").glob("tasks-*.json")
+    root, _, path = json.loads(file.read_text())[0]["data"]["image"].partition("?d=")
+    assert root == "/data/local-files/"
+    assert Path(f"/{unquote(path)}") == tmp_path / "ä b" / "in" / "s-000.tar"
+
+
 def yolo_labels(image: Path, names: dict[int, str]) -> list[tuple[str, np.ndarray]]:
     """The masks of an image by the rules of ``ultralytics.data.utils``: img2label_paths, verify_image_label."""
     labels = "/labels/".join(str(image).rsplit("/images/", 1)).rsplit(".", 1)[0] + ".txt"
