@@ -2,10 +2,10 @@
 
     segmentation = outlines.polygons(table["counts"], table["height"], pa.repeat(0.0, len(table)))
 
-Columns go in and come out as in :mod:`clipseg_ray.masks.algebra`. Corners are those of pixels: the pixel in column x and
-row y reaches from x to x + 1 and from y to y + 1, so that a polygon's area is that of its pixels, and filling it
-(``pycocotools.mask.frPyObjects``) gives the same mask. With a tolerance above 0 corners are left out, as long as no
-point of an outline moves farther than so many pixels and no line crosses or touches another where none did. A ring keeps four
+Columns go in and come out as in :mod:`clipseg_ray.masks.algebra`. Corners are those of pixels: the pixel in
+column x and row y reaches from x to x + 1 and from y to y + 1, so that a polygon's area is that of its pixels, and
+filling it (``pycocotools.mask.frPyObjects``) gives the same mask. With a tolerance above 0 corners are left out, as
+long as no point of an outline moves farther than so many pixels and no line comes to cross another. A ring keeps four
 corners.
 """
 
@@ -52,9 +52,7 @@ def wkt(counts: Column, height: Column, tolerance: Column) -> pa.Array:
         digits = len(str(rings.corners_n2.max(initial=0)))
         text = np.empty(32 * masks_of_block + (2 * digits + 3) * points + 8 * len(rings.ring_offsets), np.uint8)
         offsets = np.empty(masks_of_block + 1, np.int64)
-        rings_kernel.write_text(
-            rings.corners_n2, rings.ring_offsets, rings.part_rings, rings.mask_parts, text, offsets
-        )
+        rings_kernel.write_text(rings.corners_n2, rings.ring_offsets, rings.part_rings, rings.mask_parts, text, offsets)
         texts.append(string_array(offsets, text[: offsets[-1]]))
     return null_where(masks.null_p, pa.concat_arrays(texts))
 
@@ -63,8 +61,8 @@ def wkt(counts: Column, height: Column, tolerance: Column) -> pa.Array:
 class _Rings:
     """The rings of some masks, by part, the one around it first.
 
-    corners_n2: int32 [N, 2], x and y. ring_offsets, part_rings, mask_parts: int64, where each ring's corners, each part's
-    rings and each mask's parts begin.
+    corners_n2: int32 [N, 2], x and y. ring_offsets, part_rings, mask_parts: int64, where each ring's corners, each
+    part's rings and each mask's parts begin.
     """
 
     corners_n2: np.ndarray

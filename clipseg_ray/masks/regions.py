@@ -44,7 +44,7 @@ def components_4(counts: Column, height: Column, min_area: Column) -> pa.Array:
 
 
 def fill_holes(counts: Column, height: Column) -> pa.Array:
-    """counts of the masks and of what they enclose: from where no way over sides of pixels leads to the grid's border."""
+    """counts of the masks and of what they enclose: whence no way over sides of pixels leads to the grid's border."""
     masks, height_p = sized(counts, height)
     outside = []
     for rows, parts in parts_by_rows(masks.complement(), height_p, diagonal=False):
