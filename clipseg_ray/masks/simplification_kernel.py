@@ -87,7 +87,7 @@ def simplify(
         limit = tolerance_p[p] * tolerance_p[p]
         taken_wh = np.zeros((pixels_p[p] // height_p[p] + 1, height_p[p] + 1), np.uint8)
         left = np.empty(len(rings), np.int64)
-        waiting = [(0.0, -1, -1)]
+        waiting = [(0.0, 0, 0)]
         waiting.pop()
         for r in rings:
             first, behind = ring_offsets[r], ring_offsets[r + 1]
@@ -101,7 +101,7 @@ def simplify(
                 for i in range(first, behind):
                     moved = _moved(corners_n2, first, behind, before[i], after[i])
                     if moved <= limit:
-                        heappush(waiting, (moved, i, 0))
+                        heappush(waiting, (moved, i, version[i]))
         while len(waiting) > 0:
             _, b, seen = heappop(waiting)
             r = ring_of[b]
