@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.masks import outlines_kernel, rings_kernel, simplification_kernel
-from clipseg_ray.masks.arrow import array, string_array
+from clipseg_ray.masks.arrow import array, lists, string_array
 from clipseg_ray.masks.edge_columns import Column, Edges, distances, edges_of, heights, null_where, nulls
 from clipseg_ray.masks.parts import Parts, parts_by_rows
 
@@ -30,7 +30,7 @@ def polygons(counts: Column, height: Column, tolerance: Column) -> pa.Array:
     width leads from the upper edge of each one to the line above it, so that a part stays one polygon.
     """
     masks = edges_of(counts, nulls(counts, height, tolerance))
-    parts_p, lengths, values = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], [np.zeros((0, 2))]
+    parts_p, lengths, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, 2))]
     for rings in _rings(masks, height, tolerance):
         xy_n2 = np.empty((len(rings.corners_n2) + 3 * (len(rings.ring_offsets) - 1), 2))
         offsets = np.empty(len(rings.part_rings), np.int64)
@@ -38,9 +38,8 @@ def polygons(counts: Column, height: Column, tolerance: Column) -> pa.Array:
         values.append(xy_n2[: offsets[-1]])
         lengths.append(2 * np.diff(offsets))
         parts_p.append(np.diff(rings.mask_parts))
-    inner, outer = (np.cumsum(np.concatenate(numbers)).astype(np.int32) for numbers in (lengths, parts_p))
-    lists = pa.ListArray.from_arrays(array(inner), array(np.concatenate(values).reshape(-1)))
-    return pa.ListArray.from_arrays(array(outer), lists, mask=pa.array(masks.null_p) if masks.null_p.any() else None)
+    coordinates = array(np.concatenate(values).reshape(-1))
+    return lists(np.concatenate(parts_p), lists(np.concatenate(lengths), coordinates), masks.null_p)
 
 
 def wkt(counts: Column, height: Column, tolerance: Column) -> pa.Array:
