@@ -1,4 +1,4 @@
-"""Columns of COCO run lengths as the edges that kernels work on, their further arguments, and what is refused of them."""
+"""Columns of COCO run lengths as the edges that kernels work on, further arguments, and what is refused of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 @dataclass(frozen=True)
 class Edges:
-    """P masks as `clipseg_ray.masks.edges` has them; ``null_p`` marks rows that are null, which have 0 pixels or any."""
+    """P masks as `clipseg_ray.masks.edges` has them. ``null_p`` marks rows that are null, whose masks may be any."""
 
     edges: np.ndarray
     offsets: np.ndarray

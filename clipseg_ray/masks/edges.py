@@ -253,7 +253,7 @@ def complement(edges: np.ndarray, offsets: np.ndarray, out: np.ndarray, out_offs
 def crop(
     edges: np.ndarray, offsets: np.ndarray, height_p: np.ndarray, box_p4: np.ndarray, out_offsets: np.ndarray
 ) -> np.ndarray:
-    """Return the masks inside their boxes (int64 x, y, w, h with w, h ≥ 1), of the boxes' sizes, and fill their offsets."""
+    """Return what of the masks is in their boxes (int64 x, y, w, h; sides ≥ 1), of the boxes' sizes; fill offsets."""
     out = np.empty(len(edges) + 64, np.int32)
     n = 0
     out_offsets[0] = 0

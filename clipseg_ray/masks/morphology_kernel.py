@@ -55,7 +55,7 @@ def dilate(
     radius_p: np.ndarray,
     out_offsets: np.ndarray,
 ) -> np.ndarray:
-    """Return the edges of the pixels no farther than ``radius_p`` (float64 [P], ≥ 0) from each mask; fill their offsets."""
+    """Return the edges of the pixels no farther than ``radius_p`` (float64 [P], ≥ 0) from each mask; fill offsets."""
     out = np.empty(2 * len(starts) + len(height_p) + 64, np.int32)
     n = 0
     out_offsets[0] = 0
@@ -105,18 +105,23 @@ def dilate(
 
 
 @njit(error_model="numpy")
-def _gap(
-    starts: np.ndarray, ends: np.ndarray, i: int, i_behind: int, others: np.ndarray, other_ends: np.ndarray, j: int, j_behind: int
-) -> int:
-    """The fewest rows between pixels of two columns, 0 in one row; -1 where either column has none."""
-    best = -1
-    while i < i_behind and j < j_behind:
-        gap = max(starts[i] - other_ends[j] + 1, others[j] - ends[i] + 1, 0)
-        if best < 0 or gap < best:
-            best = gap
-        if best == 0:
-            return 0
-        if ends[i] < other_ends[j]:
+def _rows(starts: np.ndarray, ends: np.ndarray, height: int) -> np.ndarray:
+    """int64 [N, 2], the first row of each of one mask's pieces and the one behind its last."""
+    rows_n2 = np.empty((len(starts), 2), np.int64)
+    for i in range(len(starts)):
+        column = starts[i] // height * height
+        rows_n2[i, 0], rows_n2[i, 1] = starts[i] - column, ends[i] - column
+    return rows_n2
+
+
+@njit(error_model="numpy")
+def _gap(a_n2: np.ndarray, b_n2: np.ndarray) -> int:
+    """The fewest rows from a piece of one column to one of another, each with some: 0 where they share a row."""
+    i, j = 0, 0
+    best = 2**31
+    while i < len(a_n2) and j < len(b_n2) and best > 0:
+        best = min(best, max(a_n2[i, 0] - b_n2[j, 1] + 1, b_n2[j, 0] - a_n2[i, 1] + 1, 0))
+        if a_n2[i, 1] < b_n2[j, 1]:
             i += 1
         else:
             j += 1
@@ -139,28 +144,23 @@ def distance(
     for p in range(len(height_p)):
         height = height_p[p]
         width = pixels_p[p] // height
-        rows_a, ends_a = a_starts[a_offsets[p] : a_offsets[p + 1]].copy(), a_ends[a_offsets[p] : a_offsets[p + 1]].copy()
-        rows_b, ends_b = b_starts[b_offsets[p] : b_offsets[p + 1]].copy(), b_ends[b_offsets[p] : b_offsets[p + 1]].copy()
-        first_a, first_b = _first_pieces(rows_a, height, width), _first_pieces(rows_b, height, width)
-        if len(rows_a) == 0 or len(rows_b) == 0:
+        a_own, b_own = slice(a_offsets[p], a_offsets[p + 1]), slice(b_offsets[p], b_offsets[p + 1])
+        a_first = _first_pieces(a_starts[a_own], height, width)
+        b_first = _first_pieces(b_starts[b_own], height, width)
+        a_n2 = _rows(a_starts[a_own], a_ends[a_own], height)
+        b_n2 = _rows(b_starts[b_own], b_ends[b_own], height)
+        if len(a_n2) == 0 or len(b_n2) == 0:
             distance_p[p] = np.nan
             continue
-        for i in range(len(rows_a)):
-            column = rows_a[i] // height * height
-            rows_a[i], ends_a[i] = rows_a[i] - column, ends_a[i] - column
-        for i in range(len(rows_b)):
-            column = rows_b[i] // height * height
-            rows_b[i], ends_b[i] = rows_b[i] - column, ends_b[i] - column
         best = height * height + width * width  # farther than any
         for across in range(width):
             if across * across >= best:
                 break
             for x in range(width):
-                i, i_behind = first_a[x], first_a[x + 1]
-                if i == i_behind:
+                if a_first[x] == a_first[x + 1]:
                     continue
                 for other in (x - across, x + across):
-                    if 0 <= other < width and first_b[other] < first_b[other + 1]:
-                        gap = _gap(rows_a, ends_a, i, i_behind, rows_b, ends_b, first_b[other], first_b[other + 1])
+                    if 0 <= other < width and b_first[other] < b_first[other + 1]:
+                        gap = _gap(a_n2[a_first[x] : a_first[x + 1]], b_n2[b_first[other] : b_first[other + 1]])
                         best = min(best, across * across + gap * gap)
         distance_p[p] = np.sqrt(best)

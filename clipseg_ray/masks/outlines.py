@@ -2,10 +2,10 @@
 
     segmentation = outlines.polygons(table["counts"], table["height"], pa.repeat(0.0, len(table)))
 
-Columns go in and come out as in :mod:`clipseg_ray.masks.algebra`. Corners are those of pixels: the pixel in column x and
-row y reaches from x to x + 1 and from y to y + 1, so that a polygon's area is that of its pixels, and filling it
-(``pycocotools.mask.frPyObjects``) gives the same mask. With a tolerance above 0 corners are left out, as long as no
-point of an outline moves farther than so many pixels and no line crosses or touches another where none did. A ring keeps four
+Columns go in and come out as in :mod:`clipseg_ray.masks.algebra`. Corners are those of pixels: the pixel in
+column x and row y reaches from x to x + 1 and from y to y + 1, so that a polygon's area is that of its pixels, and
+filling it (``pycocotools.mask.frPyObjects``) gives the same mask. With a tolerance above 0 corners are left out, as
+long as no point of an outline moves farther than so many pixels and no line comes to cross another. A ring keeps four
 corners.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.masks import outlines_kernel, rings_kernel, simplification_kernel
-from clipseg_ray.masks.arrow import array, string_array
+from clipseg_ray.masks.arrow import array, lists, string_array
 from clipseg_ray.masks.edge_columns import Column, Edges, distances, edges_of, heights, null_where, nulls
 from clipseg_ray.masks.parts import Parts, parts_by_rows
 
@@ -30,7 +30,7 @@ def polygons(counts: Column, height: Column, tolerance: Column) -> pa.Array:
     width leads from the upper edge of each one to the line above it, so that a part stays one polygon.
     """
     masks = edges_of(counts, nulls(counts, height, tolerance))
-    parts_p, lengths, values = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], [np.zeros((0, 2))]
+    parts_p, lengths, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, 2))]
     for rings in _rings(masks, height, tolerance):
         xy_n2 = np.empty((len(rings.corners_n2) + 3 * (len(rings.ring_offsets) - 1), 2))
         offsets = np.empty(len(rings.part_rings), np.int64)
@@ -38,9 +38,8 @@ def polygons(counts: Column, height: Column, tolerance: Column) -> pa.Array:
         values.append(xy_n2[: offsets[-1]])
         lengths.append(2 * np.diff(offsets))
         parts_p.append(np.diff(rings.mask_parts))
-    inner, outer = (np.cumsum(np.concatenate(numbers)).astype(np.int32) for numbers in (lengths, parts_p))
-    lists = pa.ListArray.from_arrays(array(inner), array(np.concatenate(values).reshape(-1)))
-    return pa.ListArray.from_arrays(array(outer), lists, mask=pa.array(masks.null_p) if masks.null_p.any() else None)
+    coordinates = array(np.concatenate(values).reshape(-1))
+    return lists(np.concatenate(parts_p), lists(np.concatenate(lengths), coordinates), masks.null_p)
 
 
 def wkt(counts: Column, height: Column, tolerance: Column) -> pa.Array:
@@ -52,9 +51,7 @@ def wkt(counts: Column, height: Column, tolerance: Column) -> pa.Array:
         digits = len(str(rings.corners_n2.max(initial=0)))
         text = np.empty(32 * masks_of_block + (2 * digits + 3) * points + 8 * len(rings.ring_offsets), np.uint8)
         offsets = np.empty(masks_of_block + 1, np.int64)
-        rings_kernel.write_text(
-            rings.corners_n2, rings.ring_offsets, rings.part_rings, rings.mask_parts, text, offsets
-        )
+        rings_kernel.write_text(rings.corners_n2, rings.ring_offsets, rings.part_rings, rings.mask_parts, text, offsets)
         texts.append(string_array(offsets, text[: offsets[-1]]))
     return null_where(masks.null_p, pa.concat_arrays(texts))
 
@@ -63,8 +60,8 @@ def wkt(counts: Column, height: Column, tolerance: Column) -> pa.Array:
 class _Rings:
     """The rings of some masks, by part, the one around it first.
 
-    corners_n2: int32 [N, 2], x and y. ring_offsets, part_rings, mask_parts: int64, where each ring's corners, each part's
-    rings and each mask's parts begin.
+    corners_n2: int32 [N, 2], x and y. ring_offsets, part_rings, mask_parts: int64, where each ring's corners, each
+    part's rings and each mask's parts begin.
     """
 
     corners_n2: np.ndarray

@@ -14,7 +14,7 @@ from clipseg_ray.masks.compiled import compiled
 
 @njit(error_model="numpy")
 def _next_end(starts: np.ndarray, ends: np.ndarray, node: int, behind: int, above: int) -> int:
-    """The row of a node's edge if its piece is before ``behind``, else beyond every row; ``above``: the column's first pixel."""
+    """The row of a node's edge, if its piece is before ``behind``. ``above`` is the first pixel of its column."""
     if node >= 2 * behind:
         return 2**31
     return (ends[node // 2] if node % 2 else starts[node // 2]) - above
@@ -33,7 +33,7 @@ def _link(
     to_right: np.ndarray,
     to_left: np.ndarray,
 ) -> None:
-    """Link the edges that end at one line between columns: pieces ``left`` … ``middle`` before it, … ``behind`` after it."""
+    """Link the edges that end at a line between columns: pieces ``left`` … ``middle`` before it, … ``behind`` after."""
     a, b = 2 * left, 2 * middle
     open_node = -1  # where a stretch along the line began
     while True:
@@ -81,8 +81,8 @@ def trace(
 ) -> int:
     """Fill the rings around all parts, and return their number.
 
-    corners_n2: int32 [4N, 2], x and y of the corners where a ring turns. ring_offsets: int64 [N + 1]. ring_part: int32 [N].
-    The first ring of a part goes around it, the others around its holes. No ring comes to a corner twice.
+    corners_n2: int32 [4N, 2], x and y of where a ring turns. ring_offsets: int64 [N + 1]. ring_part: int32 [N]. The
+    first ring of a part goes around it, the others around its holes. No ring comes to a corner twice.
     """
     nodes = 2 * len(starts)
     to_right, to_left = np.empty(nodes, np.int32), np.empty(nodes, np.int32)

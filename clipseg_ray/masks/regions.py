@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from clipseg_ray.masks.arrow import BBOX, array, struct
+from clipseg_ray.masks.arrow import BBOX, array, lists, struct
 from clipseg_ray.masks.edge_columns import Column, Edges, sized
 from clipseg_ray.masks.parts import Parts, parts_by_rows
 
@@ -33,9 +33,7 @@ def components(counts: Column, height: Column, min_area: Column, connectivity: i
     for rows, parts in parts_by_rows(masks, height_p, diagonal=connectivity == 8):
         number_p[rows], structs = _largest_first(parts, min_area_p[rows])
         found.append(structs)
-    offsets = np.concatenate([[0], np.cumsum(number_p)]).astype(np.int32)
-    null = pa.array(masks.null_p) if masks.null_p.any() else None
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.concat_arrays(found), mask=null)
+    return lists(number_p, pa.concat_arrays(found), masks.null_p)
 
 
 def components_4(counts: Column, height: Column, min_area: Column) -> pa.Array:
@@ -44,7 +42,7 @@ def components_4(counts: Column, height: Column, min_area: Column) -> pa.Array:
 
 
 def fill_holes(counts: Column, height: Column) -> pa.Array:
-    """counts of the masks and of what they enclose: from where no way over sides of pixels leads to the grid's border."""
+    """counts of the masks and of what they enclose: whence no way over sides of pixels leads to the grid's border."""
     masks, height_p = sized(counts, height)
     outside = []
     for rows, parts in parts_by_rows(masks.complement(), height_p, diagonal=False):

@@ -56,7 +56,7 @@ def cut_open(
             own_n2[i, 0], own_n2[i, 1] = corners_n2[first + i, 0], corners_n2[first + i, 1]
             after[i] = i + 1
         left, right = int(own_n2[:nodes, 0].min()), int(own_n2[:nodes, 0].max())
-        # By x, the edges that reach it, as lists: the newest entry of each x, and of each entry its edge and the one before.
+        # The edges that reach each x, as lists: the newest entry of an x, of each entry its edge and the one before.
         newest = np.full(right - left + 1, -1, np.int64)
         edge, older = np.empty(4 * nodes + 64, np.int64), np.empty(4 * nodes + 64, np.int64)
         entries = 0

@@ -1,8 +1,9 @@
 """Machine code that leaves corners of rings out: no crossing is made, and no outline moves farther than it may.
 
-Corner b between a and c goes if every corner of the ring as it was between a and c is no farther than the tolerance from
-the segment a–c, and if the closed triangle a, b, c holds no other corner of any ring of the mask. Then nothing crosses a–c: an edge
-could come in over it alone, and would have to end inside. The corner that moves the outline least goes first.
+Corner b between a and c goes if every corner of the ring as it was between a and c is no farther than the tolerance
+from the segment a–c, and if the closed triangle a, b, c holds no other corner of any ring of the mask. Then nothing
+crosses a–c: an edge could come in over it alone, and would have to end inside. Where other rings come to both a and c,
+b stays: one of them may go straight from a to c. The corner that moves the outline least goes first.
 """
 
 from heapq import heappop, heappush
@@ -17,7 +18,7 @@ _LEAST_CORNERS = 4
 
 @njit(error_model="numpy")
 def _moved(corners_n2: np.ndarray, first: int, behind: int, a: int, c: int) -> float:
-    """How far, squared, the farthest corner of a ring (``first`` … ``behind``) between a and c is from the segment a–c."""
+    """How far, squared, corners between a and c of a ring (``first`` … ``behind``) are from the segment a–c at most."""
     ax, ay = float(corners_n2[a, 0]), float(corners_n2[a, 1])
     dx, dy = corners_n2[c, 0] - ax, corners_n2[c, 1] - ay
     length = dx * dx + dy * dy
@@ -33,9 +34,11 @@ def _moved(corners_n2: np.ndarray, first: int, behind: int, a: int, c: int) -> f
 
 
 @njit(error_model="numpy")
-def _holds_no_corner(taken_wh: np.ndarray, triangle_32: np.ndarray) -> bool:
-    """Whether the closed triangle a, b, c has no corner but its own; another ring's at b counts, at a and c not."""
+def _is_free(taken_wh: np.ndarray, triangle_32: np.ndarray) -> bool:
+    """Whether nothing is in the way from a to c: see above."""
     ax, ay, bx, by, cx, cy = triangle_32.reshape(-1)
+    if taken_wh[ax, ay] > 1 and taken_wh[cx, cy] > 1:
+        return False
     for x in range(min(ax, bx, cx), max(ax, bx, cx) + 1):
         low, high = 2**31, -1
         for side in range(3):
@@ -70,8 +73,8 @@ def simplify(
 ) -> None:
     """Clear ``kept_n`` (bool, all True before) for corners that are left out; four of a ring stay at least.
 
-    corners_n2: int64 x and y of the corners of rings, which begin at ``ring_offsets``; those of mask p are the rings from
-    ``mask_rings[p]`` up to ``mask_rings[p + 1]``. tolerance_p: float64, pixels.
+    corners_n2: int64 x and y of the corners of rings, which begin at ``ring_offsets``; those of mask p are the rings
+    from ``mask_rings[p]`` up to ``mask_rings[p + 1]``. tolerance_p: float64, pixels.
     """
     corners = len(corners_n2)
     before, after = np.empty(corners, np.int64), np.empty(corners, np.int64)
@@ -84,7 +87,7 @@ def simplify(
         limit = tolerance_p[p] * tolerance_p[p]
         taken_wh = np.zeros((pixels_p[p] // height_p[p] + 1, height_p[p] + 1), np.uint8)
         left = np.empty(len(rings), np.int64)
-        waiting = [(0.0, -1, -1)]
+        waiting = [(0.0, 0, 0)]
         waiting.pop()
         for r in rings:
             first, behind = ring_offsets[r], ring_offsets[r + 1]
@@ -98,7 +101,7 @@ def simplify(
                 for i in range(first, behind):
                     moved = _moved(corners_n2, first, behind, before[i], after[i])
                     if moved <= limit:
-                        heappush(waiting, (moved, i, 0))
+                        heappush(waiting, (moved, i, version[i]))
         while len(waiting) > 0:
             _, b, seen = heappop(waiting)
             r = ring_of[b]
@@ -106,7 +109,7 @@ def simplify(
                 continue
             a, c = before[b], after[b]
             triangle_32[0], triangle_32[1], triangle_32[2] = corners_n2[a], corners_n2[b], corners_n2[c]
-            if not _holds_no_corner(taken_wh, triangle_32):
+            if not _is_free(taken_wh, triangle_32):
                 continue
             kept_n[b] = False
             left[r - mask_rings[p]] -= 1
