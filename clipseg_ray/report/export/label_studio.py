@@ -103,7 +103,7 @@ class _TaskFiles:
 
 
 def _copy_served(store: Store, name: str) -> str:
-    return f"{_LOCAL}{quote(name)}" if store.protocol == "file" else store.url_of(quote(name))
+    return f"{_LOCAL}{quote(name)}" if store.protocol == "file" else store.url_of(name)
 
 
 def _served(url: str) -> str:
