@@ -39,9 +39,10 @@ _LOCAL = "/data/local-files/?d="
 def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str, *, images: Images | None = None) -> str:
     """Write ``tasks-00000.json`` …, ``config.xml`` and, unless they are files by themselves, ``images/``.
 
-    Returns what was written, for a person. A task is an image, its prediction the masks at image size, each with its ``score``; the prediction's is their mean.
-    Copied images are served below the document root DEST, images on this machine that are not copied below the
-    root ``/``; those in buckets and on the web go by their URLs. Raises UserError where images are to stay in archives.
+    Returns what was written, for a person. A task is an image, its prediction the masks at image size, each with its
+    ``score``; the prediction's is their mean. Copied images are served below the document root DEST, images on this
+    machine that are not copied below the root ``/``; those in buckets and on the web go by their URLs. Raises UserError
+    where images are to stay in archives.
     """
     if images is Images.NONE and not are_files(walk):
         raise UserError(
@@ -102,7 +103,7 @@ class _TaskFiles:
 
 
 def _copy_served(store: Store, name: str) -> str:
-    return f"{_LOCAL}{quote(name)}" if store.protocol == "file" else store.url_of(quote(name))
+    return f"{_LOCAL}{quote(name)}" if store.protocol == "file" else store.url_of(name)
 
 
 def _served(url: str) -> str:

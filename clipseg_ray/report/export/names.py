@@ -44,10 +44,11 @@ class Names:
 
     ``a.jpg`` and ``a.png`` would share one, and keep their endings: ``a.jpg.png`` and ``a.png.png``. A hash tells
     apart what would still be one name, or differ in case alone (disks of Windows and macOS do not), images of one id,
-    and a file from a folder of its name.
+    and a file from a folder of its name. No folder of theirs is called ``not_called``.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, not_called: str = "") -> None:
+        self._not_called = not_called
         with plain_errors(store.url), reading.connect(store) as connection:
             found = connection.execute(_CLASHING, [rf"([^/])\.(?:{_ENDINGS})\z"]).fetchall()
         self._kept = frozenset(image_id for image_id, kept, _ in found if kept)
@@ -63,4 +64,7 @@ class Names:
         mark = ""
         if image_id in self._clashing:
             mark = "\0".join(str(image[name]) for name in ("image_id", "source_url", "key", "offset"))
-        return name_of(called, extension, mark)
+        *folders, name = name_of(called, extension, mark).split("/")
+        # Encoded further than it has to be, which is nobody else's name.
+        own = [f"%{ord(each[0]):02X}{each[1:]}" if each == self._not_called else each for each in folders]
+        return "/".join([*own, name])

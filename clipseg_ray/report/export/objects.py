@@ -27,7 +27,7 @@ def objects_of(chunk: ExportChunk) -> pa.Table:
     made = {name: chunk.masks[name] for name in _OF_THE_MASK}
     made |= {"height": sizes["height"], "width": sizes["width"], "counts": counts}
     made |= {"area": algebra.area(counts), "bbox": algebra.bbox(counts, sizes["height"])}
-    return pa.table(made).filter(pc.greater(pa.chunked_array([made["area"]]), 0))
+    return pa.table(made).filter(pc.greater(made["area"], 0))
 
 
 def by_image(chunk: ExportChunk, objects: pa.Table) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:

@@ -45,11 +45,14 @@ def upright(encoded: bytes, orientation: int | None) -> tuple[bytes, str]:
 
 
 class Pictures:
-    """Images on their way into an export; those that cannot be had are counted and left out."""
+    """Images on their way into an export; those that cannot be had are counted and left out.
 
-    def __init__(self, walk: Walk) -> None:
+    ``not_called``: see ``Names``.
+    """
+
+    def __init__(self, walk: Walk, not_called: str = "") -> None:
         self._fetched = Fetched(walk.store, walk.allow_source)
-        self.names = Names(walk.store)
+        self.names = Names(walk.store, not_called)
 
     def upright(self, images: pa.Table) -> Iterator[tuple[bytes, str] | None]:
         """For each row of the images table what ``upright`` gives, a few in memory; None for one left out.

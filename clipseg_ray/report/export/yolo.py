@@ -27,7 +27,8 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str, *, images
     COCO's. Every image has a label file, one in which nothing was found an empty one: a background. Without copied
     images put yours into ``images/`` under the names of the label files.
     """
-    pictures = Pictures(walk)
+    # ultralytics looks for labels where the last "images" of an image's path is "labels".
+    pictures = Pictures(walk, not_called="images")
     written = lines = 0
     with Files(destination) as files:
         for chunk in chunks:
@@ -38,7 +39,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str, *, images
             for name, found in zip(names, _rings(chunk), strict=True):
                 if name is not None:
                     text = "".join(_line(place[number], ring_p2) for number, ring_p2 in found)
-                    files.put(_label_file(name), text.encode())
+                    files.put(f"labels/{name}.txt", text.encode())
                     written += 1
                     lines += len(found)
         files.put("data.yaml", _data(walk.categories.values()).encode())
@@ -46,12 +47,6 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str, *, images
         f"wrote {files.store.url}: {written:,} label files, {lines:,} masks, {len(walk.categories):,} classes, "
         f"and data.yaml{pictures.left_out}"
     )
-
-
-def _label_file(name: str) -> str:
-    """Where ultralytics looks for the labels of ``images/<name>.<ending>``: in ``labels`` for the last ``images``."""
-    folder, _, rest = f"/images/{name}".rpartition("/images/")
-    return f"{folder}/labels/{rest}.txt".lstrip("/")
 
 
 def _rings(chunk: ExportChunk) -> Iterator[list[tuple[int, np.ndarray]]]:
