@@ -48,7 +48,7 @@ def test_present_is_evaluations_word(made, output):
     for part in folder.glob("*/*.parquet"):
         table = pq.read_table(part, partitioning=None)
         pq.write_table(table.filter(pc.not_equal(table["query_id"], "sit")), part)
-    with clipseg_ray.open(output) as masks:
+    with clipseg_ray.open(output, allow_source=str(Path(made).parent)) as masks:
         item = masks.torch(["circle"])[0]
         assert item["missing"].tolist() == [False]
         item = masks.torch(["sit", "circle"])[0]
