@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CLIENTS := .venv-clients
 
-.PHONY: demo paper test test-slow test-ray test-clients lint format docs checkpoint ccp clean
+.PHONY: demo paper test test-slow test-ray test-clients test-readme lint format docs checkpoint ccp clean
 
 $(READY): requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -33,7 +33,7 @@ paper: $(READY)
 	$(BIN)/clipseg-ray paper $(TABLES) --data '$(DATA)' --checkpoint '$(CHECKPOINT)' --output '$(OUTPUT)'
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not clients"
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not clients and not readme"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -49,6 +49,10 @@ test-ray: $(READY)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "$$($(BIN)/python -c $(PINNED))"
 	$(NEWEST)/bin/python -c 'import ray; print("Ray", ray.__version__)'
 	$(NEWEST)/bin/python -m pytest tests/cluster/test_cluster_ray_internals.py tests/pipeline/test_pipeline_graph.py
+
+# What README and docs print, held against the dataset that the demo leaves.
+test-readme: demo
+	$(BIN)/python -m pytest -m readme tests/readme
 
 test-clients: $(CLIENTS)/.ready
 	$(CLIENTS)/bin/python -m pytest -m clients tests/clients

@@ -19,15 +19,20 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 if _TYPE_CHECKING:
-    from clipseg_ray.dataset import open
+    from clipseg_ray.dataset import Masks, open
+    from clipseg_ray.inference.prediction import Prediction
     from clipseg_ray.inference.predictor import Predictor
     from clipseg_ray.results.sql_functions import register
+    from clipseg_ray.torch_dataset import MasksDataset
     from clipseg_ray.upkeep.rethreshold import rethreshold
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "open", "register", "rethreshold"]
+__all__ = ["Masks", "MasksDataset", "Prediction", "Predictor", "open", "register", "rethreshold"]
 
 _HOMES = {
+    "Masks": "clipseg_ray.dataset",
+    "MasksDataset": "clipseg_ray.torch_dataset",
+    "Prediction": "clipseg_ray.inference.prediction",
     "Predictor": "clipseg_ray.inference.predictor",
     "open": "clipseg_ray.dataset",
     "register": "clipseg_ray.results.sql_functions",

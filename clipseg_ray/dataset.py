@@ -8,15 +8,22 @@ pixels = masks.decode(masks.to_arrow("query_id = 'mug' AND score > 0.9"))
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from clipseg_ray.results import mask_pixels, reading
-from clipseg_ray.results.mask_pixels import Size
+from clipseg_ray.results.mask_pixels import Rows, Size
 from clipseg_ray.results.source_images import SourceImages
 from clipseg_ray.storage import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from clipseg_ray.torch_dataset import MasksDataset
 
 
 class Masks:
@@ -55,11 +62,11 @@ class Masks:
         """Rows of ``masks`` for which the SQL condition holds; only the named columns are read."""
         return self._select(where, columns).to_arrow_table()
 
-    def to_pandas(self, where: str | None = None, columns: Sequence[str] | None = None) -> Any:
+    def to_pandas(self, where: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The same as a pandas DataFrame."""
         return self._select(where, columns).df()
 
-    def to_polars(self, where: str | None = None, columns: Sequence[str] | None = None) -> Any:
+    def to_polars(self, where: str | None = None, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The same as a Polars DataFrame."""
         return self._select(where, columns).pl()
 
@@ -67,7 +74,7 @@ class Masks:
         names = "*" if columns is None else ", ".join(map(reading.identifier, columns))
         return self.sql(f"SELECT {names} FROM masks" + (f" WHERE {where}" if where else ""))
 
-    def decode(self, rows: Any, size: Size = "grid") -> Any:
+    def decode(self, rows: Rows, size: Size = "grid") -> np.ndarray | list[np.ndarray]:
         """The masks of a row or a table as bool arrays: see :func:`clipseg_ray.results.mask_pixels.decode`."""
         return mask_pixels.decode(rows, size)
 
@@ -75,8 +82,10 @@ class Masks:
         """The encoded image of each row of ``images``: see `clipseg_ray.results.source_images.SourceImages.fetch`."""
         return SourceImages(self._store, self._allow).fetch(images)
 
-    def torch(self, query_ids: Sequence[str], size: int) -> Any:
-        """Images with masks, map-style: :class:`clipseg_ray.torch_dataset.MasksDataset`."""
+    def torch(self, query_ids: Sequence[str], size: int | None = None) -> MasksDataset:
+        """Images with masks, map-style: :class:`clipseg_ray.torch_dataset.MasksDataset`.
+
+        size: of their squares, in pixels; without it the side of what the model was given."""
         from clipseg_ray.torch_dataset import MasksDataset  # the one way from here to torch, for who asks
 
         return MasksDataset(self.connection, self.url, query_ids, size=size, allow_source=self._allow)

@@ -1,6 +1,6 @@
 """A dataset's images with their masks, as PyTorch takes them.
 
-dataset = clipseg_ray.open("s3://my-bucket/masks").torch(["chair", "table"], size=352)
+dataset = clipseg_ray.open("s3://my-bucket/masks").torch(["chair", "table"])
 loader = torch.utils.data.DataLoader(dataset, batch_size=16, shuffle=True, num_workers=4)
 """
 
@@ -18,7 +18,7 @@ import torch
 from clipseg_ray.errors import UserError
 from clipseg_ray.pixels.decode import decode
 from clipseg_ray.pixels.preprocessing import BILINEAR, Preprocessing
-from clipseg_ray.results import mask_pixels
+from clipseg_ray.results import mask_pixels, record
 from clipseg_ray.results.canned_questions import find
 from clipseg_ray.results.reading import literal
 from clipseg_ray.results.source_images import SourceImages
@@ -32,7 +32,9 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
 
     An item is a dict: ``image_id``; ``image``, uint8 [3, size, size], RGB, squashed to a square as the model saw it;
     ``masks``, bool [queries, size, size], in the order of the queries, every pixel that of the nearest centre;
-    ``present``, bool [queries], False where the dataset has no row (then the mask is empty).
+    ``present``, bool [queries], True where the query was found: the dataset's mask has a pixel, even if none is left at
+    this size; ``missing``, bool [queries], True where the dataset has no answer, so that neither is known (the mask is
+    empty then). Both as evaluation has the words: a run that keeps no empty masks answers by leaving a row out.
 
     Images are read where the run found them when an item is asked for, those of a batch at once; run lengths of the
     chosen queries (some hundred bytes each) are held in memory. It can be pickled to loader processes.
@@ -44,15 +46,19 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
         url: str,
         query_ids: Sequence[str],
         *,
-        size: int,
+        size: int | None = None,
         allow_source: Sequence[str] = (),
     ) -> None:
         """``connection`` has the views of the dataset at ``url`` (``reading.connect``) and is not kept.
 
+        size: of the squares, in pixels; without it the side of what the model was given.
         ``allow_source``: see :func:`clipseg_ray.open`. Raises UserError for a query that is not there, and for images
         in compressed tars, which have no index."""
         self.query_ids = [find(connection, url, query).query_id for query in query_ids]
-        self.size = size
+        self._source_images = SourceImages(Store.of(url), allow_source)
+        made = record.require(Store.of(url))
+        self.size: int = made.model["preprocessing"]["size"] if size is None else size
+        self._keeps_empty: bool = made.masks["keep_empty"]
         self._images = connection.sql(
             'SELECT image_id, source_url, key, "offset", length FROM images '
             "WHERE status = 'ok' ORDER BY shard, chunk, image_id"
@@ -64,12 +70,11 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
             )
         listed = ", ".join(map(literal, self.query_ids))
         self._masks = connection.sql(
-            f"SELECT image_id, query_id, counts, height, width FROM masks WHERE query_id IN ({listed})"
+            f"SELECT image_id, query_id, counts, height, width, area FROM masks WHERE query_id IN ({listed})"
         ).to_arrow_table()
         self._row_nq = self._rows()
-        self._source_images = SourceImages(Store.of(url), allow_source)
         self._preprocessing = Preprocessing(
-            size=size, resample=BILINEAR, rescale=1 / 255, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
+            size=self.size, resample=BILINEAR, rescale=1 / 255, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
         )
 
     def _rows(self) -> np.ndarray:
@@ -104,9 +109,12 @@ class MasksDataset(torch.utils.data.Dataset[Item]):
 
     def _masks_of(self, row_q: np.ndarray) -> Item:
         masks = torch.zeros(len(row_q), self.size, self.size, dtype=torch.bool)
-        present = row_q >= 0
-        if present.any():
-            rows = self._masks.take(pa.array(row_q[present]))
+        present = torch.zeros(len(row_q), dtype=torch.bool)
+        there = row_q >= 0
+        if there.any():
+            rows = self._masks.take(pa.array(row_q[there]))
             drawn = mask_pixels.decode(rows, (self.size, self.size))
-            masks[torch.from_numpy(present)] = torch.from_numpy(np.ascontiguousarray(drawn))
-        return {"masks": masks, "present": torch.from_numpy(present)}
+            masks[torch.from_numpy(there)] = torch.from_numpy(np.ascontiguousarray(drawn))
+            present[torch.from_numpy(there)] = torch.from_numpy(np.asarray(rows.column("area")) > 0)
+        missing = torch.from_numpy(~there & self._keeps_empty)
+        return {"masks": masks, "present": present, "missing": missing}

@@ -1,4 +1,4 @@
-"""Verbs that read a dataset: show, query, verify, rethreshold, compact, refine."""
+"""Verbs that read a dataset: show, query, verify, rethreshold, compact, refine, register."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def query(
     SQL sees the views masks, images and queries, and functions on the column counts: mask_iou(a, b), mask_union(a, b),
     mask_intersection, mask_difference, mask_overlap, mask_area(counts), mask_bbox(counts, height), mask_centroid,
     mask_box_coverage(counts, height, x, y, w, h), mask_resize(counts, height, width, new_height, new_width),
-    mask_decode(counts, height, width), mask_union_all(list(counts)).
+    mask_decode(counts, height, width), mask_union_all(list(counts)), mask_components(counts, height, min_area) for
+    instances, mask_dilate(counts, height, radius), mask_distance(a, b, height), mask_wkt(counts, height, tolerance) and
+    others: docs/querying.md.
     """
     from clipseg_ray.dataset import Masks
     from clipseg_ray.results import canned_questions, sql_answers
@@ -180,3 +182,16 @@ def refine(
     outcome = job.refine(request, shlex.join(["clipseg-ray", "refine", output, destination, "--where", where, *again]))
     say(outcome.message, error=outcome.code != 0)
     connection.leave(outcome.code)
+
+
+@app.command(epilog="Example: clipseg-ray register demo-output/masks --catalog lake --namespace demo")
+def register(
+    output: OutputUrl,
+    catalog: Annotated[str, typer.Option(metavar="NAME", help="A catalog of PyIceberg's configuration.")],
+    namespace: Annotated[str, typer.Option(metavar="NAMESPACE", help="Where the tables images and masks are.")],
+) -> None:
+    """Enter a dataset's files into an Iceberg catalog where they lie, or bring its tables up to date; none is moved."""
+    from clipseg_ray.upkeep import iceberg
+
+    for table in iceberg.register(output, catalog, namespace):
+        say(str(table))

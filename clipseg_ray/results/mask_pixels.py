@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,17 @@ from clipseg_ray.masks import algebra, rle
 Size = Literal["grid", "image"] | tuple[int, int]
 
 
-def decode(rows: Any, size: Size = "grid") -> Any:
+class ArrowStream(Protocol):
+    """A table that Arrow can take: pyarrow's, a data frame of pandas or Polars, a DuckDB relation."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
+
+
+Rows = ArrowStream | Mapping[str, Any]
+"""A table, or one row of it by column."""
+
+
+def decode(rows: Rows, size: Size = "grid") -> np.ndarray | list[np.ndarray]:
     """The masks of one row (a mapping), or of any table that Arrow can take, as bool arrays.
 
     rows: has ``counts``, ``height`` and ``width``; with ``size="image"`` also ``image_height`` and ``image_width``.

@@ -37,6 +37,7 @@ WRONG = {
     "rethreshold": ["nowhere", "there", "--threshold", "0.5"],
     "compact": ["nowhere", "there"],
     "refine": ["nowhere", "there", "--where", "true", "-s", "masks.refine=guided"],
+    "register": ["nowhere", "--catalog", "lake", "--namespace", "photos"],
     "card": ["nowhere"],
     "gallery": ["nowhere", "-o", "page.html"],
     "export": ["nowhere", "there.json", "--format", "coco"],

@@ -1,5 +1,7 @@
 """Verbs of a few lines that no other test starts by the command line."""
 
+import sys
+
 import yaml
 
 from clipseg_ray.dataset import Masks
@@ -61,6 +63,13 @@ def test_refine_hands_on_what_is_typed_and_says_how_to_go_on(clipseg_ray, monkey
     assert invocation == (
         "clipseg-ray refine masks finer --where 'score > 0.3' -s masks.refine=guided --allow-source s3://photos/"
     )
+
+
+def test_register_says_what_is_to_be_installed(clipseg_ray, made, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyiceberg", None)
+    code, output, errors = clipseg_ray("register", made, "--catalog", "lake", "--namespace", "photos")
+    assert (code, output) == (2, "")
+    assert errors.endswith("pip install 'clipseg-ray[iceberg]'\n")
 
 
 def test_truth_makes_shards_and_says_so(clipseg_ray, tmp_path):

@@ -18,9 +18,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-clients.lock")
 TOOLS = {"pytest", "hypothesis", "moto", "selenium", "mypy", "ruff", "datasets", "scikit-learn", "polars"}
 
-OPTIONAL = {"polars", "triton", "pillow_heif", "starlette", "uvicorn"}
+OPTIONAL = {"polars", "triton", "pillow_heif", "starlette", "uvicorn", "pyiceberg"}
 """Imported where they are there only: `clipseg_ray.polars` by who has it, Triton with a PyTorch that brings it, the
-decoder of HEIC and the workbench's server by who has installed the extra."""
+decoder of HEIC, the workbench's server and PyIceberg by who has installed the extra."""
 
 
 def own(lock: str) -> dict[str, str]:
@@ -50,6 +50,7 @@ def test_the_others_are_the_runtime_lock_and_more(lock: str) -> None:
         ("requirements.lock", PROJECT["project"]["optional-dependencies"]["aws"]),
         ("requirements-dev.lock", PROJECT["project"]["optional-dependencies"]["dev"]),
         ("requirements-dev.lock", PROJECT["project"]["optional-dependencies"]["workbench"]),
+        ("requirements-clients.lock", PROJECT["project"]["optional-dependencies"]["iceberg"]),
     ],
 )
 def test_what_pyproject_asks_for_is_pinned_within_its_bounds(lock: str, asked: list[str]) -> None:
@@ -104,7 +105,7 @@ def test_every_check_is_a_make_target_and_runs_in_both_places() -> None:
     elsewhere = set(workflow["jobs"]["make"]["strategy"]["matrix"]["target"])
     assert workflow["jobs"]["make"]["steps"][-1] == {"run": "make ${{ matrix.target }}"}
     here = set(re.findall(r"^step make (\S+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE))
-    assert here - elsewhere == {"demo", "clean"}
+    assert here - elsewhere == {"clean"}
     assert elsewhere <= here
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert here <= targets

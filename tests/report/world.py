@@ -19,7 +19,7 @@ from clipseg_ray.queries.phrase_set import PhraseSet, phrase_id
 from clipseg_ray.queries.phrases import to_table
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.queries.query import Query
-from clipseg_ray.results import inputs, layout, parts, record, runs, schema, sets
+from clipseg_ray.results import inputs, layout, optional_columns, parts, record, runs, schema, sets
 from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.chunks import ChunkRecord, ShardRecord
@@ -38,11 +38,12 @@ def query(query_id: str, text: str = "", kind: str = "object", threshold: float 
 
 @dataclass
 class Answer:
-    """What one query found in one image: bool [h, w] on any grid, and scores."""
+    """What one query found in one image: bool [h, w] on any grid, scores, and uint8 [n, n] probabilities, 255 for 1."""
 
     mask: np.ndarray
     score: float
     score_mean: float | None = None
+    heat: np.ndarray | None = None
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Picture:
     data: bytes | None = None
     status: str = "ok"
     error: str | None = None
+    orientation: int = 1
     answers: dict[str, Answer] = field(default_factory=dict)
     phrases: dict[str, Answer] = field(default_factory=dict)
 
@@ -84,10 +86,12 @@ def write(
     shards: Sequence[Sequence[Picture]],
     chunk_images: int = 4,
     phrases: PhraseSet | None = None,
+    heat: int | None = None,
+    input_format: str = "webdataset",
 ) -> str:
     """Write ``in/*.tar`` and the dataset ``out`` that a run over them would have left; its URL."""
     output = Store(str(folder / "out"))
-    made = _record(str(folder / "in"), chunk_images)
+    made = _record(str(folder / "in"), chunk_images, heat, input_format)
     record.create(output, made)
     listed = []
     for number, pictures in enumerate(shards):
@@ -99,7 +103,7 @@ def write(
         listed.append((Shard.of_object(Member(name, len(data), source.entry(name).etag)), pictures, data))
     inputs.append(output, lambda frozen: [shard for shard, _, _ in listed])
     prompt_set = PromptSet.of(list(queries), np.zeros((sum(query.is_prompt for query in queries), 4), np.float32))
-    _claim(output, prompt_set.name, prompt_set.members, prompt_set.to_table())
+    _claim(output, prompt_set.name, queries, prompt_set.to_table())
     names = {query.query_id for query in prompt_set.queries}
     if phrases:
         _claim(output, phrases.name, [phrases], to_table(phrases))
@@ -113,7 +117,7 @@ def write(
             facts = {"fingerprint": made.fingerprint, parts.IMAGES_HASH: parts.hash_of_images(images)}
             output.put(f"{layout.IMAGES}/{name}", parts.images_bytes(images, facts))
             rows_of = _of_set([row for row in mask_rows(pictures[window]) if row["query_id"] in names], prompt_set)
-            masks = pa.Table.from_pylist(rows_of, schema.MASKS)
+            masks = pa.Table.from_pylist(rows_of, optional_columns.masks_schema(["heat"] if heat else []))
             output.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, facts))
             if phrases:
                 masks = pa.Table.from_pylist(_of_set(phrase_rows(pictures[window]), phrases), schema.MASKS)
@@ -154,9 +158,9 @@ def _claim(output: Store, name: str, queries: Sequence[Any], table: pa.Table) ->
     output.put(layout.queries_file(name), sink.getvalue())
 
 
-def _record(root: str, chunk_images: int) -> record.DatasetRecord:
+def _record(root: str, chunk_images: int, heat: int | None, input_format: str) -> record.DatasetRecord:
     settings = {
-        "format": "webdataset", "root": root, "image_field": None, "id_field": None, "chunk_images": chunk_images,
+        "format": input_format, "root": root, "image_field": None, "id_field": None, "chunk_images": chunk_images,
         "chunk_bytes": 2**28, "slice_images": 4096, "max_image_bytes": 2**28,
         "decode": "fast", "limit": None, "sample": None, "seed": 0,
     }  # fmt: skip
@@ -168,9 +172,8 @@ def _record(root: str, chunk_images: int) -> record.DatasetRecord:
     compute = {
         "device": "cpu", "precision": "fp32", "reason": "", "compile": False, "batch": 1, "decode_chunk": 4,
     }  # fmt: skip
-    return record.DatasetRecord(
-        input=settings, model=model, masks={"size": "model", "keep_empty": True, "presence": False}, compute=compute
-    )
+    masks = {"size": "model", "keep_empty": True, "presence": False, **({"heat": heat} if heat else {})}
+    return record.DatasetRecord(input=settings, model=model, masks=masks, compute=compute)
 
 
 def _image_rows(
@@ -184,7 +187,7 @@ def _image_rows(
             "source_url": url, "offset": info.offset_data, "length": info.size,
             "width": picture.width if picture.status == "ok" else None,
             "height": picture.height if picture.status == "ok" else None,
-            "orientation": 1 if picture.status == "ok" else None,
+            "orientation": picture.orientation if picture.status == "ok" else None,
             "status": picture.status, "error": picture.error,
         }
         for i, (picture, info) in enumerate(zip(pictures, infos, strict=True))
@@ -224,6 +227,7 @@ def _mask_row(picture: Picture, query_id: str, text: str | None, answer: Answer)
         "score_mean": mean if area else None, "area": area, "coverage": area / (height * width),
         "bbox": dict(zip("xywh", rles.bbox[0].tolist(), strict=True)), "height": height, "width": width,
         "counts": rles.counts[0].as_py(), "image_height": picture.height, "image_width": picture.width,
+        "heat": None if answer.heat is None else answer.heat.tobytes(),
     }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
                     labels_hw = resized(labels_of(masks, label_of(masks["category"].to_numpy())), *size)
                 else:
                     labels_hw = np.zeros(size, np.int32)
-                files.put(f"labels/{called.of(str(image['image_id']), '.png')}", _png(labels_hw, palette))
+                files.put(f"labels/{called.of(image, '.png')}", _png(labels_hw, palette))
                 written += 1
         files.put("names.json", json.dumps(_names(walk, labels), ensure_ascii=False, indent=1).encode())
     return f"wrote {files.store.url}: {written:,} label maps of {len(labels):,} labels, and names.json"
