@@ -81,16 +81,16 @@ def shortened(chosen: dict[str, list[list[Pick]]], per_group: int) -> list[Pick]
 def whole_images(
     connection: duckdb.DuckDBPyConnection, image_ids: Sequence[str], most_masks: int
 ) -> dict[str, list[Pick]]:
-    """For some of these images all masks that are not empty, by image, those with most masks first.
+    """For the first of these images, by id, that have any: all masks that are not empty.
 
-    Up to ``WHOLE_IMAGES``, and ``most_masks`` masks together. Needs the view ``answers``; reads no masks.
+    Up to ``WHOLE_IMAGES`` images, and ``most_masks`` masks together. Needs the view ``answers``; reads no masks.
     """
     rows = _joined(
         connection,
         {"image_id": list(image_ids)},
         "SELECT image_id, list({asked: asked, query_id: query_id} ORDER BY asked, query_id) AS masks "
         "FROM answers JOIN wanted USING (image_id) WHERE area > 0 "
-        f"GROUP BY image_id ORDER BY len(masks) DESC, image_id LIMIT {WHOLE_IMAGES}",
+        f"GROUP BY image_id ORDER BY image_id LIMIT {WHOLE_IMAGES}",
     )
     found: dict[str, list[Pick]] = {}
     for row in rows.to_pylist():

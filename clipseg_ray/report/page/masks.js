@@ -53,8 +53,8 @@ function alongBorder(pixels, height, width, reach, act) {
 /**
  * Paint masks over one another on a canvas of their size; a layer is {pixels, colour}, pixels one byte each, row by row, 1 inside.
  *
- * `look`: "fill", with a white rim that shows on any image; "outline", the border alone, in the colour with a white rim inside it;
- * "dim", everything black that is in none of them, each with a rim in its colour. Rims are about as wide whatever the size.
+ * `look`: "fill", with a white rim that shows on any image; "outline", the border alone, in the colour, and of a single mask with a
+ * white rim inside it; "dim", everything black that is in none of them, each with a rim in its colour. Rims are about as wide whatever the size.
  */
 function paintLayers(canvas, layers, [height, width], look = "fill") {
   canvas.width = width;
@@ -71,9 +71,9 @@ function paintLayers(canvas, layers, [height, width], look = "fill") {
       for (let at = 0; at < pixels.length; at++) if (pixels[at]) words[at] = fill;
       alongBorder(pixels, height, width, reach, (at) => (words[at] = white));
     } else {
-      if (look === "outline") alongBorder(pixels, height, width, 2 * reach, (at) => (words[at] = white));
+      if (look === "outline" && layers.length === 1) alongBorder(pixels, height, width, Math.ceil(1.5 * reach), (at) => (words[at] = white));
       const rim = word(colour);
-      alongBorder(pixels, height, width, look === "outline" ? Math.max(1, Math.round(1.3 * reach)) : reach, (at) => (words[at] = rim));
+      alongBorder(pixels, height, width, reach, (at) => (words[at] = rim));
     }
   }
   const pen = canvas.getContext("2d");

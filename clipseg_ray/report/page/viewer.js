@@ -102,7 +102,7 @@ function imageParts(entry) {
 /** Copy the id, copy a link to what is shown, open the original; or why it cannot be opened. */
 function acts({ picture, hash }) {
   const original = picture.link === null
-    ? make("p", { class: "muted" }, picture.whole ? "The original cannot be opened from here." : `The original lies inside ${picture.place}.`)
+    ? make("p", { class: "muted" }, picture.whole ? "The original cannot be opened from here." : "The original lies inside a larger file, which no browser opens.")
     : make("a", { href: picture.link, target: "_blank", rel: "noopener noreferrer" }, "Open the original");
   return [copier("Copy id", () => picture.id), copier("Copy link", () => location.href.split("#")[0] + hash), original];
 }
