@@ -213,8 +213,9 @@ def _tables(found: Facts) -> str:
         (f"`{column.name}`", plain(str(column.type)), plain(column.metadata[b"description"].decode()))
         for column in masks_schema(settings_of(found.record.masks))
     ]
+    described = table(("column", "type", "what it is"), columns)
     return (
-        f"{table(('files', 'one row', 'rows'), rows)}\n\n`masks`:\n\n{table(('column', 'type', 'what it is'), columns)}\n\n"
+        f"{table(('files', 'one row', 'rows'), rows)}\n\n`masks`:\n\n{described}\n\n"
         "The columns of all tables are described in the Parquet schemas themselves."
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 import duckdb
@@ -24,10 +24,11 @@ _GAP, _LINE, _LINES, _TALLEST = 6, 16, 3, 1.25
 _RIM = (255, 46, 116)
 _CANDIDATES = 256
 
-# Per query the images in which it found something that is neither a speck nor all of the image, the best first.
+# Per query images in which it found something; first those where that is neither a speck nor most of the image.
 _FOUND = f"""
-SELECT query_id, max({{score: score, image_id: image_id}}, {_CANDIDATES}) AS found
-FROM masks WHERE list_contains(?, query_id) AND coverage BETWEEN 0.005 AND 0.5 GROUP BY query_id
+SELECT query_id,
+       max({{fits: (coverage BETWEEN 0.005 AND 0.5)::INT, score: score, image_id: image_id}}, {_CANDIDATES}) AS found
+FROM masks WHERE list_contains(?, query_id) AND area > 0 GROUP BY query_id
 """
 _MASKS = (
     "SELECT image_id, query_id, height, width, counts, score FROM masks "
@@ -97,10 +98,10 @@ def drawn(
 def _images(connection: duckdb.DuckDBPyConnection, query_ids: list[str], most: int) -> list[str]:
     """Ids of images in which most of the queries found something; of as many the best scores."""
     times: Counter[str] = Counter()
-    scores: Counter[str] = Counter()
+    scores: dict[str, float] = defaultdict(float)
     for _, found in connection.execute(_FOUND, [query_ids]).fetchall():
         for each in found:
-            times[each["image_id"]] += 1
+            times[each["image_id"]] += each["fits"]
             scores[each["image_id"]] += each["score"]
     return sorted(times, key=lambda image_id: (-times[image_id], -scores[image_id], image_id))[:most]
 

@@ -24,7 +24,7 @@ from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.facts import Facts
 from clipseg_ray.report.places import Originals
 from clipseg_ray.report.samples import GROUPS, Pick
-from clipseg_ray.report.thumbnails import Thumbnail, fitting
+from clipseg_ray.report.thumbnails import fitting
 from clipseg_ray.results.source_images import SourceImages
 from clipseg_ray.storage import Store
 
@@ -70,7 +70,9 @@ def write(output: str, destination: str, max_bytes: int = MAX_BYTES, *, allow_so
         sample["picture"] = place[sample["picture"]]
     page["byImage"] = [place[image_id] for image_id in whole]
     parted = found.record.input["format"] in ("webdataset", "parquet")
-    page["pictures"] = _pictures(images, found, Originals(Boundary.around(store.url, allow_source), destination, parted))
+    page["pictures"] = _pictures(
+        images, found, Originals(Boundary.around(store.url, allow_source), destination, parted)
+    )
     supports = [support for query in page["queries"] for support in query["supports"]]
     urls = [support.pop("url") for support in supports]
     room = (max_bytes - len(_html(page)) - 64 * (images.num_rows + len(urls))) * 3 // 4

@@ -21,6 +21,7 @@ from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.queries.query import Query
 from clipseg_ray.results import inputs, layout, parts, record, runs, schema, sets
 from clipseg_ray.results import shard_records as shard_records
+from clipseg_ray.results.optional_columns import masks_schema
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.chunks import ChunkRecord, ShardRecord
 from clipseg_ray.storage import Store
@@ -38,11 +39,12 @@ def query(query_id: str, text: str = "", kind: str = "object", threshold: float 
 
 @dataclass
 class Answer:
-    """What one query found in one image: bool [h, w] on any grid, and scores."""
+    """What one query found in one image: bool [h, w] on any grid, scores, and a map of bytes [side, side]."""
 
     mask: np.ndarray
     score: float
     score_mean: float | None = None
+    heat: np.ndarray | None = None
 
 
 @dataclass
@@ -84,10 +86,12 @@ def write(
     shards: Sequence[Sequence[Picture]],
     chunk_images: int = 4,
     phrases: PhraseSet | None = None,
+    heat: int | None = None,
 ) -> str:
-    """Write ``in/*.tar`` and the dataset ``out`` that a run over them would have left; its URL."""
+    """Write ``in/*.tar`` and the dataset ``out`` that a run over them would have left; its URL. heat: its side."""
     output = Store(str(folder / "out"))
-    made = _record(str(folder / "in"), chunk_images)
+    made = _record(str(folder / "in"), chunk_images, heat)
+    columns = masks_schema({"heat"} if heat else ())
     record.create(output, made)
     listed = []
     for number, pictures in enumerate(shards):
@@ -113,7 +117,7 @@ def write(
             facts = {"fingerprint": made.fingerprint, parts.IMAGES_HASH: parts.hash_of_images(images)}
             output.put(f"{layout.IMAGES}/{name}", parts.images_bytes(images, facts))
             rows_of = _of_set([row for row in mask_rows(pictures[window]) if row["query_id"] in names], prompt_set)
-            masks = pa.Table.from_pylist(rows_of, schema.MASKS)
+            masks = pa.Table.from_pylist(rows_of, columns)
             output.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, facts))
             if phrases:
                 masks = pa.Table.from_pylist(_of_set(phrase_rows(pictures[window]), phrases), schema.MASKS)
@@ -154,7 +158,7 @@ def _claim(output: Store, name: str, queries: Sequence[Any], table: pa.Table) ->
     output.put(layout.queries_file(name), sink.getvalue())
 
 
-def _record(root: str, chunk_images: int) -> record.DatasetRecord:
+def _record(root: str, chunk_images: int, heat: int | None) -> record.DatasetRecord:
     settings = {
         "format": "webdataset", "root": root, "image_field": None, "id_field": None, "chunk_images": chunk_images,
         "chunk_bytes": 2**28, "slice_images": 4096, "max_image_bytes": 2**28,
@@ -168,9 +172,8 @@ def _record(root: str, chunk_images: int) -> record.DatasetRecord:
     compute = {
         "device": "cpu", "precision": "fp32", "reason": "", "compile": False, "batch": 1, "decode_chunk": 4,
     }  # fmt: skip
-    return record.DatasetRecord(
-        input=settings, model=model, masks={"size": "model", "keep_empty": True, "presence": False}, compute=compute
-    )
+    masks = {"size": "model", "keep_empty": True, "presence": False} | ({"heat": heat} if heat else {})
+    return record.DatasetRecord(input=settings, model=model, masks=masks, compute=compute)
 
 
 def _image_rows(
@@ -224,6 +227,7 @@ def _mask_row(picture: Picture, query_id: str, text: str | None, answer: Answer)
         "score_mean": mean if area else None, "area": area, "coverage": area / (height * width),
         "bbox": dict(zip("xywh", rles.bbox[0].tolist(), strict=True)), "height": height, "width": width,
         "counts": rles.counts[0].as_py(), "image_height": picture.height, "image_width": picture.width,
+        "heat": None if answer.heat is None else answer.heat.tobytes(),
     }  # fmt: skip
 
 

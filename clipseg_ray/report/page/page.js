@@ -147,7 +147,10 @@ const KEYS = {
   t: otherTheme,
   o: () => setLook(LOOKS[(LOOKS.indexOf(look) + 1) % LOOKS.length]),
   v: () => setView(document.body.dataset.view === "image" ? "query" : "image"),
-  "/": () => byId("search").focus(),
+  "/": () => {
+    byId("narrow").open = true;
+    byId("search").focus();
+  },
   "?": () => open(byId("help")),
 };
 
