@@ -19,9 +19,8 @@ from clipseg_ray.queries.phrase_set import PhraseSet, phrase_id
 from clipseg_ray.queries.phrases import to_table
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.queries.query import Query
-from clipseg_ray.results import inputs, layout, parts, record, runs, schema, sets
+from clipseg_ray.results import inputs, layout, optional_columns, parts, record, runs, schema, sets
 from clipseg_ray.results import shard_records as shard_records
-from clipseg_ray.results.optional_columns import masks_schema
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.chunks import ChunkRecord, ShardRecord
 from clipseg_ray.storage import Store
@@ -39,7 +38,7 @@ def query(query_id: str, text: str = "", kind: str = "object", threshold: float 
 
 @dataclass
 class Answer:
-    """What one query found in one image: bool [h, w] on any grid, scores, and a map of bytes [side, side]."""
+    """What one query found in one image: bool [h, w] on any grid, scores, and uint8 [n, n] probabilities, 255 for 1."""
 
     mask: np.ndarray
     score: float
@@ -57,6 +56,7 @@ class Picture:
     data: bytes | None = None
     status: str = "ok"
     error: str | None = None
+    orientation: int = 1
     answers: dict[str, Answer] = field(default_factory=dict)
     phrases: dict[str, Answer] = field(default_factory=dict)
 
@@ -88,10 +88,9 @@ def write(
     phrases: PhraseSet | None = None,
     heat: int | None = None,
 ) -> str:
-    """Write ``in/*.tar`` and the dataset ``out`` that a run over them would have left; its URL. heat: its side."""
+    """Write ``in/*.tar`` and the dataset ``out`` that a run over them would have left; its URL."""
     output = Store(str(folder / "out"))
     made = _record(str(folder / "in"), chunk_images, heat)
-    columns = masks_schema({"heat"} if heat else ())
     record.create(output, made)
     listed = []
     for number, pictures in enumerate(shards):
@@ -103,7 +102,7 @@ def write(
         listed.append((Shard.of_object(Member(name, len(data), source.entry(name).etag)), pictures, data))
     inputs.append(output, lambda frozen: [shard for shard, _, _ in listed])
     prompt_set = PromptSet.of(list(queries), np.zeros((sum(query.is_prompt for query in queries), 4), np.float32))
-    _claim(output, prompt_set.name, prompt_set.members, prompt_set.to_table())
+    _claim(output, prompt_set.name, queries, prompt_set.to_table())
     names = {query.query_id for query in prompt_set.queries}
     if phrases:
         _claim(output, phrases.name, [phrases], to_table(phrases))
@@ -117,7 +116,7 @@ def write(
             facts = {"fingerprint": made.fingerprint, parts.IMAGES_HASH: parts.hash_of_images(images)}
             output.put(f"{layout.IMAGES}/{name}", parts.images_bytes(images, facts))
             rows_of = _of_set([row for row in mask_rows(pictures[window]) if row["query_id"] in names], prompt_set)
-            masks = pa.Table.from_pylist(rows_of, columns)
+            masks = pa.Table.from_pylist(rows_of, optional_columns.masks_schema(["heat"] if heat else []))
             output.put(f"{layout.masks_folder(prompt_set.name)}/{name}", parts.masks_bytes(masks, facts))
             if phrases:
                 masks = pa.Table.from_pylist(_of_set(phrase_rows(pictures[window]), phrases), schema.MASKS)
@@ -172,7 +171,7 @@ def _record(root: str, chunk_images: int, heat: int | None) -> record.DatasetRec
     compute = {
         "device": "cpu", "precision": "fp32", "reason": "", "compile": False, "batch": 1, "decode_chunk": 4,
     }  # fmt: skip
-    masks = {"size": "model", "keep_empty": True, "presence": False} | ({"heat": heat} if heat else {})
+    masks = {"size": "model", "keep_empty": True, "presence": False, **({"heat": heat} if heat else {})}
     return record.DatasetRecord(input=settings, model=model, masks=masks, compute=compute)
 
 
@@ -187,7 +186,7 @@ def _image_rows(
             "source_url": url, "offset": info.offset_data, "length": info.size,
             "width": picture.width if picture.status == "ok" else None,
             "height": picture.height if picture.status == "ok" else None,
-            "orientation": 1 if picture.status == "ok" else None,
+            "orientation": picture.orientation if picture.status == "ok" else None,
             "status": picture.status, "error": picture.error,
         }
         for i, (picture, info) in enumerate(zip(pictures, infos, strict=True))
