@@ -58,7 +58,10 @@ def drawn(
     something; None where there is none that can be had. connection: with the dataset's views.
     """
     query_ids = [query.query_id for query in queries]
-    rows = samples.images_of(connection, _images(connection, query_ids, images))
+    image_ids = _images(connection, query_ids, images)
+    if not image_ids:
+        return None
+    rows = samples.images_of(connection, image_ids)
     shown = [
         (image_id, picture)
         for image_id, encoded in zip(rows["image_id"].to_pylist(), fetch(rows), strict=True)

@@ -91,12 +91,11 @@ const TINY = 0.003;
 
 /** Four corners around a box of the canvas, white on black: no line of it closes, so that it is not taken for a mask. */
 function pointAt(pen, [x, y, w, h]) {
-  const { width, height } = pen.canvas, longer = Math.max(width, height), away = longer * 0.03;
+  const longer = Math.max(pen.canvas.width, pen.canvas.height), away = longer * 0.03;
   const arm = Math.min(longer * 0.035, 0.3 * (Math.min(w, h) + 2 * away));
-  const sides = [Math.max(1, x - away), Math.max(1, y - away), Math.min(width - 1, x + w + away), Math.min(height - 1, y + h + away)];
   pen.beginPath();
-  for (const [corner, across] of [[sides[0], 1], [sides[2], -1]]) {
-    for (const [end, down] of [[sides[1], 1], [sides[3], -1]]) {
+  for (const [corner, across] of [[x - away, 1], [x + w + away, -1]]) {
+    for (const [end, down] of [[y - away, 1], [y + h + away, -1]]) {
       pen.moveTo(corner + across * arm, end);
       pen.lineTo(corner, end);
       pen.lineTo(corner, end + down * arm);

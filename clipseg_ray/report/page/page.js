@@ -85,7 +85,7 @@ function filterImages() {
     images += left > 0;
     shown += left;
   }
-  redraw((masks) => masks.length > 1);
+  redraw();
   return [images, shown];
 }
 

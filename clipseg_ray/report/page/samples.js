@@ -90,13 +90,13 @@ function legend(entry) {
 function single(mask) {
   const picture = (mask ?? alone)?.picture;
   alone = mask;
-  redraw((drawn) => drawn.length > 1 && drawn[0].picture === picture);
+  redraw(([first]) => first?.picture === picture);
 }
 
 function check(masks, on) {
   for (const mask of masks) on ? unchecked.delete(mask) : unchecked.add(mask);
   for (const list of document.querySelectorAll(".legend")) list.refresh();
-  redraw((drawn) => drawn.length > 1 || drawn.some((mask) => masks.includes(mask)));
+  redraw((drawn) => drawn.some((mask) => masks.includes(mask)));
 }
 
 function group(name, members) {
