@@ -16,6 +16,7 @@ from clipseg_ray.pixels.opening import ImageError, opened, upright_rgb
 from clipseg_ray.report import samples
 from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.facts import Facts
+from clipseg_ray.report.samples import Pick
 
 SIDE = 176
 """An image's width on the sheet, in pixels; one that is taller than wide is narrower."""
@@ -30,11 +31,6 @@ SELECT query_id,
        max({{fits: (coverage BETWEEN 0.005 AND 0.5)::INT, score: score, image_id: image_id}}, {_CANDIDATES}) AS found
 FROM masks WHERE list_contains(?, query_id) AND area > 0 GROUP BY query_id
 """
-_MASKS = (
-    "SELECT image_id, query_id, height, width, counts, score FROM masks "
-    "WHERE list_contains(?, image_id) AND list_contains(?, query_id)"
-)
-
 Fetch = Callable[[pa.Table], Iterable[bytes | Exception]]
 """The encoded images of rows of the images table, in their order."""
 
@@ -69,10 +65,9 @@ def drawn(
     ]
     if not shown:
         return None
-    found = {
-        (image_id, query_id): rest
-        for image_id, query_id, *rest in connection.execute(_MASKS, [[name for name, _ in shown], query_ids]).fetchall()
-    }
+    wanted = [Pick(query_id, "", image_id, query_id) for image_id, _ in shown for query_id in query_ids]
+    masks = samples.masks_of(connection, wanted).select(["number", "height", "width", "counts", "score"]).to_pylist()
+    found = {(wanted[row["number"]].image_id, wanted[row["number"]].query_id): row for row in masks}
     font = ImageFont.load_default(13)
     titles = [_wrapped(query.words, font, SIDE) for query in queries]
     head = _GAP + _LINE * (max(map(len, titles)) + 1)
@@ -87,13 +82,13 @@ def drawn(
     for image_id, picture in shown:
         sheet.paste(picture, (_GAP, top))
         for column, query_id in enumerate(query_ids, 1):
-            if (image_id, query_id) in found:
-                height, across, counts, score = found[image_id, query_id]
+            row = found.get((image_id, query_id))
+            if row is not None:
                 left = _GAP + column * (SIDE + _GAP)
-                sheet.paste(_overlaid(picture, decode([counts], height, across)[0]), (left, top))
-                pen.text(
-                    (left + 4, top + 2), f"{score:.2f}", fill="white", font=font, stroke_width=2, stroke_fill="black"
-                )
+                mask_hw = decode([row["counts"]], row["height"], row["width"])[0]
+                sheet.paste(_overlaid(picture, mask_hw), (left, top))
+                text = f"{row['score']:.2f}"
+                pen.text((left + 4, top + 2), text, fill="white", font=font, stroke_width=2, stroke_fill="black")
         top += picture.height + _GAP
     return sheet
 
