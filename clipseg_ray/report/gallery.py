@@ -113,7 +113,7 @@ def _page(found: Facts, wanted: Sequence[Pick], masks: pa.Table) -> dict[str, An
     """What the page says of queries and masks, as JSON values; a sample's ``picture`` is its image's id."""
     queries = [_query(found, query) for query in found.queries]
     index_of = {query.query_id: index for index, query in enumerate(found.queries)}
-    shown = []
+    shown: list[dict[str, Any]] = []
     for sample, number in _samples(masks):
         pick = wanted[number]
         if pick.group:

@@ -53,7 +53,7 @@ def test_a_link_leads_to_whole_images_inside_the_boundary_alone(tmp_path: Path) 
 
 
 def test_a_part_of_a_larger_file_has_no_link(tmp_path: Path) -> None:
-    originals = Originals(Boundary.around(str(tmp_path / "out")), str(tmp_path / "page.html"), parted=True)
+    originals = Originals(Boundary.around(str(tmp_path / "out"), []), str(tmp_path / "page.html"), parted=True)
     assert not originals.whole(str(tmp_path / "a.tar"))
     assert originals.link(str(tmp_path / "a.tar")) is None
     assert originals.link(str(tmp_path / "a.JPG")) == "a.JPG", "a table of paths names whole images"
