@@ -53,9 +53,9 @@ _COMPARED = """
 CREATE TEMP TABLE compared AS
 WITH joined AS (
        SELECT image_id, pair, phrase, a.score AS a_score, b.score AS b_score, a.area AS a_area, b.area AS b_area,
-              a.area / (a.height * a.width) AS a_share, b.area / (b.height * b.width) AS b_share,
+              a.area / (a.height::BIGINT * a.width) AS a_share, b.area / (b.height::BIGINT * b.width) AS b_share,
               a.height = b.height AND a.width = b.width AS one_grid,
-              greatest(a.height, b.height) * greatest(a.width, b.width) AS pixels,
+              greatest(a.height, b.height)::BIGINT * greatest(a.width, b.width) AS pixels,
               CASE WHEN a.area > 0 AND b.area > 0 THEN {a_fitted} END AS a_counts,
               CASE WHEN a.area > 0 AND b.area > 0 THEN {b_fitted} END AS b_counts
        FROM a_rows a FULL JOIN b_rows b USING (image_id, pair, phrase)),
@@ -65,13 +65,13 @@ WITH joined AS (
               CASE WHEN one_grid OR a_counts IS NULL THEN coalesce(a_area, 0) ELSE mask_area(a_counts) END AS a_inside,
               CASE WHEN one_grid OR b_counts IS NULL THEN coalesce(b_area, 0) ELSE mask_area(b_counts) END AS b_inside,
               CASE WHEN a_counts IS NULL THEN 0 WHEN one_grid AND a_counts = b_counts THEN a_area
-                   ELSE mask_overlap(a_counts, b_counts) END AS both
+                   ELSE mask_overlap(a_counts, b_counts) END AS shared
        FROM joined SEMI JOIN (FROM photos WHERE compared) USING (image_id)
             LEFT JOIN a_gaps USING (image_id, pair) LEFT JOIN b_gaps USING (image_id, pair))
 SELECT image_id, pair, phrase, a_lacks, b_lacks, coalesce(a_area, 0) > 0 AS in_a, coalesce(b_area, 0) > 0 AS in_b,
-       both / nullif(a_inside + b_inside - both, 0) AS iou,
+       shared / nullif(a_inside + b_inside - shared, 0) AS iou,
        CASE WHEN a_counts IS NULL THEN coalesce(a_share, 0) + coalesce(b_share, 0)
-            ELSE (a_inside + b_inside - 2 * both) / pixels END AS differing,
+            ELSE (a_inside + b_inside - 2 * shared) / pixels END AS differing,
        b_score::DOUBLE - a_score::DOUBLE AS drift
 FROM measured
 """

@@ -31,7 +31,7 @@ WITH picked AS (
        SELECT image_id, pair, phrase, iou, differing, number FROM compared JOIN worst USING (image_id)
        WHERE iou < 1 AND NOT a_lacks AND NOT b_lacks
        QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY iou, differing DESC, pair, phrase) <= {A_PICTURE}),
-     both AS (
+     sides AS (
        SELECT number, pair, phrase, iou, differing, coalesce(a.query_text, b.query_text) AS words,
               a.score AS a_score, b.score AS b_score, a.area > 0 AS in_a, b.area > 0 AS in_b,
               coalesce(a.height, b.height) AS a_height, coalesce(a.width, b.width) AS a_width,
@@ -41,7 +41,7 @@ WITH picked AS (
             LEFT JOIN (FROM b_rows SEMI JOIN worst USING (image_id)) b USING (image_id, pair, phrase)),
      sized AS (
        SELECT *, greatest(a_height, b_height) AS h, greatest(a_width, b_width) AS w,
-              least(1.0, {GRID} / greatest(a_height, a_width, b_height, b_width)) AS scale FROM both),
+              least(1.0, {GRID} / greatest(a_height, a_width, b_height, b_width)) AS scale FROM sides),
      drawn AS (
        SELECT *, greatest(1, round(h * scale))::BIGINT AS height, greatest(1, round(w * scale))::BIGINT AS width
        FROM sized)
