@@ -20,8 +20,8 @@ def compare(
         typer.Option("-o", metavar="DIR|FILE", help="Write a page of the 100 images that differ most: a .html file."),
     ] = None,
     pair: Annotated[
-        list[tuple[str, str]] | None,
-        typer.Option(metavar="ID-IN-A ID-IN-B", help="Which query is which, where neither id nor wording says it."),
+        list[str] | None,
+        typer.Option(metavar="ID-IN-A=ID-IN-B", help="Which query is which, where neither id nor wording says it."),
     ] = None,
     fail_below: Annotated[
         float | None,

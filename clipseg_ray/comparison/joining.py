@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from clipseg_ray.comparison.pairing import Pair
 from clipseg_ray.comparison.side import Side
+from clipseg_ray.errors import UserError, brief
 from clipseg_ray.report.statistics import asked_of_row
 from clipseg_ray.results import reading
 from clipseg_ray.results.reading import literal
@@ -99,6 +100,7 @@ def joined(a: Side, b: Side, pairs: Sequence[Pair]) -> Iterator[duckdb.DuckDBPyC
     both = {"a": a, "b": b}
     with (
         plain_errors(a.store.url),
+        _explained(a, b),
         tempfile.TemporaryDirectory() as spilled,
         reading.connect_each({name: side.store for name, side in both.items()}) as connection,
     ):
@@ -126,6 +128,16 @@ def joined(a: Side, b: Side, pairs: Sequence[Pair]) -> Iterator[duckdb.DuckDBPyC
             )
         )
         yield connection
+
+
+@contextmanager
+def _explained(a: Side, b: Side) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise UserError(
+            f"{a.url}, {b.url}: cannot be compared ({brief(error)}); clipseg-ray verify names what is wrong with a dataset"
+        ) from error
 
 
 def _fitted(side: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from clipseg_ray.comparison.side import Side
@@ -35,16 +35,17 @@ class Pairing:
     remarks: tuple[str, ...]
 
 
-def pairing(a: Side, b: Side, given: Sequence[tuple[str, str]] = ()) -> Pairing:
+def pairing(a: Side, b: Side, given: Sequence[str] = ()) -> Pairing:
     """Pair the queries that a person names, then those of one id, then those of one wording that is no other's.
 
-    given: (id in A, id in B). A wording is texts, pictures and expression; templates, mode and threshold may differ.
+    given: ``id in A=id in B``. A wording is texts, pictures and expression; templates, mode and threshold may differ.
     Raises UserError for an id that is not there or named twice, and where no pair is found.
     """
     of_a, of_b = ({query.query_id: query for query in side.queries} for side in (a, b))
-    found = dict(given)
+    named_pairs = [_named(text, of_a, of_b) for text in given]
+    found = dict(named_pairs)
     for place, side, known in ((0, a, of_a), (1, b, of_b)):
-        named = [pair[place] for pair in given]
+        named = [pair[place] for pair in named_pairs]
         for name in named:
             if name not in known:
                 raise UserError(f"--pair {name}: no such query in {side.url}; {meant(name, known)}")
@@ -58,7 +59,7 @@ def pairing(a: Side, b: Side, given: Sequence[tuple[str, str]] = ()) -> Pairing:
     if not found:
         raise UserError(
             f"{a.url} and {b.url} have no query in common: {_first(a.queries)}; {_first(b.queries)}; "
-            "say which is which: --pair ID-IN-A ID-IN-B"
+            "say which is which: --pair ID-IN-A=ID-IN-B"
         )
     return Pairing(
         tuple(Pair(query, of_b[found[query.query_id]]) for query in a.queries if query.query_id in found),
@@ -66,6 +67,15 @@ def pairing(a: Side, b: Side, given: Sequence[tuple[str, str]] = ()) -> Pairing:
         tuple(query for query in left_b if query.query_id not in worded.values()),
         tuple(remarks),
     )
+
+
+def _named(text: str, of_a: Container[str], of_b: Container[str]) -> tuple[str, str]:
+    """Both ids of ``a=b``; ids may have an equals sign themselves, and where both are known is where it is divided."""
+    parts = text.split("=")
+    divided = [("=".join(parts[:place]), "=".join(parts[place:])) for place in range(1, len(parts))]
+    if not divided:
+        raise UserError(f"--pair {text}: give both ids, ID-IN-A=ID-IN-B")
+    return next((pair for pair in divided if pair[0] in of_a and pair[1] in of_b), divided[0])
 
 
 def _by_wording(a: Iterable[DescribedQuery], b: Iterable[DescribedQuery]) -> tuple[dict[str, str], list[str]]:

@@ -242,7 +242,7 @@ def test_prompt_sets_of_one_dataset_by_wording_and_by_name(tmp_path: Path) -> No
         "only B asks 2 queries: hound, puppy",
         "one wording have dog in A and hound, puppy in B: say which is which with --pair",
     )
-    given = compare(first, second, given=[("dog", "puppy")])
+    given = compare(first, second, given=["dog=puppy"])
     assert [pair.name for pair in given.pairs] == ["chair → seat", "dog → puppy"]
     own = [(each.answers["dog"].mask, each.answers["puppy"].mask) for each in shards[0]]
     ious = [value for masks in own if (value := iou(*masks)) is not None]
@@ -250,9 +250,10 @@ def test_prompt_sets_of_one_dataset_by_wording_and_by_name(tmp_path: Path) -> No
     whole = compare(url, second)
     assert [pair.name for pair in whole.pairs] == ["seat", "hound", "puppy"]
     for wrong, said in (
-        ([("dgo", "puppy")], "--pair dgo: no such query in .*did you mean dog"),
-        ([("dog", "puppie")], "--pair puppie: no such query in .*did you mean puppy"),
-        ([("dog", "puppy"), ("chair", "puppy")], "--pair puppy: is named more than once"),
+        (["dgo=puppy"], "--pair dgo: no such query in .*did you mean dog"),
+        (["dog=puppie"], "--pair puppie: no such query in .*did you mean puppy"),
+        (["dog"], "--pair dog: give both ids"),
+        (["dog=puppy", "chair=puppy"], "--pair puppy: is named more than once"),
     ):
         with pytest.raises(UserError, match=said):
             compare(first, second, given=wrong)
@@ -265,7 +266,7 @@ def test_queries_that_have_nothing_in_common_are_refused(tmp_path: Path) -> None
     a, b = (Side.of(written(tmp_path / name, shards, [world.query(name)])) for name in ("chair", "dog"))
     with pytest.raises(UserError, match="have no query in common: chair; dog; say which is which: --pair"):
         pairing.pairing(a, b)
-    assert [pair.name for pair in pairing.pairing(a, b, [("chair", "dog")]).pairs] == ["chair → dog"]
+    assert [pair.name for pair in pairing.pairing(a, b, ["chair=dog"]).pairs] == ["chair → dog"]
 
 
 def test_phrases_that_came_with_the_images_are_one_query(tmp_path: Path) -> None:
