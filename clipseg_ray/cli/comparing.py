@@ -21,7 +21,9 @@ def compare(
     ] = None,
     pair: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID-IN-A=ID-IN-B", help="Which query is which, where neither id nor wording says it."),
+        typer.Option(
+            metavar="ID-IN-A=ID-IN-B", help="Which is which, where neither id nor wording says it; as many as need be."
+        ),
     ] = None,
     fail_below: Annotated[
         float | None,

@@ -21,7 +21,8 @@ def compare(
     """Hold the masks of A and B against each other, whatever their grids; with ``to`` write the page as well.
 
     a_url, b_url: datasets, or prompt sets by their folders. given: ``id in A=id in B`` of queries that
-    neither id nor wording pairs. allow_source: prefixes below which A's images may lie, besides its own bucket or parent folder.
+    neither id nor wording pairs. allow_source: prefixes below which A's images may lie, besides its own bucket or
+    parent folder.
     Raises UserError where there is nothing to compare.
     """
     a, b = Side.of(a_url), Side.of(b_url)
