@@ -136,7 +136,7 @@ def _explained(a: Side, b: Side) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         raise UserError(
-            f"{a.url}, {b.url}: cannot be compared ({brief(error)}); clipseg-ray verify says what is wrong with a dataset"
+            f"{a.url}, {b.url}: cannot be compared ({brief(error)}); clipseg-ray verify says what is wrong with one"
         ) from error
 
 
