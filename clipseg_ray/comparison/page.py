@@ -66,7 +66,7 @@ def write(
         "number": pa.array(range(len(worst)), pa.int32()),
     }
     connection.register("worst", pa.table(numbered))
-    masks = connection.execute(_MASKS).to_arrow_table().to_pylist()
+    masks = connection.sql(_MASKS).to_arrow_table().to_pylist()
     connection.execute("USE a")
     images = samples.images_of(connection, [row[0] for row in worst])
     content = _content(found, worst, masks, images)
