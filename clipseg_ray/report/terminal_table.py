@@ -106,5 +106,5 @@ def rounded(value: float) -> str:
     if abs(value) < 1e-4:
         return f"{value:.1e}"
     before = math.floor(math.log10(abs(value))) + 1
-    text = f"{value:.{max(0, _FIGURES - max(0, before))}f}"
+    text = f"{value:.{max(0, _FIGURES - before)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
