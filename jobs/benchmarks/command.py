@@ -314,7 +314,7 @@ def finer(
     tiles: Annotated[int, typer.Option(min=2, max=4, help="A side.")] = 2,
     json_file: JsonFile = None,
 ) -> None:
-    """Masks as they are, refined, in tiles: IoU in all, near borders, of small things, with bootstrap intervals; time."""
+    """Masks as they are, refined, in tiles: IoU in all, near borders, of small things, with their intervals; time."""
     from benchmarks.finer import benchmark
 
     _leave(benchmark(scenes=scenes, first=first, side=side, mosaic=mosaic, tiles=tiles, json_file=json_file))
