@@ -155,16 +155,21 @@ def _overlap(mask_n: np.ndarray, label_n: np.ndarray) -> tuple[int, int, int]:
 
 
 def intervals(counted: Sequence[Mapping[str, np.ndarray]]) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """By setting and part, of ``Seen.counts`` of each scene: pooled IoU, and its bounds when scenes are drawn anew."""
+    """By setting and part, of ``Seen.counts`` of each scene: pooled IoU, and its bounds when scenes are drawn anew.
+
+    Parts of which no scene has anything are left out.
+    """
     drawn_rs = np.random.default_rng(0).multinomial(len(counted), [1 / len(counted)] * len(counted), _RESAMPLES)
     found: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name in counted[0]:
         counts_spk = np.array([own[name] for own in counted])
-        pooled_pk, resampled_rpk = counts_spk.sum(0), np.einsum("rs,spk->rpk", drawn_rs, counts_spk)
-        bounds_2p = np.quantile(resampled_rpk[..., 0] / resampled_rpk.sum(2), (0.025, 0.975), axis=0)
-        point_p = pooled_pk[:, 0] / pooled_pk.sum(1)
-        columns = zip(point_p.tolist(), *bounds_2p.tolist(), strict=True)
-        found[name] = dict(zip(_PARTS, columns, strict=True))
+        found[name] = {}
+        for part, counts_sk in zip(_PARTS, counts_spk.transpose(1, 0, 2), strict=True):
+            if counts_sk.any():
+                resampled_rk = drawn_rs @ counts_sk
+                iou_r = resampled_rk[:, 0] / np.maximum(resampled_rk.sum(1), 1)
+                low, high = np.quantile(iou_r[resampled_rk.any(1)], (0.025, 0.975))
+                found[name][part] = (float(counts_sk[:, 0].sum() / counts_sk.sum()), float(low), float(high))
     return found
 
 
@@ -172,7 +177,8 @@ def rows_of(measured: Mapping[str, Mapping[str, tuple[float, float, float]]]) ->
     """As a table's."""
     rows = [["", *_PARTS]]
     for name, own in measured.items():
-        rows.append([name, *(f"{point:.3f} ({low:.3f}–{high:.3f})" for point, low, high in own.values())])
+        values = [own.get(part) for part in _PARTS]
+        rows.append([name, *("none" if each is None else "{:.3f} ({:.3f}–{:.3f})".format(*each) for each in values)])
     return rows
 
 
