@@ -81,7 +81,7 @@ class Seen:
         precision, _ = resolve_precision("auto", "cpu")
         batch, decode_chunk = default_batching("cpu", precision)
         model = make_model(loaded, precision=precision, batch=batch, decode_chunk=decode_chunk)
-        self._views = Views(tiles=tiles, overlap=0.5, whole=True)  # type: ignore[arg-type]
+        self._views = Views(tiles=tiles, overlap=0.5, whole=True)
         self._engine = Engine(model, views=self._views)
         self._preprocessing, self._side, self.pairs = loaded.preprocessing, side, 0
         self._draw = partial(scene, side=side) if mosaic == 1 else partial(draw_mosaic, across=mosaic, side=side)
