@@ -112,7 +112,7 @@ class Seen:
         refined, refined_tiled = (
             _FILTER.of_image(torch.from_numpy(pixels_hwc)) for pixels_hwc in (found.pixels_hwc, images.finest(0))
         )
-        in_tiles_q = plain.amax((1, 2)) > logit_of(FOUND)
+        in_tiles_q = plain.amax((1, 2)) > float(logit_of(FOUND))
         cascade = torch.where(in_tiles_q[:, None, None], tiled, enlarged(plain, tiled.shape[1]))
         size, truth = (self._side, self._side), _Truth(shown)
         masks = {
@@ -143,15 +143,15 @@ class _Truth:
         for mask_wh, label_n, near in zip(masks_qwh, self._labels_qn, self._near_q, strict=True):
             mask_n = mask_wh.ravel()
             own = _overlap(mask_n, label_n)
-            counts[[0, 1 + size_of(np.count_nonzero(label_n), label_n.size)]] += own
+            counts[[0, 1 + size_of(int(np.count_nonzero(label_n)), label_n.size)]] += own
             for region, index_k in near:
                 counts[1 + region] += _overlap(mask_n[index_k], label_n[index_k])
         return counts
 
 
 def _overlap(mask_n: np.ndarray, label_n: np.ndarray) -> tuple[int, int, int]:
-    both = np.count_nonzero(mask_n & label_n)
-    return both, np.count_nonzero(mask_n) - both, np.count_nonzero(label_n) - both
+    both, mask, truth = (int(np.count_nonzero(each_n)) for each_n in (mask_n & label_n, mask_n, label_n))
+    return both, mask - both, truth - both
 
 
 def intervals(counted: Sequence[Mapping[str, np.ndarray]]) -> dict[str, dict[str, tuple[float, float, float]]]:
