@@ -146,5 +146,6 @@ def refuse_unequal(a: np.ndarray, b: np.ndarray, row_p: np.ndarray) -> None:
     if (bad := np.flatnonzero(a != b)).size:
         first = bad[0]
         raise UserError(
-            f"row {row_p[first]}: masks of {a[first]} and {b[first]} pixels; resize one to the other's height and width"
+            f"row {row_p[first]}: masks of {a[first]} and {b[first]} pixels; "
+            "resize one to the other's height and width (in SQL by mask_resize)"
         )

@@ -317,17 +317,19 @@ def geometry(
     _leave(benchmark(masks=masks, rounds=rounds, json_file=json_file))
 
 
-@app.command(epilog="Example: python jobs/benchmark.py finer --scenes 24 --side 1056 --mosaic 3")
+@app.command(epilog="Example: python jobs/benchmark.py finer --scenes 24 --side 1056 --mosaic 3 --tiles 3")
 def finer(
-    scenes: Annotated[int, typer.Option(min=2, help="Scenes to measure on.")] = 48,
+    scenes: Annotated[int, typer.Option(min=2, help="Scenes to measure on.")] = 200,
+    first: Annotated[int, typer.Option(min=0, help="The first one's seed; those below 30,000 trained.")] = 20_000_000,
     side: Annotated[int, typer.Option(min=64, help="Of a scene, in pixels; a multiple of the mosaic's number.")] = 704,
     mosaic: Annotated[int, typer.Option(min=1, help="So many by so many scenes in one image.")] = 1,
+    tiles: Annotated[int, typer.Option(min=2, max=4, help="A side.")] = 2,
     json_file: JsonFile = None,
 ) -> None:
-    """Masks as they are and refined: IoU in all, near borders and of small things, with bootstrap intervals; time."""
+    """Masks as they are, refined, in tiles: IoU in all, near borders, of small things, with their intervals; time."""
     from benchmarks.finer import benchmark
 
-    _leave(benchmark(scenes=scenes, side=side, mosaic=mosaic, json_file=json_file))
+    _leave(benchmark(scenes=scenes, first=first, side=side, mosaic=mosaic, tiles=tiles, json_file=json_file))
 
 
 def main() -> None:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial, reduce
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.harness import aligned, environment, report
-from clipseg_ray.config import REFINE_EPSILON, REFINE_RADIUS
+from benchmarks.harness import aligned, environment, report, single_thread
+from clipseg_ray.config import FOUND, REFINE_EPSILON, REFINE_RADIUS
 from clipseg_ray.demo.mosaics import mosaic as draw_mosaic
 from clipseg_ray.demo.scenes import DrawnScene, scene
 from clipseg_ray.demo.vocabulary import VOCABULARY
-from clipseg_ray.evaluation.answers import Answers
-from clipseg_ray.evaluation.metrics import AskedQuery
-from clipseg_ray.evaluation.tally import Overlap, Tally
+from clipseg_ray.evaluation.regions import REGIONS, bands, size_of
 from clipseg_ray.masks.guided import GuidedFilter
+from clipseg_ray.masks.logit import logit_of
 from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
+from clipseg_ray.model.merging import enlarged
 from clipseg_ray.model.precision import default_batching, resolve_precision
 from clipseg_ray.pixels.decode import decode
 from clipseg_ray.pixels.viewed_images import Gathering, ViewedImages
@@ -32,43 +32,24 @@ from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
 
 _CHECKPOINT = "builtin:scenes"
-_FIRST = 70_000_000
-_FIRST_MOSAIC = 9_000_000  # whose scenes' seeds are 9 and 16 times that, and never trained on either
 _THRESHOLD = 0.5
 _RESAMPLES = 2000
 _ROUNDS = 5
-_VIEWS = Views(tiles=2, overlap=0.5, whole=True)
 _FILTER = GuidedFilter(REFINE_RADIUS, REFINE_EPSILON)
 _MASKS = 8  # that are timed together
-
-Mask = Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]
-"""(logits [q, w, h], width and height of the truth) → bool [q, width, height]."""
+_PARTS = ("IoU", *REGIONS)
 
 
-def benchmark(*, scenes: int, side: int, mosaic: int, json_file: str | None = None) -> dict[str, Any]:
-    """Run it; print it, and return what the JSON line holds."""
-    torch.set_num_threads(1)
-    settings = {
-        "grid": ("plain", _nearest),
-        "image size": ("plain", _bilinear),
-        "refined, grid": ("refined", _nearest),
-        "refined, image size": ("refined", _bilinear),
-        "tiles 2, image size": ("tiles", _bilinear),
-        "tiles 2, refined, image size": ("tiles, refined", _bilinear),
-    }
-    counted: dict[str, list[Tally]] = {name: [] for name in settings}
-    for shown, logits in _asked(scenes, side, mosaic):
-        for name, (form, masks) in settings.items():
-            counted[name].append(_tally(shown, masks(logits[form], (side, side)).numpy()))
-    measured = {name: _measured(tallies) for name, tallies in counted.items()}
-    rows = [["", *next(iter(measured.values()))]]
-    for name, own in measured.items():
-        rows.append([name, *(f"{point:.3f} ({low:.3f}–{high:.3f})" for point, low, high in own.values())])
-    pairs = sum(tally.present for tally in counted["grid"])
-    print(
-        f"{scenes} scenes of {side}² ({mosaic}×{mosaic}), {pairs} present pairs, threshold {_THRESHOLD}; 95 % intervals"
-    )
-    print(f"{aligned(rows)}\n")
+def benchmark(
+    *, scenes: int, first: int, side: int, mosaic: int, tiles: int, json_file: str | None = None
+) -> dict[str, Any]:
+    """Run it; print it, and return what the JSON line holds. first: the seed of the first scene or mosaic."""
+    single_thread("cpu")
+    seen = Seen(side=side, mosaic=mosaic, tiles=tiles)
+    counted = [seen.counts(first + number) for number in range(scenes)]
+    measured = intervals(counted)
+    print(f"{scenes} scenes of {side}² ({mosaic}×{mosaic}), {seen.pairs} present pairs, threshold {_THRESHOLD}; 95 %")
+    print(f"{aligned(rows_of(measured))}\n")
     taken = {grid: _times(grid) for grid in (352, 704)}
     names = next(iter(taken.values()))
     print(
@@ -79,9 +60,10 @@ def benchmark(*, scenes: int, side: int, mosaic: int, json_file: str | None = No
             ]
         )
     )
+    settings = {"checkpoint": _CHECKPOINT, "scenes": scenes, "first": first, "side": side, "mosaic": mosaic}
     result = {
         "benchmark": "finer",
-        "settings": {"checkpoint": _CHECKPOINT, "scenes": scenes, "side": side, "mosaic": mosaic, "pairs": pairs},
+        "settings": {**settings, "tiles": tiles, "pairs": seen.pairs},
         "measures": measured,
         "milliseconds": taken,
         "agrees": all(map(_agrees, taken)),
@@ -91,41 +73,113 @@ def benchmark(*, scenes: int, side: int, mosaic: int, json_file: str | None = No
     return result
 
 
-def _asked(scenes: int, side: int, mosaic: int) -> Iterator[tuple[DrawnScene, Mapping[str, torch.Tensor]]]:
-    """Each scene with the logits of all that it holds, as the model gives them and refined: float32 [q, w, h]."""
-    checkpoint = checkpoints.load(_CHECKPOINT)
-    precision, _ = resolve_precision("auto", "cpu")
-    batch, decode_chunk = default_batching("cpu", precision)
-    model = make_model(checkpoint, precision=precision, batch=batch, decode_chunk=decode_chunk)
-    engine = Engine(model, views=_VIEWS)
-    queries = [
-        Query(query_id=entry.query_id, kind=entry.kind, texts=entry.texts[:1], templates=("{}",), threshold=_THRESHOLD)
-        for entry in VOCABULARY
-    ]
-    place = {query.query_id: number for number, query in enumerate(queries)}
-    conditionals_qc = embed(queries, checkpoint)
-    draw = partial(scene, side=side) if mosaic == 1 else partial(draw_mosaic, across=mosaic, side=side)
-    for number in range(scenes):
-        shown = draw((_FIRST if mosaic == 1 else _FIRST_MOSAIC) + number)
-        found = decode(shown.jpeg, checkpoint.preprocessing, views=_VIEWS)
-        prompts = engine.embed(conditionals_qc[[place[truth.query_id] for truth in shown.truth]])
-        logits_qwh = engine.decode(engine.encode(found.pixels_hwc[None]), prompts)[0]
-        seen = Gathering(1, checkpoint.preprocessing.size, _VIEWS)
-        seen.add(found.pixels_hwc, found.large_hwc)
-        images = seen.done()
-        tiled_qwh = _merged(engine, images, prompts)
+class Seen:
+    """The model at work on scenes of one side. pairs: (scene, query) that were there in all that were counted."""
+
+    def __init__(self, *, side: int, mosaic: int, tiles: int) -> None:
+        loaded = checkpoints.load(_CHECKPOINT)
+        precision, _ = resolve_precision("auto", "cpu")
+        batch, decode_chunk = default_batching("cpu", precision)
+        model = make_model(loaded, precision=precision, batch=batch, decode_chunk=decode_chunk)
+        self._views = Views(tiles=tiles, overlap=0.5, whole=True)
+        self._engine = Engine(model, views=self._views)
+        self._preprocessing, self._side, self.pairs = loaded.preprocessing, side, 0
+        self._draw = partial(scene, side=side) if mosaic == 1 else partial(draw_mosaic, across=mosaic, side=side)
+        queries = [
+            Query(
+                query_id=entry.query_id,
+                kind=entry.kind,
+                texts=entry.texts[:1],
+                templates=("{}",),
+                threshold=_THRESHOLD,
+            )
+            for entry in VOCABULARY
+        ]
+        self._place = {query.query_id: number for number, query in enumerate(queries)}
+        self._conditionals_qc = embed(queries, loaded)
+
+    def counts(self, seed: int) -> dict[str, np.ndarray]:
+        """By setting, int64 [len(_PARTS), 3]: pixels in mask and truth, in the mask alone, in the truth alone."""
+        shown = self._draw(seed)
+        self.pairs += len(shown.truth)
+        found = decode(shown.jpeg, self._preprocessing, views=self._views)
+        gathering = Gathering(1, self._preprocessing.size, self._views)
+        gathering.add(found.pixels_hwc, found.large_hwc)
+        images = gathering.done()
+        prompts = self._engine.embed(self._conditionals_qc[[self._place[truth.query_id] for truth in shown.truth]])
+        plain = self._engine.decode(self._engine.encode(found.pixels_hwc[None]), prompts)[0]
+        tiled = _merged(self._engine, images, prompts)
         refined, refined_tiled = (
             _FILTER.of_image(torch.from_numpy(pixels_hwc)) for pixels_hwc in (found.pixels_hwc, images.finest(0))
         )
-        yield (
-            shown,
-            {
-                "plain": logits_qwh,
-                "refined": refined(logits_qwh),
-                "tiles": tiled_qwh,
-                "tiles, refined": refined_tiled(tiled_qwh),
-            },
-        )
+        in_tiles_q = plain.amax((1, 2)) > float(logit_of(FOUND))
+        cascade = torch.where(in_tiles_q[:, None, None], tiled, enlarged(plain, tiled.shape[1]))
+        size, truth = (self._side, self._side), _Truth(shown)
+        masks = {
+            "grid": _nearest(plain, size),
+            "image size": _bilinear(plain, size),
+            "refined, grid": _nearest(refined(plain), size),
+            "refined, image size": _bilinear(refined(plain), size),
+            "tiles, image size": _bilinear(tiled, size),
+            "tiles, refined, grid": _nearest(refined_tiled(tiled), size),
+            "tiles, refined, image size": _bilinear(refined_tiled(tiled), size),
+            f"tiles for found above {FOUND}, refined, image size": _bilinear(refined_tiled(cascade), size),
+        }
+        return {name: truth.counts(masks_qwh.numpy()) for name, masks_qwh in masks.items()}
+
+
+class _Truth:
+    """What a scene holds, with the pixels near each border looked for once for all settings: as ``evaluate`` counts."""
+
+    def __init__(self, shown: DrawnScene) -> None:
+        self._labels_qn = [truth.mask_hw.T.ravel() for truth in shown.truth]
+        self._near_q = [
+            [(region, np.flatnonzero(near_hw.T)) for region, near_hw in bands(truth.mask_hw)] for truth in shown.truth
+        ]
+
+    def counts(self, masks_qwh: np.ndarray) -> np.ndarray:
+        """See ``Seen.counts``; masks bool."""
+        counts = np.zeros((len(_PARTS), 3), np.int64)
+        for mask_wh, label_n, near in zip(masks_qwh, self._labels_qn, self._near_q, strict=True):
+            mask_n = mask_wh.ravel()
+            own = _overlap(mask_n, label_n)
+            counts[[0, 1 + size_of(int(np.count_nonzero(label_n)), label_n.size)]] += own
+            for region, index_k in near:
+                counts[1 + region] += _overlap(mask_n[index_k], label_n[index_k])
+        return counts
+
+
+def _overlap(mask_n: np.ndarray, label_n: np.ndarray) -> tuple[int, int, int]:
+    both, mask, truth = (int(np.count_nonzero(each_n)) for each_n in (mask_n & label_n, mask_n, label_n))
+    return both, mask - both, truth - both
+
+
+def intervals(counted: Sequence[Mapping[str, np.ndarray]]) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """By setting and part, of ``Seen.counts`` of each scene: pooled IoU, and its bounds when scenes are drawn anew.
+
+    Parts of which no scene has anything are left out.
+    """
+    drawn_rs = np.random.default_rng(0).multinomial(len(counted), [1 / len(counted)] * len(counted), _RESAMPLES)
+    found: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for name in counted[0]:
+        counts_spk = np.array([own[name] for own in counted])
+        found[name] = {}
+        for part, counts_sk in zip(_PARTS, counts_spk.transpose(1, 0, 2), strict=True):
+            if counts_sk.any():
+                resampled_rk = drawn_rs @ counts_sk
+                iou_r = resampled_rk[:, 0] / np.maximum(resampled_rk.sum(1), 1)
+                low, high = np.quantile(iou_r[resampled_rk.any(1)], (0.025, 0.975))
+                found[name][part] = (float(counts_sk[:, 0].sum() / counts_sk.sum()), float(low), float(high))
+    return found
+
+
+def rows_of(measured: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> list[list[str]]:
+    """As a table's."""
+    rows = [["", *_PARTS]]
+    for name, own in measured.items():
+        values = [own.get(part) for part in _PARTS]
+        rows.append([name, *("none" if each is None else "{:.3f} ({:.3f}–{:.3f})".format(*each) for each in values)])
+    return rows
 
 
 def _merged(engine: Engine, images: ViewedImages, prompts: Any) -> torch.Tensor:
@@ -145,38 +199,6 @@ def _nearest(logits_qwh: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def _bilinear(logits_qwh: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """As ``masks.size: image`` makes them."""
     return F.interpolate(logits_qwh[:, None], size, mode="bilinear", align_corners=False)[:, 0] > 0
-
-
-def _tally(shown: DrawnScene, masks_qwh: np.ndarray) -> Tally:
-    answers = Answers()
-    for truth, mask_wh in zip(shown.truth, masks_qwh, strict=True):
-        label_wh = np.ascontiguousarray(truth.mask_hw.T)
-        asked = AskedQuery(truth.kind, truth.query_id)
-        answers.update(asked, mask_wh, label_wh, None, score=1.0, size=label_wh.size)
-    return reduce(Tally.__add__, (answer.present for answer in answers.answers.values()))
-
-
-def _measured(tallies: list[Tally]) -> dict[str, tuple[float, float, float]]:
-    """Each measure, with the bounds of its interval when scenes are drawn with replacement."""
-    drawn_rs = np.random.default_rng(0).multinomial(len(tallies), [1 / len(tallies)] * len(tallies), _RESAMPLES)
-    found = {}
-    for name, part in _PARTS.items():
-        counts_sk = np.array([(own.both, own.mask, own.truth) for own in map(part, tallies)])
-        resampled_rk = drawn_rs @ counts_sk
-        low, high = np.quantile(resampled_rk[:, 0] / resampled_rk.sum(1), (0.025, 0.975))
-        total_k = counts_sk.sum(0)
-        found[name] = (float(total_k[0] / total_k.sum()), float(low), float(high))
-    return found
-
-
-_PARTS: Mapping[str, Callable[[Tally], Overlap]] = {
-    "IoU": lambda tally: Overlap(tally.true_positive, tally.false_positive, tally.false_negative),
-    "within 6 px of the border": lambda tally: tally.border,
-    "within 1 % of the diagonal": lambda tally: tally.border_diagonal,
-    "small": lambda tally: tally.small,
-    "medium": lambda tally: tally.medium,
-    "large": lambda tally: tally.large,
-}
 
 
 def _made(grid: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,10 +11,12 @@ import numpy as np
 
 from benchmarks.gpu.part import Setting
 from benchmarks.random_checkpoint import write_checkpoint
+from clipseg_ray.masks.guided import GuidedFilter
 from clipseg_ray.model.checkpoint import Checkpoint, load
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.precision import default_batching
+from clipseg_ray.pixels.views import Views
 
 Head = Literal["plain", "refined"]
 HEADS: tuple[Head, ...] = ("plain", "refined")
@@ -41,14 +43,22 @@ def checkpoint(setting: Setting, head: Head = "refined") -> Checkpoint:
     return _loaded(str(folder(setting, head)))
 
 
-def engine(setting: Setting, precision: str, *, head: Head = "refined", compile: bool = False) -> Engine:
+def engine(
+    setting: Setting,
+    precision: str,
+    *,
+    head: Head = "refined",
+    compile: bool = False,
+    views: Views | None = None,
+    refine: GuidedFilter | None = None,
+) -> Engine:
     """An engine with the batch sizes that a run has on this device."""
     loaded = checkpoint(setting, head)
     batch, decode_chunk = default_batching(setting.device, precision)
     model = make_model(
         loaded, device=setting.device, precision=precision, compile=compile, batch=batch, decode_chunk=decode_chunk
     )
-    return Engine(model)
+    return Engine(model, views=views, refine=refine)
 
 
 def pixels(setting: Setting, count: int) -> np.ndarray:
