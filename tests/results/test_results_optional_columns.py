@@ -1,4 +1,4 @@
-"""The optional columns are one list: what fills them, the record's section, README and verify all go by it."""
+"""The optional columns are one list: what fills them, the record's section, docs/output.md and verify all go by it."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from clipseg_ray.model.stage import FILLERS
 from clipseg_ray.results import schema
 from clipseg_ray.results.optional_columns import OPTIONAL, masks_schema, recorded, settings_of
 
-README = Path(__file__).parents[2] / "README.md"
+OUTPUT_PAGE = Path(__file__).parents[2] / "docs" / "output.md"
 OUTPUT = {"input": {"url": "in"}, "output": {"url": "out"}}
 
 
@@ -35,8 +35,8 @@ def test_the_record_has_those_that_are_on():
     assert settings_of({"size": "model", "presence": True, "heat": 24}) == {"presence": True, "heat": 24}
 
 
-def test_readme_names_every_column():
-    table = README.read_text("utf-8").partition("`masks`:\n")[2].partition("\n\n`images`:")[0]
+def test_the_page_of_the_output_names_every_column():
+    table = OUTPUT_PAGE.read_text("utf-8").partition("`masks`:\n")[2].partition("\n\n`images`:")[0]
     cells = [line.split("|")[1:4] for line in table.strip().splitlines()[2:]]
     named = [name for cell, _, _ in cells for name in re.findall(r"`(\w+)`", cell)]
     assert named == masks_schema([column.name for column in OPTIONAL]).names

@@ -34,7 +34,7 @@ def test_opening_does_not_need_torch(made):
 
 
 def test_every_tool_counts_the_same(made):
-    """With the very lines of the README."""
+    """With the very lines of docs/read-with.md."""
     with clipseg_ray.open(made) as masks:
         expected = masks.sql(COUNTS).fetchall()
         assert sum(row[1] for row in expected) == 33
