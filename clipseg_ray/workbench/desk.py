@@ -128,7 +128,8 @@ class Desk:
         return {"saved": redacted(place), "next": [redacted(shlex.join(each)) for each in self._next(place)]}
 
     def _next(self, table: str) -> list[list[str]]:
-        """The commands of a run of this table that finds what the page shows."""
+        """The commands, for the folder where lists are saved, of a run of this table that finds what the page shows."""
+        table = table.removeprefix(f"{self.folder.rstrip('/')}/")
         own = [each for each in self.overrides if not each.startswith("queries.table=")]
         settings = [part for each in (*own, f"queries.table={table}") for part in ("-s", each)]
         if self.config:

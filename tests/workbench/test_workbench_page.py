@@ -50,11 +50,12 @@ def bench(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 @pytest.fixture
-def page(browser: WebDriver, bench: Served) -> WebDriver:
+def page(browser: WebDriver, bench: Served) -> Iterator[WebDriver]:
     browsers.console(browser)
     browser.get(bench.address)
     until(browser, "return document.querySelectorAll('.card').length", IMAGES)
-    return browser
+    yield browser
+    browser.get("about:blank")  # while its server is there to be told what the page shows
 
 
 def until(page: WebDriver, script: str, value: Any) -> None:

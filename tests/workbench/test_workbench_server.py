@@ -68,10 +68,12 @@ def test_what_the_page_shows_is_what_a_run_of_the_saved_table_finds(folder: Path
     bench.json("PATCH", "queries", {uids["a-chair"]: {"group": "g"}, uids["a-lamp"]: {"group": "g"}})
     listed = bench.json("PATCH", "queries", {uids["something-to-sit-on"]: {"suppress": ["a-bicycle"]}})["queries"]
     saved = bench.json("POST", "save", {"name": "queries.csv"})
-    table = f"queries.table={here / 'queries.csv'}"
     assert saved == {
         "saved": str(here / "queries.csv"),
-        "next": [f"clipseg-ray init {folder} -o run.yaml", f"clipseg-ray run run.yaml -s {MODEL} -s {table}"],
+        "next": [
+            f"clipseg-ray init {folder} -o run.yaml",
+            f"clipseg-ray run run.yaml -s {MODEL} -s queries.table=queries.csv",
+        ],
     }
     make(
         {
@@ -171,7 +173,7 @@ def test_a_configuration_brings_its_table_which_is_not_written_over_unasked(fold
         assert (status, "is left as it is" in json.loads(data)["error"]) == (400, True)
         assert "bird" not in (here / "mine.csv").read_text()
         saved = bench.json("POST", "save", {"over": True})
-        assert saved["next"] == [f"clipseg-ray run run.yaml -s {MODEL} -s queries.table={here / 'mine.csv'}"]
+        assert saved["next"] == [f"clipseg-ray run run.yaml -s {MODEL} -s queries.table=mine.csv"]
         assert "bird" in (here / "mine.csv").read_text()
     (here / "mine.csv").write_text("text\na house\n")
     with served("run.yaml", images=2) as again:

@@ -169,7 +169,7 @@ function details(entry) {
 async function save(body) {
   const saved = await bench.tried(() => send("POST", "save", body));
   if (saved === undefined) return;
-  byId("saved").replaceChildren(make("span", {}, `Saved ${saved.saved}`), make("br", {}), "Next:", ...saved.next.flatMap((each) => [make("br", {}), make("code", {}, each)]));
+  byId("saved").replaceChildren(make("span", {}, `Saved ${saved.saved}`), make("br", {}), "Next, where the workbench was started:", ...saved.next.map((each) => make("code", {}, each)));
 }
 
 function step(by) {
