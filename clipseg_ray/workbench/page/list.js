@@ -58,7 +58,7 @@ export async function edit(method, path, body = undefined, asks = true) {
 }
 
 function item(entry) {
-  const pick = make("button", { type: "button", class: "pick", draggable: "true" }, make("b", {}, entry.query_id), make("span", {}, entry.expression ?? entry.words));
+  const pick = make("button", { type: "button", class: "pick", draggable: "true", title: entry.query_id }, make("b", {}, entry.query_id), make("span", {}, entry.expression ?? entry.words));
   pick.addEventListener("click", () => bench.look(entry.uid));
   const more = make("button", { type: "button", class: "more", "aria-expanded": opened.has(entry.uid), "aria-label": `Change ${entry.query_id}`, title: "Change" }, "⋯");
   more.addEventListener("click", () => {
