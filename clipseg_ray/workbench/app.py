@@ -78,6 +78,7 @@ class _Answers:
             Route("/queries", self.add, methods=["POST"]),
             Route("/queries", self.change, methods=["PATCH"]),
             Route("/queries/{uid}", self.delete, methods=["DELETE"]),
+            Route("/order", self.move, methods=["POST"]),
             Route("/undo", self.undo, methods=["POST"]),
             Route("/redo", self.redo, methods=["POST"]),
             Route("/reopen", self.reopen, methods=["POST"]),
@@ -152,6 +153,9 @@ class _Answers:
 
     async def delete(self, request: Request) -> Response:
         return await self._edited(self._desk.delete, request.path_params["uid"])
+
+    async def move(self, request: Request) -> Response:
+        return await self._edited(self._desk.move, await body_of(request))
 
     async def undo(self, request: Request) -> Response:
         return await self._edited(self._desk.undo)

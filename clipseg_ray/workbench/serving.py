@@ -101,6 +101,7 @@ def opened(place: str, overrides: Sequence[str], images: int) -> Desk:
         bench=bench,
         place=place,
         config=is_config,
+        overrides=tuple(overrides),
         table=table,
         folder=absolute("."),
         model=model.checkpoint,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from clipseg_ray import dataset
+from clipseg_ray import Predictor, dataset
 from clipseg_ray.errors import UserError
 from clipseg_ray.workbench import serving
 from tests.made import make
@@ -67,7 +68,13 @@ def test_what_the_page_shows_is_what_a_run_of_the_saved_table_finds(folder: Path
     bench.json("PATCH", "queries", {uids["a-chair"]: {"group": "g"}, uids["a-lamp"]: {"group": "g"}})
     listed = bench.json("PATCH", "queries", {uids["something-to-sit-on"]: {"suppress": ["a-bicycle"]}})["queries"]
     saved = bench.json("POST", "save", {"name": "queries.csv"})
-    assert saved == {"saved": str(here / "queries.csv"), "next": None}
+    assert saved == {
+        "saved": str(here / "queries.csv"),
+        "next": [
+            f"clipseg-ray init {folder} -o run.yaml",
+            f"clipseg-ray run run.yaml -s {MODEL} -s queries.table=queries.csv",
+        ],
+    }
     make(
         {
             "input": {"url": str(folder)},
@@ -88,6 +95,26 @@ def test_what_the_page_shows_is_what_a_run_of_the_saved_table_finds(folder: Path
             assert abs(row["area"] - int(mask_hw.sum())) <= 2, (entry["query_id"], image_id)
             found_any += row["area"] > 0
     assert found_any > len(listed)
+
+
+def test_before_the_first_question_the_engine_has_been_tried(
+    folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, stream = [], Predictor.stream
+
+    def seen(self: Predictor, queries: Any, **how: Any) -> Any:
+        asked.append(how)
+        for rows in stream(self, queries, **how):
+            answered.set()
+            yield rows
+
+    answered = threading.Event()
+    monkeypatch.setattr(Predictor, "stream", seen)
+    with served(str(folder)) as bench:
+        assert answered.wait(60)
+        images = bench.events("GET", "images")
+        assert len(images) == IMAGES + 2
+    assert asked == [{"probabilities": "float32", "first": 0}], "once, as a question of the page is asked"
 
 
 def test_every_image_answers_and_those_that_are_none_are_named(bench: Served) -> None:
@@ -114,14 +141,20 @@ def test_of_images_that_are_none_nothing_is_asked_and_all_is_said(here: Path) ->
 def test_the_list_and_the_view_survive_a_restart(folder: Path, here: Path) -> None:
     with served(str(folder)) as first:
         first.json("POST", "queries", {"text": "a dog"})
-        first.json("POST", "queries", {"text": "a cat", "threshold": 0.3})
+        cat = first.json("POST", "queries", {"text": "a cat", "threshold": 0.3})
+        dog = cat["queries"][0]["uid"]
+        moved = first.json("POST", "order", {"uid": cat["uid"], "before": dog})
+        assert [each["query_id"] for each in moved["queries"]] == ["a-cat", "a-dog"]
+        assert first.request("POST", "order", {"uid": dog, "before": 1})[0] == 400
+        first.json("POST", "undo")
         first.json("POST", "undo")
         assert first.request("PUT", "view", {"text": "half a", "active": None})[0] == 204
         before = first.json("GET", "state")
     with served(str(folder)) as second:
         assert second.address != first.address
         assert second.json("GET", "state") == before
-        assert [each["query_id"] for each in second.json("POST", "redo")["queries"]] == ["a-dog", "a-cat"]
+        for wanted in (["a-dog", "a-cat"], ["a-cat", "a-dog"]):
+            assert [each["query_id"] for each in second.json("POST", "redo")["queries"]] == wanted
         old = urlsplit(first.address).path
         assert second.request("GET", f"{old}state")[0] == 404, "each start has a token of its own"
 
@@ -140,7 +173,7 @@ def test_a_configuration_brings_its_table_which_is_not_written_over_unasked(fold
         assert (status, "is left as it is" in json.loads(data)["error"]) == (400, True)
         assert "bird" not in (here / "mine.csv").read_text()
         saved = bench.json("POST", "save", {"over": True})
-        assert saved["next"] == f"clipseg-ray run run.yaml -s queries.table={here / 'mine.csv'}"
+        assert saved["next"] == [f"clipseg-ray run run.yaml -s {MODEL} -s queries.table=mine.csv"]
         assert "bird" in (here / "mine.csv").read_text()
     (here / "mine.csv").write_text("text\na house\n")
     with served("run.yaml", images=2) as again:

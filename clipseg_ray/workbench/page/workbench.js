@@ -80,6 +80,7 @@ async function ask(body, words) {
       if (name === "begin") {
         borders = value.borders;
         grid.begin(value);
+        byId("threshold-row").hidden = false;
         setThreshold(active === null ? wished : value.threshold);
       } else if (name === "answer") {
         taken.push(grid.take(value, current));
