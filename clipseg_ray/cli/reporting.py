@@ -56,6 +56,14 @@ def export(
     from clipseg_ray.report.export import command
     from clipseg_ray.report.export.selection import Selection
 
-    chosen = Selection(min_score=min_score, min_area=min_area, instances=instances)
-    options = {"selection": chosen, "images": images, "polygons": polygons}
-    print(command.export(output, destination, form, where, allow_source=allow_source or (), **options))
+    written = command.export(
+        output,
+        destination,
+        form,
+        where,
+        allow_source=allow_source or (),
+        selection=Selection(min_score=min_score, min_area=min_area, instances=instances),
+        images=images,
+        polygons=polygons,
+    )
+    print(written)

@@ -42,8 +42,8 @@ def _packed(count: int, lengths_r: np.ndarray, values_r: np.ndarray) -> np.ndarr
     numbers = np.concatenate([[header], number_r]).astype(np.uint64)
     width_r = np.concatenate([[53], 3 + length_bits_r + _VALUE_BITS])
     ends = np.cumsum(width_r)
-    bits = np.zeros(ends[-1], np.uint8)
+    packed_b = np.zeros(ends[-1], np.uint8)
     for place in range(width_r.max()):  # the place-th bit of every number, from its end
         some = np.flatnonzero(width_r > place)
-        bits[ends[some] - 1 - place] = (numbers[some] >> np.uint64(place)) & np.uint64(1)
-    return np.packbits(bits)
+        packed_b[ends[some] - 1 - place] = (numbers[some] >> np.uint64(place)) & np.uint64(1)
+    return np.packbits(packed_b)

@@ -51,7 +51,7 @@ def wkt(counts: Column, height: Column, tolerance: Column) -> pa.Array:
         digits = len(str(rings.corners_n2.max(initial=0)))
         text = np.empty(32 * masks_of_block + (2 * digits + 3) * points + 8 * len(rings.ring_offsets), np.uint8)
         offsets = np.empty(masks_of_block + 1, np.int64)
-        rings_kernel.write_text(rings.corners_n2, rings.ring_offsets, rings.part_rings, rings.mask_parts, text, offsets)
+        rings_kernel.spell(rings.corners_n2, rings.ring_offsets, rings.part_rings, rings.mask_parts, text, offsets)
         texts.append(string_array(offsets, text[: offsets[-1]]))
     return null_where(masks.null_p, pa.concat_arrays(texts))
 

@@ -136,7 +136,7 @@ _EMPTY = np.frombuffer(b"EMPTY", np.uint8)
 
 
 @compiled
-def write_text(
+def spell(
     corners_n2: np.ndarray,
     ring_offsets: np.ndarray,
     part_rings: np.ndarray,

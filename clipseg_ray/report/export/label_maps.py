@@ -41,7 +41,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
                 raise UserError(f"{walk.store.url}: more than {_MOST:,} labels; choose queries with --where")
             label_of = np.vectorize(labels.__getitem__, otypes=[np.int32])
             for image, masks in masks_by_image(chunk):
-                size = (int(str(image["height"])), int(str(image["width"])))
+                size = (image["height"], image["width"])
                 if len(masks):
                     labels_hw = resized(labels_of(masks, label_of(masks["category"].to_numpy())), *size)
                 else:
