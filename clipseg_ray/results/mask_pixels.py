@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -58,7 +58,7 @@ def _columns(size: Size) -> list[str]:
     return ["counts", "height", "width", *(["image_height", "image_width"] if size == "image" else [])]
 
 
-def _is_one(rows: Any) -> bool:
+def _is_one(rows: Any) -> TypeGuard[Mapping[str, Any]]:
     try:
         return isinstance(rows["counts"], str | bytes)
     except (TypeError, KeyError, IndexError, AttributeError):

@@ -34,7 +34,7 @@ _LISTED = "clipseg-ray.listed"
 _LIST = pa.schema([("uri", pa.string()), ("size", pa.int64()), ("tag", pa.int64())])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Registered:
     """What one call did to one table, in files; ``files``: how many it has now."""
 
@@ -147,7 +147,7 @@ def _brought(name: str, table: Table, listed: Mapping[str, Part]) -> Registered:
     same = {uri for uri, part in listed.items() if uri in there and known.get(uri) == (part.size, part.tag)}
     gone, fresh = there.keys() - same, sorted(listed.keys() - same)
     done = Registered(
-        name,
+        name=name,
         added=len(listed.keys() - there.keys()),
         replaced=len(gone & listed.keys()),
         removed=len(gone - listed.keys()),

@@ -20,7 +20,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "read-with.md"
 QUESTION = "SELECT query_id, count(*), sum(area)::BIGINT FROM masks WHERE area > 0 GROUP BY 1 ORDER BY 1"
 
 MODULES = {
-    "pl": "polars", "pd": "pandas", "pyarrow": "pyarrow.dataset", "dask": "dask.dataframe", "ray": "ray.data",
+    "pl": "polars", "pd": "pandas", "pyarrow": "pyarrow.dataset", "dask": "dask.dataframe",
+    "ray": "ray.data.expressions",
     "pycocotools": "pycocotools.coco", "pyiceberg": "pyiceberg.catalog",
 }  # fmt: skip
 """What is imported for a name that a line begins with, where that is not the module of this name."""
