@@ -64,7 +64,9 @@ def query(
     SQL sees the views masks, images and queries, and functions on the column counts: mask_iou(a, b), mask_union(a, b),
     mask_intersection, mask_difference, mask_overlap, mask_area(counts), mask_bbox(counts, height), mask_centroid,
     mask_box_coverage(counts, height, x, y, w, h), mask_resize(counts, height, width, new_height, new_width),
-    mask_decode(counts, height, width), mask_union_all(list(counts)).
+    mask_decode(counts, height, width), mask_union_all(list(counts)), mask_components(counts, height, min_area) for
+    instances, mask_dilate(counts, height, radius), mask_distance(a, b, height), mask_wkt(counts, height, tolerance) and
+    others: docs/querying.md.
     """
     from clipseg_ray.dataset import Masks
     from clipseg_ray.results import canned_questions, sql_answers

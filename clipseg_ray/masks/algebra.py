@@ -9,54 +9,39 @@ one size. Results are what ``pycocotools.mask`` gives, byte for byte, where it h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypeAlias
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipseg_ray.errors import UserError
 from clipseg_ray.masks import edges as kernels
-from clipseg_ray.masks import parsing, rle, run_lengths
+from clipseg_ray.masks import rle, run_lengths
 from clipseg_ray.masks.arrow import BBOX, struct
-
-Column: TypeAlias = pa.Array | pa.ChunkedArray
+from clipseg_ray.masks.edge_columns import (
+    Column,
+    Edges,
+    edges_of,
+    nulls,
+    one,
+    pair,
+    refuse_other_width,
+    refuse_unequal,
+    sized,
+)
 
 POINT = pa.struct([pa.field(name, pa.float64()) for name in ("x", "y")])
 
-_UNION, _INTERSECTION, _DIFFERENCE = 0b1110, 0b1000, 0b0100
-
-
-@dataclass(frozen=True)
-class _Edges:
-    """P masks as `edges` has them; ``null_p`` marks rows that are null, which have 0 pixels or any."""
-
-    edges: np.ndarray
-    offsets: np.ndarray
-    null_p: np.ndarray
-
-    @property
-    def pixels_p(self) -> np.ndarray:
-        """int64 [P], height·width of each."""
-        return self.edges[self.offsets[1:] - 1].astype(np.int64)
-
-    def to_counts(self) -> pa.Array:
-        """COCO's compressed counts, string [P]."""
-        offsets = np.empty(len(self.offsets), np.int64)
-        characters = run_lengths.counts_of_edges(self.edges, self.offsets, offsets)
-        return _null_where(self.null_p, rle.string_array(offsets, characters))
+_UNION, _INTERSECTION, _DIFFERENCE, _XOR = 0b1110, 0b1000, 0b0100, 0b0110
 
 
 def grid_pixels(counts: Column) -> pa.Array:
     """int64 [P], the pixels of each mask's grid: the sum of its runs."""
-    masks = _edges(counts, _nulls(counts))
+    masks = edges_of(counts, nulls(counts))
     return pa.array(masks.pixels_p, mask=masks.null_p)
 
 
 def area(counts: Column) -> pa.Array:
     """int64 [P], pixels inside."""
-    masks = _edges(counts, _nulls(counts))
+    masks = edges_of(counts, nulls(counts))
     area_p = np.empty(len(masks.null_p), np.int64)
     kernels.area(masks.edges, masks.offsets, area_p)
     return pa.array(area_p, mask=masks.null_p)
@@ -64,7 +49,7 @@ def area(counts: Column) -> pa.Array:
 
 def bbox(counts: Column, height: Column) -> pa.Array:
     """struct of int32 x, y, w, h [P], in pixels as COCO; zeros for an empty mask."""
-    masks, height_p = _sized(counts, height)
+    masks, height_p = sized(counts, height)
     bbox_p4 = np.empty((len(height_p), 4), np.int32)
     run_lengths.measure_edges(masks.edges, masks.offsets, height_p, bbox_p4)
     return struct(BBOX, bbox_p4, masks.null_p)
@@ -85,21 +70,45 @@ def difference(a: Column, b: Column) -> pa.Array:
     return _combined(a, b, _DIFFERENCE)
 
 
+def xor(a: Column, b: Column) -> pa.Array:
+    """counts of the pixels inside one and not inside the other."""
+    return _combined(a, b, _XOR)
+
+
+def complement(counts: Column) -> pa.Array:
+    """counts of the pixels that are not inside."""
+    return edges_of(counts, nulls(counts)).complement().to_counts()
+
+
+def crop(counts: Column, height: Column, x: Column, y: Column, w: Column, h: Column) -> pa.Array:
+    """counts of the masks in a box, whose size is theirs: w × h pixels, x and y from the upper left corner.
+
+    Pixels of the box that lie outside the grid are not inside. Raises UserError for a box without a pixel.
+    """
+    masks, height_p, *box = sized(counts, height, x, y, w, h)
+    for width_of_box, height_of_box in {*zip(box[2].tolist(), box[3].tolist(), strict=True)}:
+        rle.check_size(height_of_box, width_of_box)
+    offsets = np.empty(len(height_p) + 1, np.int64)
+    box_p4 = np.clip(np.stack(box, 1), -(2**31), 2**31)  # a place so far outside is as far as any
+    out = kernels.crop(masks.edges, masks.offsets, height_p, box_p4, offsets)
+    return Edges(out, offsets, masks.null_p).to_counts()
+
+
 def union_all(counts: Column) -> pa.Array:
     """counts of the pixels inside any mask of each list (list of string [P]); nulls in a list are passed over.
 
     Null for a list that is null or holds no mask.
     """
-    lists = _one(counts)
+    lists = one(counts)
     flat, row_p = lists.flatten(), pc.list_parent_indices(lists).to_numpy()
     given = flat.is_valid()
     row_p = row_p[given.to_numpy(zero_copy_only=False)]
-    masks = _edges(flat.filter(given), np.zeros(len(row_p), np.bool_))
+    masks = edges_of(flat.filter(given), np.zeros(len(row_p), np.bool_))
     groups = np.searchsorted(row_p, np.arange(len(lists) + 1)).astype(np.int64)
-    _refuse_unequal(masks.pixels_p, masks.pixels_p[groups[row_p]], row_p)
+    refuse_unequal(masks.pixels_p, masks.pixels_p[groups[row_p]], row_p)
     out, offsets = np.empty(len(masks.edges) + len(lists), np.int32), np.empty(len(lists) + 1, np.int64)
     kernels.unite(masks.edges, masks.offsets, groups, out, offsets)
-    return _Edges(out, offsets, np.diff(groups) == 0).to_counts()
+    return Edges(out, offsets, np.diff(groups) == 0).to_counts()
 
 
 def iou(a: Column, b: Column) -> pa.Array:
@@ -119,7 +128,7 @@ def box_coverage(counts: Column, height: Column, x: Column, y: Column, w: Column
 
     The box is whole pixels, x and y from the upper left corner; what of it lies outside the grid does not count.
     """
-    masks, height_p, x_p, y_p, w_p, h_p = _sized(counts, height, x, y, w, h)
+    masks, height_p, x_p, y_p, w_p, h_p = sized(counts, height, x, y, w, h)
     width_p = masks.pixels_p // height_p
     left_p, top_p = np.clip(x_p, 0, width_p), np.clip(y_p, 0, height_p)
     right_p, bottom_p = np.clip(x_p + w_p, left_p, width_p), np.clip(y_p + h_p, top_p, height_p)
@@ -132,7 +141,7 @@ def box_coverage(counts: Column, height: Column, x: Column, y: Column, w: Column
 
 def centroid(counts: Column, height: Column) -> pa.Array:
     """struct of float64 x, y [P], mean column and row index of the pixels inside; null for an empty mask."""
-    masks, height_p = _sized(counts, height)
+    masks, height_p = sized(counts, height)
     xy_p2 = np.empty((len(height_p), 2))
     kernels.centroid(masks.edges, masks.offsets, height_p, xy_p2)
     return struct(POINT, xy_p2, masks.null_p | np.isnan(xy_p2[:, 0]))
@@ -143,20 +152,20 @@ def resize(counts: Column, height: Column, width: Column, new_height: Column, ne
 
     Exact in integers: torch's ``nearest-exact`` is the same but for the rounding of its float32 scale.
     """
-    masks, height_p, width_p, new_height_p, new_width_p = _sized(counts, height, width, new_height, new_width)
-    _refuse_other_width(masks, height_p, width_p)
+    masks, height_p, width_p, new_height_p, new_width_p = sized(counts, height, width, new_height, new_width)
+    refuse_other_width(masks, height_p, width_p)
     for new_height, new_width in {*zip(new_height_p.tolist(), new_width_p.tolist(), strict=True)}:
         rle.check_size(new_height, new_width)
     offsets = np.empty(len(height_p) + 1, np.int64)
     out = kernels.resize(masks.edges, masks.offsets, height_p, width_p, new_height_p, new_width_p, offsets)
-    return _Edges(out, offsets, masks.null_p).to_counts()
+    return Edges(out, offsets, masks.null_p).to_counts()
 
 
 def pixels(counts: Column, height: Column, width: Column) -> pa.Array:
     """binary [P], the mask row by row, one byte a pixel: 1 inside, 0 outside."""
-    masks, height_p, width_p = _sized(counts, height, width)
-    _refuse_other_width(masks, height_p, width_p)
-    counts = _one(counts)
+    masks, height_p, width_p = sized(counts, height, width)
+    refuse_other_width(masks, height_p, width_p)
+    counts = one(counts)
     drawn = [
         None if null else rle.decode(counts.slice(row, 1), height, width)[0].tobytes()
         for row, (null, height, width) in enumerate(
@@ -166,88 +175,16 @@ def pixels(counts: Column, height: Column, width: Column) -> pa.Array:
     return pa.array(drawn, pa.binary())
 
 
-def _one(column: Column) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def _nulls(*columns: Column) -> np.ndarray:
-    """bool [P], the rows that are null in any column."""
-    null_p = np.zeros(len(columns[0]), np.bool_)
-    for column in columns:
-        null_p |= _one(column.is_null()).to_numpy(zero_copy_only=False)
-    return null_p
-
-
-def _edges(counts: Column, null_p: np.ndarray) -> _Edges:
-    """The masks, those of null rows with 0 pixels. Raises UserError for what is no counts."""
-    column = _one(counts).cast(pa.large_string())
-    if null_p.any():
-        column = pc.if_else(pa.array(null_p), pa.scalar("", pa.large_string()), column)
-    _, offsets_buffer, data = column.buffers()
-    offsets = np.frombuffer(offsets_buffer, np.int64, len(column) + 1, 8 * column.offset)
-    characters = np.frombuffer(data or b"", np.uint8)
-    used = int(offsets[-1] - offsets[0])
-    edges, starts = np.empty(used + len(column), np.int32), np.empty(len(column) + 1, np.int64)
-    bad = parsing.edges_of_counts(characters, offsets, edges, starts)
-    masks = _Edges(edges, starts, null_p)
-    if bad < 0 and (without := np.flatnonzero(~null_p & (masks.pixels_p == 0))).size:
-        bad = int(without[0])
-    if bad >= 0:
-        raise UserError(f"{column[bad].as_py()[:40]!r} is no COCO run-length encoding; give the column counts")
-    return masks
-
-
-def _sized(counts: Column, height: Column, *numbers: Column) -> tuple[Any, ...]:
-    """The masks, their heights and further numbers as int64 [P]; where any is null, all are null and numbers are 1."""
-    null_p = _nulls(counts, height, *numbers)
-    masks = _edges(counts, null_p)
-    columns = [
-        np.where(null_p, 1, _one(column).cast(pa.int64()).fill_null(1).to_numpy(zero_copy_only=False))
-        for column in (height, *numbers)
-    ]
-    remainder_p = masks.pixels_p % np.maximum(columns[0], 1)
-    if (bad := np.flatnonzero((columns[0] < 1) | (remainder_p != 0))).size:
-        raise UserError(
-            f"row {bad[0]}: a mask of {masks.pixels_p[bad[0]]} pixels has no height of {columns[0][bad[0]]}"
-        )
-    return masks, *columns
-
-
-def _refuse_other_width(masks: _Edges, height_p: np.ndarray, width_p: np.ndarray) -> None:
-    if (bad := np.flatnonzero(~masks.null_p & (height_p * width_p != masks.pixels_p))).size:
-        row = bad[0]
-        raise UserError(f"row {row}: a mask of {masks.pixels_p[row]} pixels is not {height_p[row]}×{width_p[row]}")
-
-
-def _pair(a: Column, b: Column) -> tuple[_Edges, _Edges]:
-    null_p = _nulls(a, b)
-    first, second = _edges(a, null_p), _edges(b, null_p)
-    _refuse_unequal(first.pixels_p, second.pixels_p, np.arange(len(null_p)))
-    return first, second
-
-
 def _combined(a: Column, b: Column, table: int) -> pa.Array:
-    first, second = _pair(a, b)
+    first, second = pair(a, b)
     out = np.empty(len(first.edges) + len(second.edges), np.int32)
     offsets = np.empty(len(first.offsets), np.int64)
     kernels.combine(first.edges, first.offsets, second.edges, second.offsets, table, out, offsets)
-    return _Edges(out, offsets, first.null_p).to_counts()
+    return Edges(out, offsets, first.null_p).to_counts()
 
 
 def _overlap(a: Column, b: Column) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    first, second = _pair(a, b)
+    first, second = pair(a, b)
     both_p, either_p = np.empty(len(first.null_p), np.int64), np.empty(len(first.null_p), np.int64)
     kernels.overlap(first.edges, first.offsets, second.edges, second.offsets, both_p, either_p)
     return both_p, either_p, first.null_p
-
-
-def _refuse_unequal(a: np.ndarray, b: np.ndarray, row_p: np.ndarray) -> None:
-    if (bad := np.flatnonzero(a != b)).size:
-        first = bad[0]
-        raise UserError(
-            f"row {row_p[first]}: masks of {a[first]} and {b[first]} pixels; resize one to the other's height and width"
-        )
-
-
-def _null_where(null_p: np.ndarray, array: pa.Array) -> pa.Array:
-    return pc.if_else(pa.array(null_p), pa.scalar(None, array.type), array) if null_p.any() else array

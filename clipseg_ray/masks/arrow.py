@@ -32,6 +32,16 @@ def string_array(offsets: np.ndarray, characters: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
 
 
+def lists(lengths: np.ndarray, values: pa.Array, null_p: np.ndarray | None = None) -> pa.ListArray:
+    """The values as lists of these lengths (int64 [P]); null where ``null_p``, which must be of length 0."""
+    if len(values) >= 2**31:
+        raise OverflowError("lists of one batch reach 2^31 values; work on fewer masks at a time")
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    mask = pa.array(null_p) if null_p is not None and null_p.any() else None
+    return pa.ListArray.from_arrays(array(offsets), values, mask=mask)
+
+
 def _buffer(values: np.ndarray) -> pa.Buffer:
     buffer = pa.allocate_buffer(values.nbytes)
     np.frombuffer(buffer, values.dtype)[:] = values

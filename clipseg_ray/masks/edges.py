@@ -181,6 +181,16 @@ def _toggle(out: np.ndarray, start: int, n: int, at: int) -> int:
     return n + 1
 
 
+@njit(error_model="numpy")
+def _grown(out: np.ndarray, n: int, room: int) -> np.ndarray:
+    """``out``, of which n are used, with room for so many more."""
+    if n + room <= len(out):
+        return out
+    grown = np.empty(2 * (n + room), np.int32)
+    grown[:n] = out[:n]
+    return grown
+
+
 @compiled
 def resize(
     edges: np.ndarray,
@@ -207,11 +217,7 @@ def resize(
             j = i
             while own[j] < min((column + 1) * height, own[-1]):
                 j += 1
-            room = n + 1 + (j - i + 1) * (first_column[column + 1] - first_column[column])
-            if room > len(out):
-                grown = np.empty(2 * room, np.int32)
-                grown[:n] = out[:n]
-                out = grown
+            out = _grown(out, n, 1 + (j - i + 1) * (first_column[column + 1] - first_column[column]))
             for x in range(first_column[column], first_column[column + 1]):
                 # The column from its top: inside if so many edges come before it, then each of its own.
                 if (n - start_of_own) % 2 != i % 2:
@@ -221,6 +227,54 @@ def resize(
             i = j
         if n == start_of_own or out[n - 1] != new_height * new_width:
             out[n] = new_height * new_width
+            n += 1
+        out_offsets[p + 1] = n
+    return out[:n]
+
+
+@compiled
+def complement(edges: np.ndarray, offsets: np.ndarray, out: np.ndarray, out_offsets: np.ndarray) -> None:
+    """Fill ``out`` (P longer than ``edges``) and its offsets with the pixels not inside each mask."""
+    n = 0
+    out_offsets[0] = 0
+    for p in range(len(offsets) - 1):
+        start, end = offsets[p], offsets[p + 1]
+        if edges[start] == 0 and end - start > 1:
+            start += 1
+        elif edges[end - 1] > 0:
+            out[n] = 0
+            n += 1
+        out[n : n + end - start] = edges[start:end]
+        n += end - start
+        out_offsets[p + 1] = n
+
+
+@compiled
+def crop(
+    edges: np.ndarray, offsets: np.ndarray, height_p: np.ndarray, box_p4: np.ndarray, out_offsets: np.ndarray
+) -> np.ndarray:
+    """Return what of the masks is in their boxes (int64 x, y, w, h; sides ≥ 1), of the boxes' sizes; fill offsets."""
+    out = np.empty(len(edges) + 64, np.int32)
+    n = 0
+    out_offsets[0] = 0
+    for p in range(len(height_p)):
+        own = edges[offsets[p] : offsets[p + 1]]
+        height = height_p[p]
+        left, top, width, rows = box_p4[p]
+        start_of_own = n
+        for i in range(0, len(own) - 1, 2):
+            start, end = int(own[i]), int(own[i + 1])
+            first, behind = max(start // height, left), min((end - 1) // height + 1, left + width)
+            out = _grown(out, n, 2 * max(behind - first, 0))
+            for column in range(first, behind):
+                upper = max(start - column * height, max(top, 0))
+                lower = min(end - column * height, min(top + rows, height))
+                if upper < lower:
+                    n = _toggle(out, start_of_own, n, (column - left) * rows + upper - top)
+                    n = _toggle(out, start_of_own, n, (column - left) * rows + lower - top)
+        if n == start_of_own or out[n - 1] != width * rows:
+            out = _grown(out, n, 1)
+            out[n] = width * rows
             n += 1
         out_offsets[p + 1] = n
     return out[:n]

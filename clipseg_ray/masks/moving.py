@@ -66,6 +66,21 @@ def means_inside(heat: pa.Array | pa.ChunkedArray, threshold: np.ndarray) -> pa.
     return pa.array(means, mask=empty)
 
 
+def probabilities_at(heat: bytes | None, height: int, width: int) -> np.ndarray:
+    """One probability map at another size: uint8 [height, width], 255 for 1. heat: a map's bytes, None for all 0.
+
+    Logits are interpolated bilinearly, as ``masks_at`` does.
+    """
+    import torch  # readers of masks do without
+
+    if heat is None:
+        return np.zeros((height, width), np.uint8)
+    map_wh = np.clip(_maps(pa.array([heat], pa.large_binary()))[0], _LEAST, 1 - _LEAST)
+    logits_11wh = torch.from_numpy(logit_of(map_wh).astype(np.float32))[None, None]
+    drawn = torch.nn.functional.interpolate(logits_11wh, (width, height), mode="bilinear", align_corners=False)
+    return np.ascontiguousarray((drawn[0, 0].sigmoid() * 255).round().to(torch.uint8).numpy().T)
+
+
 def rethreshold(heat: pa.Array, height: pa.Array, width: pa.Array, threshold: pa.Array) -> pa.Array:
     """counts at another threshold, string [P]; a null ``heat`` is a map of zeros, any other null gives null."""
     heat, height, width, threshold = (

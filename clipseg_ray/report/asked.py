@@ -20,11 +20,11 @@ from clipseg_ray.tables import parquet_table
 class DescribedQuery:
     """One query of a dataset, or all phrases that came with the images under one field.
 
-    number: from 1, in the order the prompt sets came to be and by ``query_id`` within a set, so that a query keeps
-    its number when a later run adds others; phrases take none, each gets its own. from_images: whether this stands
-    for phrases that came with the images; ``query_id`` is then ``from:<field>``, which no mask has. supports: rows
-    of the query's pictures (url, height, width, counts). columns: the query table's further columns. among: those of
-    ``suppress``, ``group``, ``weight``, ``expression`` that it has.
+    number: from 1, in the order the prompt sets came to be and, within a set, that of the table it was made from, so
+    that a query keeps its number when a later run adds others; phrases take none, each gets its own. from_images:
+    whether this stands for phrases that came with the images; ``query_id`` is then ``from:<field>``, which no mask
+    has. supports: rows of the query's pictures (url, height, width, counts). columns: the query table's further
+    columns. among: those of ``suppress``, ``group``, ``weight``, ``expression`` that it has.
     """
 
     number: int
@@ -63,8 +63,9 @@ def described_queries(store: Store) -> list[DescribedQuery]:
                 continue  # claimed by a run that has not embedded it yet: there are no masks either
             table = parquet_table(store.get(path), store.url_of(path))
         phrases = {query_id for query_id, definition in record.definitions.items() if "from" in definition}
-        rows = [row for row in table.drop_columns(["conditional"]).to_pylist() if row.get("keep", True)]
-        for row in sorted(rows, key=lambda row: row["query_id"]):
+        written = [row for row in table.drop_columns(["conditional"]).to_pylist() if row.get("keep", True)]
+        rows = {row["query_id"]: row for row in written}
+        for row in (rows[query_id] for query_id in record.definitions if query_id in rows):
             from_images = row["query_id"] in phrases
             number += not from_images
             found.append(

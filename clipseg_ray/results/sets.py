@@ -59,7 +59,9 @@ class Redefined(UserError):
 
 @dataclass(frozen=True)
 class SetRecord:
-    """One claimed prompt set: its number, name, and for each query id the digest and definition."""
+    """One claimed prompt set: its number, name, and for each query id, in the order of the table that it was made from,
+    the digest and definition.
+    """
 
     number: int
     name: str
@@ -105,7 +107,8 @@ class SetRecord:
 class Assignment:
     """A run's queries over the sets of a dataset.
 
-    ``present``: existing sets that own at least one of them, in order. ``new``: ids nobody has claimed, sorted.
+    ``present``: existing sets that own at least one of them, in order. ``new``: ids nobody has claimed, in the
+    order they are asked in.
     """
 
     present: tuple[SetRecord, ...]
@@ -162,7 +165,8 @@ def assign(sets: Sequence[SetRecord], queries: Sequence[QueryLike]) -> Assignmen
     claimed = _with_needs(new)
     _refuse_divided(claimed, owner)
     present = {owner[query.query_id].number: owner[query.query_id] for query in settled}
-    return Assignment(tuple(present[number] for number in sorted(present)), tuple(sorted(claimed)))
+    asked_first = tuple(query_id for query_id in new if query_id in claimed)
+    return Assignment(tuple(present[number] for number in sorted(present)), asked_first)
 
 
 def _prompt(definition: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,13 +220,15 @@ def _leaves(definition: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def claim(store: Store, number: int, name: str, queries: Sequence[Defined]) -> SetRecord:
-    """Claim ``queries`` as set ``number``. Raises FileExistsError when another run has taken that number."""
-    ordered = sorted(queries, key=lambda query: query.query_id)
+    """Claim ``queries``, whose order is kept, as set ``number``.
+
+    Raises FileExistsError when another run has taken that number.
+    """
     body = {
         "name": name,
         "queries": [
             {"query_id": query.query_id, "digest": query.digest(), "definition": query.definition()}
-            for query in ordered
+            for query in queries
         ],
     }
     with plain_errors(store.url):
@@ -230,6 +236,6 @@ def claim(store: Store, number: int, name: str, queries: Sequence[Defined]) -> S
     return SetRecord(
         number,
         name,
-        {query.query_id: query.digest() for query in ordered},
-        {query.query_id: query.definition() for query in ordered},
+        {query.query_id: query.digest() for query in queries},
+        {query.query_id: query.definition() for query in queries},
     )

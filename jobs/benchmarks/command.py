@@ -305,6 +305,18 @@ def views(
     benchmark(prompts=_numbers(prompts, "--prompts"), scenes=scenes, rounds=rounds, json_file=json_file)
 
 
+@app.command(epilog="Example: python jobs/benchmark.py geometry --masks 512")
+def geometry(
+    masks: Annotated[int, typer.Option(min=2, help="Masks to work on.")] = 512,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns each contestant takes.")] = 5,
+    json_file: JsonFile = None,
+) -> None:
+    """Parts, holes, distances and outlines of masks as run lengths: ours against scipy.ndimage on drawn masks."""
+    from benchmarks.geometry import benchmark
+
+    _leave(benchmark(masks=masks, rounds=rounds, json_file=json_file))
+
+
 @app.command(epilog="Example: python jobs/benchmark.py finer --scenes 24 --side 1056 --mosaic 3")
 def finer(
     scenes: Annotated[int, typer.Option(min=2, help="Scenes to measure on.")] = 48,

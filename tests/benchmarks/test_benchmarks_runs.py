@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import command, competing, decode, engine, inputs, pipeline, query, reading, rle, scale
+from benchmarks import command, competing, decode, engine, geometry, inputs, pipeline, query, reading, rle, scale
 from clipseg_ray.errors import UserError
 
 EVERYWHERE = {"benchmark", "agrees", "hardware", "versions", "commit", "settings", "races"}
@@ -169,6 +169,15 @@ def test_query(capsys, tmp_path):
     assert read["score and coverage"].keys() & {"score", "coverage", "area", "counts"} == {"score", "coverage", "area"}
     assert "counts" not in read["--coverage"]
     assert "Slowest" in text
+
+
+def test_geometry(capsys):
+    geometry.benchmark(masks=4, rounds=1)
+    found, text = last_line(capsys)
+    assert found["agrees"]
+    assert len(found["races"]) == 7
+    assert min(found["per_second"].values()) > 0
+    assert "a second on one core" in text
 
 
 def test_competing(capsys):

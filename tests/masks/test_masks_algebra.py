@@ -54,6 +54,8 @@ def test_pairs_equal_pycocotools(stack):
     assert algebra.overlap(a, b).to_pylist() == [int(coco.area(each)) for each in merged]
     assert algebra.iou(a, b).to_pylist() == [coco.iou([x], [y], [0])[0, 0] for x, y in pairs]
     assert algebra.difference(a, b).equals(counts_of(first & ~second))
+    assert algebra.xor(a, b).equals(counts_of(first ^ second))
+    assert algebra.complement(a).equals(counts_of(~first))
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,6 +84,15 @@ def test_box_coverage(stack, x, y, w, h):
     found = algebra.box_coverage(counts_of(stack), column(height, 2), *(column(side, 2) for side in (x, y, w, h)))
     expected = [float(mask[box].mean()) if mask[box].size else None for mask in stack]
     assert found.to_pylist() == pytest.approx(expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(mask_stacks(3), st.integers(-45, 45), st.integers(-45, 45), st.integers(1, 50), st.integers(1, 50))
+def test_crop_is_of_the_boxs_size_and_empty_beyond_the_grid(stack, x, y, w, h):
+    wide = np.pad(stack, ((0, 0), (50, 100), (50, 100)))
+    expected = wide[:, 50 + y : 50 + y + h, 50 + x : 50 + x + w]
+    box = [column(side, 3) for side in (x, y, w, h)]
+    assert algebra.crop(counts_of(stack), column(stack.shape[1], 3), *box).equals(counts_of(expected))
 
 
 @settings(max_examples=60, deadline=None)
@@ -130,6 +141,7 @@ def test_nulls_and_slices():
     assert algebra.area(counts).to_pylist() == [3, None, 5, 0]
     assert algebra.iou(counts, other).to_pylist() == [None, None, 1.0, 0.0]
     assert algebra.union(counts, other).null_count == 2
+    assert algebra.complement(counts).null_count == 1
     heights = pa.array([5, 5, None, 5])
     assert algebra.centroid(counts, heights).to_pylist() == [{"x": 1.0, "y": 2.0}, None, None, None]
     assert algebra.pixels(counts, heights, pa.array([3] * 4)).null_count == 2
@@ -145,6 +157,8 @@ def test_faults_are_named():
         algebra.bbox(counts, pa.array([5, 4]))
     with pytest.raises(UserError, match="row 1: a mask of 15 pixels is not 5×4"):
         algebra.resize(counts, pa.array([5, 5]), pa.array([3, 4]), pa.array([9, 9]), pa.array([9, 9]))
+    with pytest.raises(UserError, match="mask of 0×2 pixels: sides must be at least 1"):
+        algebra.crop(counts, *(pa.array([side, side]) for side in (5, 0, 0, 2, 0)))
     for broken in ("", "hello", "o", "0\\", "é0"):
         with pytest.raises(UserError, match="no COCO run-length encoding"):
             algebra.area(pa.array(["03", broken]))

@@ -14,7 +14,7 @@ import clipseg_ray
 from clipseg_ray.errors import Refused, UserError
 from clipseg_ray.queries.supports import make_support
 from clipseg_ray.report import gallery
-from clipseg_ray.report.export import Form
+from clipseg_ray.report.export import Form, Images
 from clipseg_ray.report.export.command import export
 from clipseg_ray.results import parts
 from clipseg_ray.storage import Store
@@ -54,12 +54,15 @@ def written(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-@pytest.mark.parametrize("form", [Form.HUGGINGFACE, Form.OVERLAYS])
+COPYING = [Form.COCO, Form.YOLO, Form.SA_1B, Form.LABEL_STUDIO]
+
+
+@pytest.mark.parametrize("form", [Form.HUGGINGFACE, Form.OVERLAYS, Form.WEBDATASET, *COPYING])
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_exports_embed_no_file_of_this_machine(sent: Path, tmp_path: Path, form: Form, scheme: str) -> None:
     url = say(sent, f"{scheme}{tmp_path}/secret", len(SECRET))
     with pytest.raises(UserError, match=r"secret: not fetched.*--allow-source"):
-        export(url, str(tmp_path / "dest"), form, None)
+        export(url, str(tmp_path / "dest"), form, None, images=Images.COPY if form in COPYING else None)
     assert b"secret-of-this-machine" not in written(tmp_path / "dest")
 
 

@@ -77,8 +77,8 @@ def test_the_card_names_model_queries_counts_and_failures(tmp_path: Path) -> Non
     for said in ("CIDAS/clipseg-rd64-refined, revision `abc123`", "`" + "0" * 64 + "`", "research use", "4 rows, 1 of"):
         assert said in text
     assert table_under(text, "Queries") == [
-        ["cup", "object", "a cup", "0.5", "2", "0 (0%)", "–", "0.20 · **0.20** · 0.20"],
         ["dog", "animal", "a dog", "0.4", "2", "1 (50%)", "100 % · **100 %** · 100 %", "0.10 · **0.10** · 0.10"],
+        ["cup", "object", "a cup", "0.5", "2", "0 (0%)", "–", "0.20 · **0.20** · 0.20"],
     ]
     assert table_under(text, "Images without masks") == [["a.tar/2", "undecodable", "damaged picture"]]
     assert "Incomplete" not in text

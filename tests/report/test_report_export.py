@@ -70,7 +70,7 @@ def test_pycocotools_loads_the_masks_at_image_size(
     loaded = coco(tmp_path / "x" / "found.json", capsys)
     expected = found(pictures)
     masks = sum(bool(answer.mask.any()) for each in expected.values() for answer in each.answers.values())
-    assert said.endswith(f"found.json: 14 images, {masks} annotations, 3 categories")
+    assert said.splitlines()[0].endswith(f"found.json: 14 images, {masks} annotations, 3 categories")
     assert {each["image_id"] for each in loaded.imgs.values()} == expected.keys()
     assert [(each["id"], each["name"], each["supercategory"]) for each in loaded.loadCats(loaded.getCatIds())] == [
         (1, "chair", "object"), (2, "cup", "object"), (3, "dog", "animal"),

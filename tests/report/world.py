@@ -87,10 +87,11 @@ def write(
     chunk_images: int = 4,
     phrases: PhraseSet | None = None,
     heat: int | None = None,
+    input_format: str = "webdataset",
 ) -> str:
     """Write ``in/*.tar`` and the dataset ``out`` that a run over them would have left; its URL."""
     output = Store(str(folder / "out"))
-    made = _record(str(folder / "in"), chunk_images, heat)
+    made = _record(str(folder / "in"), chunk_images, heat, input_format)
     record.create(output, made)
     listed = []
     for number, pictures in enumerate(shards):
@@ -157,9 +158,9 @@ def _claim(output: Store, name: str, queries: Sequence[Any], table: pa.Table) ->
     output.put(layout.queries_file(name), sink.getvalue())
 
 
-def _record(root: str, chunk_images: int, heat: int | None) -> record.DatasetRecord:
+def _record(root: str, chunk_images: int, heat: int | None, input_format: str) -> record.DatasetRecord:
     settings = {
-        "format": "webdataset", "root": root, "image_field": None, "id_field": None, "chunk_images": chunk_images,
+        "format": input_format, "root": root, "image_field": None, "id_field": None, "chunk_images": chunk_images,
         "chunk_bytes": 2**28, "slice_images": 4096, "max_image_bytes": 2**28,
         "decode": "fast", "limit": None, "sample": None, "seed": 0,
     }  # fmt: skip

@@ -55,6 +55,42 @@ def test_measures_and_sizes(pairs):
     assert all(centre is None or 0 <= centre["x"] < 96 for centre in found["centre"])
 
 
+def test_geometry_is_that_of_sql(made, pairs):
+    mask, other = pl.col("counts").mask, "counts_right"
+    found = pairs.select(
+        mask_xor=mask.xor(other),
+        mask_complement=mask.complement(),
+        mask_crop=mask.crop("height", 2, -3, 20, "height"),
+        mask_components=mask.components(3),
+        mask_components_4=mask.components(3, connectivity=4),
+        mask_fill_holes=mask.fill_holes(),
+        mask_dilate=mask.dilate(1.5),
+        mask_erode=mask.erode(1.5),
+        mask_open=mask.open(2),
+        mask_close=mask.close(2),
+        mask_boundary=mask.boundary(),
+        mask_border_iou=mask.border_iou(other, 3),
+        mask_distance=mask.distance(other),
+        mask_polygons=mask.polygons(),
+        mask_wkt=mask.wkt(1.5),
+    ).collect()
+    with clipseg_ray.open(made) as masks:
+        asked = masks.sql(
+            "SELECT mask_xor(a.counts, b.counts), mask_complement(a.counts), "
+            "mask_crop(a.counts, a.height, 2, -3, 20, a.height), mask_components(a.counts, a.height, 3), "
+            "mask_components_4(a.counts, a.height, 3), mask_fill_holes(a.counts, a.height), "
+            "mask_dilate(a.counts, a.height, 1.5), mask_erode(a.counts, a.height, 1.5), "
+            "mask_open(a.counts, a.height, 2), mask_close(a.counts, a.height, 2), "
+            "mask_boundary(a.counts, a.height, 1), mask_border_iou(a.counts, b.counts, a.height, 3), "
+            "mask_distance(a.counts, b.counts, a.height), mask_polygons(a.counts, a.height, 0), "
+            "mask_wkt(a.counts, a.height, 1.5) FROM masks a JOIN masks b USING (image_id) "
+            "WHERE a.query_id = 'circle' AND b.query_id = 'sit' ORDER BY image_id"
+        ).fetchall()
+    assert found.rows() == asked
+    assert found["mask_components"].list.len().sum() > 0
+    assert found["mask_polygons"].list.len().sum() > 0
+
+
 def test_over_files_and_groups(made):
     """From a lazy scan, with a group's masks united."""
     scan = pl.scan_parquet(f"{made}/masks/**/*.parquet")

@@ -62,6 +62,12 @@ def test_a_claim_says_what_is_written_and_who_shares_no_pixel(store):
     assert set(claimed.groups) == {("chair", "sofa"), ("b", "a")}
 
 
+def test_queries_stay_in_the_order_they_were_asked_in(store):
+    assert asked(store, query("zebra"), query("cat")).new == ("zebra", "cat")
+    asked(store, query("yak"), query("ant"), query("cat"), query("zebra"))
+    assert [list(each.definitions) for each in sets.read(store)] == [["zebra", "cat"], ["yak", "ant"]]
+
+
 def test_two_groups_of_the_same_prompts_are_no_rivals(store):
     twins = [query(f"{word}{n}", word, group=str(n), place=place) for n in (0, 1) for place, word in enumerate("ab")]
     asked(store, *twins)

@@ -13,24 +13,43 @@ from clipseg_ray.storage import Store, plain_errors
 
 _AT_ONCE = 8
 _LONGEST = 200  # bytes of one name; file systems allow 255, and an extension follows
+_LONGEST_PATH = 800  # bytes below the export; S3 allows 1,024 with the folder in front, file systems 4,096
 _KEPT = " ()[]{}+=@,;!'&$"
 
 
-def name_of(image_id: str, extension: str) -> str:
+def name_of(image_id: str, extension: str, mark: str = "") -> str:
     """A path below the export for an image: its id and ``extension`` (with the dot).
 
     Folders of the id stay folders; characters no file system likes are percent-encoded, and a name over 200 bytes is
-    cut and ends in a hash of the id. Different ids give different names.
+    cut and ends in a hash of the id. A path over 800 bytes becomes its last name with such a hash. Different ids give
+    different names; what ``mark`` tells apart besides has a hash of both.
     """
-    segments = []
-    for segment in image_id.split("/"):
-        safe = quote(segment, safe=_KEPT)
-        if segment.strip(".") == "":  # none, or "." and "..", which would lead elsewhere
-            safe = "%2E" * len(segment) or "%"
-        if len(safe) > _LONGEST:
-            safe = f"{safe[: _LONGEST - 17]}-{hashlib.sha256(image_id.encode()).hexdigest()[:16]}"
-        segments.append(safe)
-    return "/".join(segments) + extension
+    digest = _digest(f"{image_id}\0{mark}" if mark else image_id)
+    segments = [_segment(segment, digest) for segment in image_id.split("/")]
+    if mark:
+        segments[-1] = _cut(segments[-1], digest)
+    path = "/".join(segments) + extension
+    return path if len(path) <= _LONGEST_PATH else _cut(segments[-1].removesuffix(f"-{digest}"), digest) + extension
+
+
+def one_name(text: str) -> str:
+    """``text`` as the name of one file or folder, by the same rules; a slash in it is percent-encoded too."""
+    return _segment(text, _digest(text))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _segment(text: str, digest: str) -> str:
+    safe = quote(text, safe=_KEPT)
+    if text.strip(".") == "":  # none, or "." and "..", which would lead elsewhere
+        safe = "%2E" * len(text) or "%"
+    return _cut(safe, digest) if len(safe) > _LONGEST else safe
+
+
+def _cut(name: str, digest: str) -> str:
+    return f"{name[: _LONGEST - 17]}-{digest}"
 
 
 class Files:

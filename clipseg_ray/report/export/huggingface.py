@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipseg_ray.masks import algebra
 from clipseg_ray.report import asked, card, facts, limits
 from clipseg_ray.report.export.copies import Fetched
 from clipseg_ray.report.export.files import Files
+from clipseg_ray.report.export.objects import by_image, objects_of
 from clipseg_ray.report.export.walk import ExportChunk, Walk
 from clipseg_ray.storage import plain_errors
 
@@ -137,33 +137,21 @@ def _feature(kind: pa.DataType) -> Any:
 
 def _objects(chunk: ExportChunk, walk: Walk) -> list[list[dict[str, Any]]]:
     """For each image its masks, as the rows' ``objects`` have them."""
-    masks = chunk.masks
-    sizes = chunk.images.select(["height", "width"]).take(masks["image"])
-    counts = algebra.resize(masks["counts"], masks["height"], masks["width"], sizes["height"], sizes["width"])
     label_of = {category.query_id: index for index, category in enumerate(walk.categories.values())}
-    columns = masks.select(["image", "query_id", "query_text", "score", "score_mean"]).to_pylist()
-    objects: list[list[dict[str, Any]]] = [[] for _ in range(len(chunk.images))]
-    for row, own, area, box in zip(
-        columns,
-        counts.to_pylist(),
-        algebra.area(counts).to_pylist(),
-        algebra.bbox(counts, sizes["height"]).to_pylist(),
-        strict=True,
-    ):
-        if area:
-            labelled = {"phrase": row["query_text"]} if walk.has_phrases else {"label": label_of[row["query_id"]]}
-            objects[row["image"]].append(
-                {
-                    "query_id": row["query_id"],
-                    **labelled,
-                    "score": row["score"],
-                    "score_mean": row["score_mean"],
-                    "area": area,
-                    "bbox": [box[side] for side in "xywh"],
-                    "counts": own,
-                }
-            )
-    return objects
+    return [[_object(row, label_of, walk) for row in found] for _, found in by_image(chunk, objects_of(chunk))]
+
+
+def _object(row: dict[str, Any], label_of: dict[str, int], walk: Walk) -> dict[str, Any]:
+    labelled = {"phrase": row["query_text"]} if walk.has_phrases else {"label": label_of[row["query_id"]]}
+    return {
+        "query_id": row["query_id"],
+        **labelled,
+        "score": row["score"],
+        "score_mean": row["score_mean"],
+        "area": row["area"],
+        "bbox": [row["bbox"][side] for side in "xywh"],
+        "counts": row["counts"],
+    }
 
 
 class _Shards:

@@ -41,12 +41,12 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
                 raise UserError(f"{walk.store.url}: more than {_MOST:,} labels; choose queries with --where")
             label_of = np.vectorize(labels.__getitem__, otypes=[np.int32])
             for image, masks in masks_by_image(chunk):
-                size = (int(str(image["height"])), int(str(image["width"])))
+                size = (image["height"], image["width"])
                 if len(masks):
                     labels_hw = resized(labels_of(masks, label_of(masks["category"].to_numpy())), *size)
                 else:
                     labels_hw = np.zeros(size, np.int32)
-                files.put(f"labels/{called.of(str(image['image_id']), '.png')}", _png(labels_hw, palette))
+                files.put(f"labels/{called.of(image, '.png')}", _png(labels_hw, palette))
                 written += 1
         files.put("names.json", json.dumps(_names(walk, labels), ensure_ascii=False, indent=1).encode())
     return f"wrote {files.store.url}: {written:,} label maps of {len(labels):,} labels, and names.json"

@@ -34,7 +34,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
             for (image, masks), encoded in zip(drawn, fetched.encoded(chunk.images.take(some)), strict=True):
                 if encoded is not None:
                     try:
-                        files.put(called.of(str(image["image_id"]), ".jpg"), _overlay(encoded, masks, names))
+                        files.put(called.of(image, ".jpg"), _overlay(encoded, masks, names))
                         written += 1
                     except ImageError as error:
                         fetched.refuse(error)

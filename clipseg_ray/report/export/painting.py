@@ -7,7 +7,7 @@ that of the lower number; 0 where none does.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ RULE = (
 )
 
 
-def masks_by_image(chunk: ExportChunk) -> Iterator[tuple[dict[str, object], pa.Table]]:
+def masks_by_image(chunk: ExportChunk) -> Iterator[tuple[dict[str, Any], pa.Table]]:
     """(row of ``images``, its masks) for every image of the chunk."""
     bounds = np.searchsorted(chunk.masks["image"].to_numpy(), np.arange(len(chunk.images) + 1))
     for index, row in enumerate(chunk.images.to_pylist()):

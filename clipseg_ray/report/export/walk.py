@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from clipseg_ray.errors import UserError
 from clipseg_ray.report import asked
 from clipseg_ray.report.asked import DescribedQuery
-from clipseg_ray.results import backlog, inputs, layout, record, schema
+from clipseg_ray.results import backlog, inputs, layout, optional_columns, record
 from clipseg_ray.results.chunk_tables import ChunkTables
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.storage import Store, plain_errors
@@ -65,13 +65,15 @@ class ExportChunk:
 class Walk:
     """One pass over the chosen queries of a dataset. Raises UserError where there is none.
 
-    ``where`` is a SQL condition over the query table's columns; ``allow_source``: see :func:`clipseg_ray.open`.
+    ``where`` is a SQL condition over the query table's columns; ``allow_source``: see :func:`clipseg_ray.open`;
+    ``heat``: whether masks come with theirs. Raises UserError too where a dataset without heat is asked for it.
     ``categories`` holds the chosen queries in the order of their numbers, and gains phrases as they appear.
     """
 
     store: Store
     where: str | None = None
     allow_source: Sequence[str] = ()
+    heat: bool = False
     record: DatasetRecord = field(init=False)
     categories: dict[str, Category] = field(init=False)
     total: int = field(init=False)
@@ -82,6 +84,11 @@ class Walk:
 
     def __post_init__(self) -> None:
         self.record = record.require(self.store)
+        if self.heat and not self.record.masks.get("heat"):
+            raise UserError(
+                f"{self.store.url}: made without masks.heat, so nothing softer than masks is kept; run it again"
+            )
+        self._columns = [*_MASK_COLUMNS, *(["heat"] if self.heat else [])]
         queries = asked.chosen(asked.described_queries(self.store), self.where)
         self._folders = _folders(queries)
         with plain_errors(self.store.url):
@@ -110,7 +117,7 @@ class Walk:
 
     def _read(self, shard_id: str, chunk: int) -> tuple[pa.Table, pa.Table]:
         """A chunk's images, and its masks of all chosen queries."""
-        images, *found = self._tables.read(shard_id, chunk, list(self._folders), _MASK_COLUMNS)
+        images, *found = self._tables.read(shard_id, chunk, list(self._folders), self._columns)
         for folder, part in zip((layout.IMAGES, *self._folders), (images, *found), strict=True):
             if part is None and self._index.bits(folder, shard_id) >> chunk & 1:
                 name = layout.part_name(shard_id, chunk)
@@ -120,7 +127,8 @@ class Walk:
             for part, ids in zip(found, self._folders.values(), strict=True)
             if part is not None
         ]
-        return images, pa.concat_tables([*masks, schema.MASKS.empty_table().select(_MASK_COLUMNS)])
+        nothing = optional_columns.masks_schema(self._columns).empty_table().select(self._columns)
+        return images, pa.concat_tables([*masks, nothing])
 
     def _chunk(self, images: pa.Table, masks: pa.Table) -> ExportChunk:
         place = pc.index_in(masks["image_id"], images["image_id"].combine_chunks())
