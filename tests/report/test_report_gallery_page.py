@@ -30,8 +30,8 @@ pytestmark = pytest.mark.skipif(browsers.ABSENT is not None, reason=str(browsers
 HOSTILE = "</script><img src=x onerror=hacked=1><!-- \"'{{data}}\\u003cb\u2028"
 QUERIES = [
     world.query("chair", "something to sit on", "affordance"),
-    world.query("dog", "a dog", "animal"),
     world.query("cup", "a cup", "object", 0.3),
+    world.query("dog", "a dog", "animal"),
 ]
 
 

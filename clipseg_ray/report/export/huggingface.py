@@ -73,7 +73,7 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
             f"# {card.plain(found.name)}",
             f"{shards.rows:,} images and the {shards.objects:,} masks CLIPSeg found in them for {len(chosen)} queries.",
             *([f"**{found.caution}**"] if found.caution else []),
-            card.table(("column", ""), [(f"`{name}`", COLUMNS[name]) for name in names]),
+            card.table(("column", "what it is"), [(f"`{name}`", COLUMNS[name]) for name in names]),
             "## Made from",
             card.origin(found),
             "## Queries",
