@@ -116,9 +116,9 @@ def test_scale_simulated(capsys):
 
 @pytest.mark.slow
 def test_scale_without_pixels(capsys):
-    scale.benchmark(shards=2, shard_chunks=1, run_chunks=400)
+    scale.benchmark(shards=2, shard_chunks=1, run_chunks=100)
     found, _ = last_line(capsys)
-    assert found["run"]["written"] == found["run"]["chunks"] == 400
+    assert found["run"]["written"] == found["run"]["chunks"] == 100
     assert found["run"]["chunks_per_cpu_s"] > 0
 
 
@@ -172,10 +172,10 @@ def test_query(capsys, tmp_path):
 
 
 def test_competing(capsys):
-    competing.benchmark(scenes=10, tune=10, resamples=50)
+    competing.benchmark(scenes=4, tune=4, resamples=50)
     found, text = last_line(capsys)
     assert found["agrees"] is True
     assert found["measures"].keys() == {"alone", "one group"}
     intervals = [interval for own in found["measures"].values() for interval in own.values()]
     assert all(0 <= low <= high <= 1 and 0 <= point <= 1 for point, low, high in intervals)
-    assert "10 scenes, " in text
+    assert "4 scenes, " in text

@@ -55,11 +55,16 @@ class Cluster:
     def add_node(self, cpus: int = 1, gpus: int = 1) -> Node:
         """Start a node and wait until it has joined: two that start at once on one machine take the same sockets."""
         options = [f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
-        log = self.folder / f"node-{len(self.nodes)}.log"
+        log = self.folder / f"node-{time.monotonic_ns()}.log"
         node = Node(_ray_start(options, self.environment, log))
         self.nodes.append(node)
         _wait_until_started(node.process, log)
         return node
+
+    def kill_node(self, node: Node) -> None:
+        """As when its machine is taken away."""
+        node.kill()
+        self.nodes.remove(node)
 
     def node_of(self, pid: int) -> Node:
         """The node that a process belongs to."""
@@ -77,11 +82,9 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def cluster(nodes: int = 0) -> Iterator[Cluster]:
-    """A head and so many nodes of one CPU and one GPU each."""
+def cluster() -> Iterator[Cluster]:
+    """A head, to which nodes of one CPU and one GPU each can be added."""
     with _head({}) as started:
-        for _ in range(nodes):
-            started.add_node()
         yield started
 
 

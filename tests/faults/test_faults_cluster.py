@@ -6,17 +6,15 @@ The GPUs are only counted: an actor holds one and computes on the CPU. The times
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from clipseg_ray import config
-from clipseg_ray.pipeline.plan import look
-from clipseg_ray.pipeline.segmenter import ChunkResult, Segmenter
-from clipseg_ray.pipeline.settle import settle
 from tests.faults import clusters, heavy
 from tests.faults.clusters import Cluster
+from tests.made import make
 from tests.pipeline import world
 
 pytestmark = pytest.mark.slow
@@ -83,16 +81,26 @@ class Driver:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, checkpoint_dir: Path) -> Path:
-    """The input, and the output of a run that nothing disturbed: its steps one after the other, without a cluster."""
+    """The input, and the output of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("cluster")
     world.write_tars(str(folder / "in"), SHARDS, IMAGES)
-    settled = settle(look(config.load(str(write_config(folder, checkpoint_dir, "undisturbed")))), "cpu", 1)
-    segmenter = Segmenter(settled.spec)
-    for work in settled.survey().todo:
-        for row in settled.reader.rows(work):
-            segmenter.process(row, ChunkResult(shard=row.shard, chunk=row.chunk))
-    assert settled.survey().complete
+    make(yaml.safe_load(write_config(folder, checkpoint_dir, "undisturbed").read_text()))
     return folder
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Cluster]:
+    """One head for the tests that only need nodes."""
+    with clusters.cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(started: Cluster) -> Cluster:
+    """Three nodes, whatever the test before did to them."""
+    while len(started.nodes) < 3:
+        started.add_node()
+    return started
 
 
 def write_config(folder: Path, checkpoint: Path, output: str, most: int = 3) -> Path:
@@ -122,53 +130,50 @@ def assert_undisturbed(folder: Path, output: str, *, most_repeated: int) -> None
     assert repeated <= most_repeated
 
 
-def test_a_node_is_killed_and_another_joins(folder: Path, checkpoint_dir: Path) -> None:
-    with clusters.cluster(nodes=3) as cluster:
-        driver = Driver(cluster, write_config(folder, checkpoint_dir, "replaced"))
-        driver.wait_for_parts(6)
-        cluster.node_of(heavy.busiest(driver.output)).kill()
-        killed = time.monotonic()
-        cluster.add_node()
-        print(f"\na lost node was reported after {driver.wait_for('is gone') - killed:.1f} s")
-        print(f"a new one after {driver.wait_for('joined') - killed:.1f} s")
-        text = driver.finish()
+def test_the_driver_is_killed_and_the_run_submitted_again(cluster: Cluster, folder: Path, checkpoint_dir: Path) -> None:
+    settings = write_config(folder, checkpoint_dir, "again")
+    first = Driver(cluster, settings)
+    first.wait_for_parts(8)
+    first.process.kill()
+    first.process.wait(30)
+    done = first.parts
+    assert done < CHUNKS
+    second = Driver(cluster, settings)
+    began = second.wait_for_parts(done + 4)
+    print(f"\nthe second driver's first chunks: {began - second.started:.1f} s after its start")
+    text = second.finish()
+    assert "3 actor(s)" in text
+    assert_undisturbed(folder, "again", most_repeated=3 * BEGUN_AT_ONCE)
+
+
+def test_a_node_is_killed_and_another_joins(cluster: Cluster, folder: Path, checkpoint_dir: Path) -> None:
+    driver = Driver(cluster, write_config(folder, checkpoint_dir, "replaced"))
+    driver.wait_for_parts(6)
+    cluster.kill_node(cluster.node_of(heavy.busiest(driver.output)))
+    killed = time.monotonic()
+    cluster.add_node()
+    print(f"\na lost node was reported after {driver.wait_for('is gone') - killed:.1f} s")
+    print(f"a new one after {driver.wait_for('joined') - killed:.1f} s")
+    text = driver.finish()
     assert "failed 0" in text
     assert_undisturbed(folder, "replaced", most_repeated=BEGUN_AT_ONCE)
 
 
-def test_all_gpu_nodes_are_killed_and_one_comes_back(folder: Path, checkpoint_dir: Path) -> None:
-    with clusters.cluster(nodes=2) as cluster:
-        driver = Driver(cluster, write_config(folder, checkpoint_dir, "one-back"))
-        driver.wait_for_parts(6)
-        for node in cluster.nodes:
-            node.kill()
-        killed = time.monotonic()
-        print(f"\nboth nodes' loss was reported after {driver.wait_for('the cluster has 0 CPU, 0 GPU') - killed:.1f} s")
-        driver.wait_for("no actor ready for")
-        done = driver.parts
-        cluster.add_node()
-        added = time.monotonic()
-        print(f"the first chunk after a node came back: {driver.wait_for_parts(done + 1) - added:.1f} s")
-        driver.finish()
+def test_all_gpu_nodes_are_killed_and_one_comes_back(cluster: Cluster, folder: Path, checkpoint_dir: Path) -> None:
+    driver = Driver(cluster, write_config(folder, checkpoint_dir, "one-back"))
+    driver.wait_for_parts(6)
+    for node in list(cluster.nodes):
+        cluster.kill_node(node)
+    killed = time.monotonic()
+    print(f"\nall nodes' loss was reported after {driver.wait_for('the cluster has 0 CPU, 0 GPU') - killed:.1f} s")
+    driver.wait_for("no actor ready for")
+    done = driver.parts
+    cluster.add_node()
+    added = time.monotonic()
+    print(f"the first chunk after a node came back: {driver.wait_for_parts(done + 1) - added:.1f} s")
+    driver.finish()
     assert "each needs 1 GPU; the cluster has 0 CPU, 0 GPU" in driver.text
-    assert_undisturbed(folder, "one-back", most_repeated=2 * BEGUN_AT_ONCE)
-
-
-def test_the_driver_is_killed_and_the_run_submitted_again(folder: Path, checkpoint_dir: Path) -> None:
-    settings = write_config(folder, checkpoint_dir, "again")
-    with clusters.cluster(nodes=3) as cluster:
-        first = Driver(cluster, settings)
-        first.wait_for_parts(8)
-        first.process.kill()
-        first.process.wait(30)
-        done = first.parts
-        assert done < CHUNKS
-        second = Driver(cluster, settings)
-        began = second.wait_for_parts(done + 4)
-        print(f"\nthe second driver's first chunks: {began - second.started:.1f} s after its start")
-        text = second.finish()
-    assert "3 actor(s)" in text
-    assert_undisturbed(folder, "again", most_repeated=3 * BEGUN_AT_ONCE)
+    assert_undisturbed(folder, "one-back", most_repeated=3 * BEGUN_AT_ONCE)
 
 
 def test_a_cluster_grows_from_nothing_and_shrinks_again(folder: Path, checkpoint_dir: Path) -> None:

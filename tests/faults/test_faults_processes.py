@@ -20,6 +20,7 @@ from clipseg_ray.report import status_text as words
 from clipseg_ray.report.watch import EXIT_CODES, watch
 from clipseg_ray.results import backlog, status
 from clipseg_ray.storage import Store
+from tests.made import make
 from tests.pipeline import world
 from tests.tars import tar_of, write_tar
 
@@ -97,17 +98,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_killed_driver_loses_and_doubles_nothing(folder: Path, checkpoint_dir: Path) -> None:
-    undisturbed = start(write_config(folder, checkpoint_dir, output="undisturbed"))
-    code, text = finish(undisturbed)
-    assert code == 0, text
+def test_an_interrupted_and_then_killed_driver_loses_and_doubles_nothing(folder: Path, checkpoint_dir: Path) -> None:
+    make(yaml.safe_load(write_config(folder, checkpoint_dir, output="undisturbed").read_text()))
 
     config = write_config(folder, checkpoint_dir)
-    first = start(config)
-    wait_for_parts(first, folder / "out", 12)
-    kill_with_children(first)
+    interrupted = start(config)
+    wait_for_parts(interrupted, folder / "out", 4)
+    os.kill(interrupted.pid, signal.SIGINT)
+    code, text = finish(interrupted, 60)
+    assert code == 130, text
+    assert f"run it again to go on: clipseg-ray run {config}" in text
+    assert "Traceback" not in text
+
+    there = len(list((folder / "out").glob("masks/*/*.parquet")))
+    killed = start(config)
+    wait_for_parts(killed, folder / "out", there + 6)
+    kill_with_children(killed)
     written = len(list((folder / "out").glob("masks/*/*.parquet")))
-    assert 12 <= written < 80
+    assert there + 6 <= written < 80
 
     code, text = finish(start(config))
     assert code == 0, text
@@ -136,8 +144,7 @@ def test_two_drivers_at_once_with_overlapping_queries(tmp_path: Path, checkpoint
 def test_two_drivers_at_once_with_a_share_each(tmp_path: Path, checkpoint_dir: Path) -> None:
     world.write_tars(str(tmp_path / "in"), shards=6, images=4)
     world.divide(tmp_path / "in")
-    code, text = finish(start(write_config(tmp_path, checkpoint_dir, output="alone"), 1))
-    assert code == 0, text
+    make(yaml.safe_load(write_config(tmp_path, checkpoint_dir, output="alone").read_text()))
     processes = []
     for i in (1, 2):
         config = write_config(tmp_path, checkpoint_dir, input={"part": f"{i}/2"})
@@ -155,25 +162,10 @@ def test_two_drivers_at_once_with_a_share_each(tmp_path: Path, checkpoint_dir: P
     assert "Nothing to do" in text
 
 
-def test_an_interrupt_leaves_a_resumable_directory_and_says_how(folder: Path, checkpoint_dir: Path) -> None:
-    config = write_config(folder, checkpoint_dir)
-    process = start(config)
-    wait_for_parts(process, folder / "out", 4)
-    os.kill(process.pid, signal.SIGINT)
-    code, text = finish(process, 60)
-    assert code == 130, text
-    assert f"run it again to go on: clipseg-ray run {config}" in text
-    assert "Traceback" not in text
-    code, text = finish(start(config))
-    assert code == 0, text
-    assert len(rows(folder / "out")[0]) == 160
-
-
-@pytest.mark.parametrize("cpus", [1, 2])
-def test_reading_fits_beside_the_actors(tmp_path: Path, checkpoint_dir: Path, cpus: int) -> None:
+def test_reading_fits_beside_the_actors(tmp_path: Path, checkpoint_dir: Path) -> None:
     world.write_tars(str(tmp_path / "in"), shards=3, images=4)
     config = write_config(tmp_path, checkpoint_dir, pool={"max": None})
-    code, text = finish(start(config, cpus))
+    code, text = finish(start(config, 1))
     assert code == 0, text
     assert len(rows(tmp_path / "out")[0]) == 12
 
@@ -209,8 +201,7 @@ def test_a_scheduling_thread_that_hangs_is_given_up_after_wait_s(tmp_path: Path,
     assert "Finished chunks are kept; run again to go on" in text
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_is_heard_while_ray_hangs(tmp_path: Path, checkpoint_dir: Path, number: int) -> None:
+def test_an_interrupt_is_heard_while_ray_hangs(tmp_path: Path, checkpoint_dir: Path) -> None:
     world.write_tars(str(tmp_path / "in"), shards=1, images=2)
     process = start(write_config(tmp_path, checkpoint_dir), before=HANGING)
     deadline = time.monotonic() + 120
@@ -219,7 +210,7 @@ def test_an_interrupt_is_heard_while_ray_hangs(tmp_path: Path, checkpoint_dir: P
         assert time.monotonic() < deadline
         time.sleep(0.2)
     time.sleep(2)
-    os.kill(process.pid, number)
+    os.kill(process.pid, signal.SIGTERM)
     code, text = finish(process, 90)
     assert code == 130, text
     assert "run it again to go on: clipseg-ray run" in text.splitlines()[-1]
@@ -319,20 +310,20 @@ def test_memory_stays_flat_from_the_5th_to_the_50th_shard(tmp_path: Path, checkp
     source = Store.of(str(tmp_path / "in"))
     pictures = [world.jpeg(i, 640, 480) for i in range(8)]
     for shard in range(50):
-        source.put(f"s-{shard:03d}.tar", tar_of({f"{shard}-{i}.jpg": pictures[i % 8] for i in range(64)}))
-    process = start(write_config(tmp_path, checkpoint_dir, input={"chunk_images": 64}), 2)
+        source.put(f"s-{shard:03d}.tar", tar_of({f"{shard}-{i}.jpg": pictures[i % 8] for i in range(24)}))
+    process = start(write_config(tmp_path, checkpoint_dir, input={"chunk_images": 24}), 2)
     seen = anonymous_memory(process, lambda: len(list((tmp_path / "out").glob("masks/*/*.parquet"))))
     code, text = finish(process)
     assert code == 0, text
     assert growth(seen, (5, 15), 40) <= 0.10
 
 
-def test_memory_stays_flat_over_a_two_gigabyte_tar(tmp_path: Path, checkpoint_dir: Path) -> None:
+def test_memory_stays_flat_over_a_tar_of_a_gigabyte(tmp_path: Path, checkpoint_dir: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), np.uint8)
     sink = io.BytesIO()
     Image.fromarray(noise).save(sink, "JPEG", quality=92)
     picture = sink.getvalue()
-    images = -(-2 * 2**30 // len(picture))
+    images = -(-(2**30) // len(picture))
     (tmp_path / "in").mkdir()
     with open(tmp_path / "in" / "large.tar", "wb") as file:
         write_tar(file, ((f"{number:05d}.jpg", picture) for number in range(images)))

@@ -15,6 +15,7 @@ import yaml
 from clipseg_ray.model.checkpoint import load
 from clipseg_ray.storage import Store
 from tests.faults.test_faults_processes import finish, kill_with_children
+from tests.servers.s3 import ceph_installed
 from tests.training import world
 
 pytestmark = pytest.mark.slow
@@ -76,48 +77,38 @@ def assert_undisturbed(folder: Path, output: str) -> None:
     assert len(digests) == 1
 
 
-def test_a_killed_worker_leaves_no_trace_in_the_losses(folder: Path) -> None:
-    process = start(write_config(folder, "worker"))
-    wait_for_checkpoint(process, folder / "worker", 60)
-    workers = [
-        child for child in psutil.Process(process.pid).children(recursive=True) if "RayTrainWorker" in child.name()
-    ] or [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "RayTrainWorker" in " ".join(child.cmdline())
-    ]
-    assert len(workers) == 2
-    os.kill(workers[-1].pid, signal.SIGKILL)
-    code, text = finish(process)
-    assert code == 0, text
-    assert_undisturbed(folder, "worker")
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that compute."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
 
 
-def test_a_killed_driver_goes_on_when_run_again(folder: Path) -> None:
-    config = write_config(folder, "driver")
-    process = start(config)
-    wait_for_checkpoint(process, folder / "driver", 80)
-    kill_with_children(process)
-    assert not (folder / "driver" / "model").exists()
-    code, text = finish(start(config))
-    assert code == 0, text
-    assert_undisturbed(folder, "driver")
-
-
-def test_an_interrupt_ends_the_run_and_says_how_to_go_on(folder: Path) -> None:
-    config = write_config(folder, "interrupted")
-    process = start(config)
-    wait_for_checkpoint(process, folder / "interrupted", 40)
-    process.send_signal(signal.SIGINT)
-    code, text = finish(process, 120)
+def test_an_interrupt_a_killed_driver_and_a_killed_worker_leave_no_trace(folder: Path) -> None:
+    config = write_config(folder, "disturbed")
+    interrupted = start(config)
+    wait_for_checkpoint(interrupted, folder / "disturbed", 20)
+    interrupted.send_signal(signal.SIGINT)
+    code, text = finish(interrupted, 120)
     assert code == 130, text
     assert f"Interrupted; run it again to go on: clipseg-ray train {config}" in text
     assert "Traceback" not in text
-    code, text = finish(start(config))
+
+    killed = start(config)
+    wait_for_checkpoint(killed, folder / "disturbed", 80)
+    kill_with_children(killed)
+    assert not (folder / "disturbed" / "model").exists()
+
+    loses_a_worker = start(config)
+    wait_for_checkpoint(loses_a_worker, folder / "disturbed", 140)
+    workers = workers_of(loses_a_worker)
+    assert len(workers) == 2
+    workers[-1].kill()
+    code, text = finish(loses_a_worker)
     assert code == 0, text
-    assert_undisturbed(folder, "interrupted")
+    assert_undisturbed(folder, "disturbed")
 
 
+@pytest.mark.parametrize("s3", ["ceph" if ceph_installed() else "moto"], indirect=True)
 def test_checkpoints_and_the_model_on_s3(folder: Path, bucket: str) -> None:
     config = write_config(folder, "s3")
     values = yaml.safe_load(config.read_text())
@@ -140,9 +131,8 @@ def test_a_run_that_keeps_dying_ends_with_what_to_do(folder: Path) -> None:
     config.write_text(yaml.safe_dump(values))
     process = start(config)
     wait_for_checkpoint(process, folder / "dying", 20)
-    for child in psutil.Process(process.pid).children(recursive=True):
-        if "RayTrainWorker" in " ".join(child.cmdline()):
-            child.kill()
+    for worker in workers_of(process):
+        worker.kill()
     code, text = finish(process)
     assert code == 2, text
     assert "training failed 1 time(s)" in text

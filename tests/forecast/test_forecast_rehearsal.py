@@ -21,8 +21,9 @@ from clipseg_ray.pipeline.plan import look
 from clipseg_ray.pipeline.settle import settle
 from clipseg_ray.results import layout
 from clipseg_ray.storage import Store
+from tests.made import make
 from tests.pipeline import world
-from tests.servers.s3 import S3Server
+from tests.servers.s3 import S3Server, ceph_installed
 
 SHORT = {"STEP_S": 0.1, "JOB_S": 0.5, "CHUNKS_AN_ACTOR": 2}
 
@@ -81,7 +82,7 @@ def test_a_new_output_is_foretold_and_not_begun(tmp_path: Path, values: dict[str
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_in_an_old_output_only_what_it_lacks_is_measured(tmp_path: Path, values: dict[str, Any]) -> None:
-    assert world.run(values).code == 0
+    make(values)
     assert preflight.plan_of(config.parse(values), True, print)[1] is None  # nothing is left to do
     output = str(tmp_path / "out")
     more = world.write_table(tmp_path / "more.jsonl", [*world.QUERIES, ("ring", "a ring")])
@@ -110,7 +111,11 @@ def test_a_measurement_that_fails_leaves_nothing_either(tmp_path: Path, values: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prefix", ["", "/masks/affordances"])
+@pytest.mark.parametrize(
+    ("s3", "prefix"),
+    [("moto", ""), ("ceph" if ceph_installed() else "moto", "/masks/affordances")],
+    indirect=["s3"],
+)
 def test_a_bucket_is_left_as_it_was(
     bucket: str, s3: S3Server, values: dict[str, Any], prefix: str, tmp_path: Path
 ) -> None:

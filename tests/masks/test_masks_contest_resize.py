@@ -46,8 +46,15 @@ def test_any_contest_at_any_size(contest, grid, size, seed, steps):
     assert_as_torch_numpy_and_coco(contest, smooth(len(contest.prompts), grid, seed, steps), *size, limit_k)
 
 
-@pytest.mark.parametrize("weights", [(1.0,) * 6, (3.0, *(1.0,) * 5)])
-@pytest.mark.parametrize("size", [(480, 640), (1100, 1500), (17, 5000), (352, 352)])
+@pytest.mark.parametrize(
+    ("size", "weights"),
+    [
+        ((480, 640), (1.0,) * 6),
+        ((1100, 1500), (3.0, *(1.0,) * 5)),
+        ((17, 5000), (3.0, *(1.0,) * 5)),
+        ((352, 352), (1.0,) * 6),
+    ],
+)
 def test_a_group_at_photo_sizes(size, weights):
     group = tuple(range(6))
     outputs = tuple(Output(query=k, logits=k, group=group, weights=weights) for k in group)

@@ -101,7 +101,7 @@ def sigmoid(logits):
     return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     height=st.integers(1, 40),

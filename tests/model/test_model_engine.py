@@ -236,24 +236,21 @@ def test_bf16_masks_agree_with_fp32(demo, inputs):
     assert 0.95 < _iou(*masks) < 1  # 1 would mean that bf16 was not in use
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
-def test_compiled_masks_agree_and_odd_sizes_do_not_recompile(demo, inputs, precision):
+@pytest.mark.slow
+def test_compiled_masks_agree_and_odd_sizes_do_not_recompile(demo, inputs):
     pixels, conditionals = inputs
-    eager = _engine(demo, precision=precision)
-    compiled = _engine(demo, precision=precision, compile=True)
+    eager = _engine(demo)
+    compiled = _engine(demo, compile=True)
     prompts = compiled.embed(conditionals)
     torch._dynamo.utils.counters.clear()
     first = _collect(compiled.segment(pixels, prompts, np.zeros(7)))  # 5 images by 2, 14 and 7 rows by 4
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     assert graphs == 2  # encoder and decoder
-    assert _iou(first, _collect(eager.segment(pixels, eager.embed(conditionals), np.zeros(7)))) > (
-        0.999 if precision == "fp32" else 0.95
-    )
+    assert _iou(first, _collect(eager.segment(pixels, eager.embed(conditionals), np.zeros(7)))) > 0.999
     again = _collect(compiled.segment(pixels[:3], compiled.embed(conditionals[:1]), np.zeros(1)))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
     assert all(np.unpackbits(again[pair][0] ^ first[pair][0]).sum() <= 2 for pair in again)
-    if precision == "fp32":
-        _assert_exact(compiled.decode(compiled.encode(pixels), prompts), _reference(demo, pixels, conditionals))
+    _assert_exact(compiled.decode(compiled.encode(pixels), prompts), _reference(demo, pixels, conditionals))
 
 
 def test_short_memory_halves_the_chunk_then_the_batch_once_per_size(demo, inputs, monkeypatch, caplog):
@@ -309,8 +306,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def test_memory_does_not_grow_with_the_number_of_queries(tmp_path):
     write_checkpoint(tmp_path)
-    peaks = [peak_kib(_MEMORY, tmp_path, queries) for queries in (1, 1000)]
-    # The logits of a thousand queries would be 500 MB.
+    peaks = [peak_kib(_MEMORY, tmp_path, queries) for queries in (1, 400)]
+    # The logits of 400 queries would be 200 MB.
     assert peaks[1] <= peaks[0] + 100_000
 
 

@@ -11,6 +11,7 @@ from clipseg_ray.pipeline import plan
 from clipseg_ray.pipeline.settle import Outpaced, settle
 from clipseg_ray.results import record, sets
 from clipseg_ray.storage import Store
+from tests.made import make
 from tests.pipeline import world
 
 
@@ -70,7 +71,7 @@ def test_half_finished_sets_and_new_shards_after_several_increments(tmp_path: Pa
     two = world.write_table(tmp_path / "2.jsonl", world.QUERIES[:2])
     three = world.write_table(tmp_path / "3.jsonl", world.QUERIES)
     for table in (one, two):
-        assert world.run(world.settings(source, output, checkpoint_dir, table)).code == 0
+        make(world.settings(source, output, checkpoint_dir, table))
     kept = world.digests(output, "masks")
     lost = [path for number, path in enumerate(sorted(kept)) if number % 3 == 0]
     for path in lost:

@@ -16,6 +16,7 @@ from clipseg_ray.model.checkpoint import load
 from clipseg_ray.queries.phrase_set import PhraseSet, phrase_id, phrases_of
 from clipseg_ray.queries.phrases import PhraseEmbedder
 from clipseg_ray.storage import Store
+from tests.made import make
 from tests.pipeline import world
 from tests.tars import tar_of
 
@@ -38,13 +39,11 @@ def source(tmp_path: Path) -> str:
     return str(tmp_path / "in")
 
 
-@pytest.mark.usefixtures("ray_cluster")
 def test_each_image_is_asked_its_own_phrases_beside_a_table(tmp_path: Path, source: str, checkpoint_dir: Path) -> None:
     output = str(tmp_path / "out")
     table = world.write_table(tmp_path / "queries.jsonl")
     both = world.settings(source, output, checkpoint_dir, table, input={"decode": "exact"}, queries={"from": "phrases"})
-    outcome = world.run(both)
-    assert outcome.code == 0, outcome.message
+    make(both)
     rows = world.masks(output).to_pylist()
     asked = sorted((row["image_id"][-1], row["query_text"]) for row in rows if row["query_text"] is not None)
     assert asked == [
@@ -79,12 +78,11 @@ def test_each_image_is_asked_its_own_phrases_beside_a_table(tmp_path: Path, sour
         world.run({**both, "queries": {"from": "phrases", "template": "fixed"}})
 
 
-@pytest.mark.usefixtures("ray_cluster")
 def test_phrases_alone_and_the_same_as_beside_a_table(tmp_path: Path, source: str, checkpoint_dir: Path) -> None:
     alone = str(tmp_path / "alone")
     values = world.settings(source, alone, checkpoint_dir, "unused")
     values["queries"] = {"from": "phrases", "template": "shuffle"}
-    assert world.run(values).code == 0
+    make(values)
     assert world.masks(alone).num_rows == 4
     assert world.images(alone).num_rows == 5
 

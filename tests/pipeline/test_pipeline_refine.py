@@ -1,4 +1,4 @@
-"""Refined masks from the whole job: what the engine gives for them, in a dataset that says so and verifies."""
+"""Refined masks from the steps of the job: what the engine gives for them, in a dataset that says so and verifies."""
 
 import numpy as np
 import pytest
@@ -16,18 +16,18 @@ from clipseg_ray.queries.table import load_queries
 from clipseg_ray.results import record
 from clipseg_ray.storage import Store
 from clipseg_ray.upkeep.verification import verify
+from tests.made import make
 from tests.pipeline import world
 
 MASKS = {"size": "image", "heat": 24, "threshold": 0.4, "refine": "guided", "refine_radius": 12}
 
 
-@pytest.mark.usefixtures("ray_cluster")
 def test_a_run_refines_and_its_record_says_so(tmp_path, checkpoint_dir):
     world.write_tars(str(tmp_path / "in"), shards=1, images=3)
     table = world.write_table(tmp_path / "queries.jsonl")
     output = str(tmp_path / "out")
     settings = world.settings(str(tmp_path / "in"), output, checkpoint_dir, table, masks=MASKS)
-    assert world.run(settings).code == 0
+    make(settings)
     made = record.require(Store.of(output))
     assert made.masks["refine"] == {"filter": "guided", "radius": 12, "epsilon": 3e-4}
     report = verify(output)

@@ -10,12 +10,13 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow.dataset as ds
+import pytest
 import yaml
 from pycocotools import mask as coco
 
 from clipseg_ray.storage import Store
 from tests.pipeline import world
-from tests.servers.s3 import S3Server
+from tests.servers.s3 import S3Server, ceph_installed
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +31,7 @@ def segment(config: Path, *overrides: str, **environment: str) -> subprocess.Com
     )
 
 
+@pytest.mark.parametrize("s3", ["ceph" if ceph_installed() else "moto"], indirect=True)
 def test_from_s3_to_s3_and_into_four_tools(s3: S3Server, bucket: str, checkpoint_dir: Path, tmp_path: Path) -> None:
     world.write_tars(f"{bucket}/in", shards=2, images=5)
     output = f"{bucket}/out"
