@@ -46,7 +46,7 @@ class SharedFiles(AbstractFileSystem):
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Name, size and type of one file."""
-        _, entry = self._file(path)
+        entry = self._file(path)[1]
         return {"name": path, "size": entry.size, "type": "file", "etag": entry.etag}
 
     def size(self, path: str) -> int:
