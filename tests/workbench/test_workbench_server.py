@@ -61,6 +61,7 @@ def test_what_the_page_shows_is_what_a_run_of_the_saved_table_finds(folder: Path
     for text, threshold in [("something to sit on", 0.4), ("a chair", 0.5), ("a bicycle", 0.3), ("a lamp", 0.275)]:
         added = bench.json("POST", "queries", {"text": text, "threshold": threshold})
         uids[added["queries"][-1]["query_id"]] = added["uid"]
+    bench.events("GET", "images")  # all of them are there then
     picture = bench.json("POST", "pictures/of/1")
     boxed = {"id": picture["id"], "box": [20, 30, 90, 80]}
     blend = {"query_id": "like-that", "text": "a thing", "picture": boxed, "alpha": 0.6, "threshold": 0.2}
