@@ -239,10 +239,7 @@ class RunConfig(Settings):
             match = re.fullmatch(r"(\d+)/(\d+)", part)
             if match is None or not 1 <= int(match[1]) <= int(match[2]):
                 yield f"input.part: write it as i/n with 1 ≤ i ≤ n, e.g. 1/4 (got {part!r})"
-        yield from self._faults_of_views()
-        for name in ("refine_radius", "refine_epsilon"):
-            if self.masks.refine is None and getattr(self.masks, name) is not None:
-                yield f"masks.{name}: of no use without masks.refine: guided; set that, or leave this out"
+        yield from faults_of_finer(self.model, self.masks)
         if self.input.limit is not None and self.input.sample is not None:
             yield "input.limit, input.sample: give one of them, not both"
         if pool.max is not None and pool.min > pool.max:
@@ -250,20 +247,25 @@ class RunConfig(Settings):
         if pool.initial is not None and not pool.min <= pool.initial <= (pool.max or pool.initial):
             yield f"pool.initial: {pool.initial} is not between pool.min and pool.max"
 
-    def _faults_of_views(self) -> Iterator[str]:
-        views = self.model.views
-        if views is None:
-            return
-        if views.for_ == "all" and views.floor is not None:
-            yield "model.views.floor: of no use with model.views.for: all; set that, or leave this out"
-        if views.for_ != "all" and not views.whole:
-            yield "model.views.whole: queries that are not decoded in tiles have the whole's answer; set it to true"
-        if views.for_ == "found" and views.floor is not None and views.floor <= 0:
-            yield f"model.views.floor: {views.floor:g} is no probability that anything is below; try {FOUND:g}"
-        if views.for_ == "present" and views.floor is None:
-            yield "model.views.floor: give the cosine to be above, e.g. 0.2; it differs from model to model"
-        if views.for_ == "present" and not self.model.presence:
-            yield "model.views.for: present goes by model.presence; set that to true"
+
+def faults_of_finer(model: ModelConfig, masks: MasksConfig) -> Iterator[str]:
+    """What is wrong with ``model.views`` and ``masks.refine`` that no single key shows."""
+    for name in ("refine_radius", "refine_epsilon"):
+        if masks.refine is None and getattr(masks, name) is not None:
+            yield f"masks.{name}: of no use without masks.refine: guided; set that, or leave this out"
+    views = model.views
+    if views is None:
+        return
+    if views.for_ == "all" and views.floor is not None:
+        yield "model.views.floor: of no use with model.views.for: all; set that, or leave this out"
+    if views.for_ != "all" and not views.whole:
+        yield "model.views.whole: queries that are not decoded in tiles have the whole's answer; set it to true"
+    if views.for_ == "found" and views.floor is not None and views.floor <= 0:
+        yield f"model.views.floor: {views.floor:g} is no probability that anything is below; try {FOUND:g}"
+    if views.for_ == "present" and views.floor is None:
+        yield "model.views.floor: give the cosine to be above, e.g. 0.2; it differs from model to model"
+    if views.for_ == "present" and not model.presence:
+        yield "model.views.for: present goes by model.presence; set that to true"
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> RunConfig:

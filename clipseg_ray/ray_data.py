@@ -104,7 +104,7 @@ class SegmentBatch:
         read = self._predictor.read(images, places)
         errors = read.table["error"].to_pylist()
         found: dict[str, pa.Array] = {}
-        if len(read.pixels_bhwc):
+        if len(read.pixels):
             self._predictor.set_images(read)
             for part in self._predictor.stream(self._queries, size=self._size):
                 for place in range(int(part.image_index_p.min()), int(part.image_index_p.max()) + 1):

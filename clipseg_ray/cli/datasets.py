@@ -1,14 +1,15 @@
-"""Verbs that read a dataset: show, query, verify, rethreshold, compact."""
+"""Verbs that read a dataset: show, query, verify, rethreshold, compact, refine."""
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 
-from clipseg_ray.cli.app import OutputUrl, app, say, wide_console
+from clipseg_ray.cli.app import AllowSource, OutputUrl, Overrides, app, say, wide_console
 from clipseg_ray.errors import UserError
 from clipseg_ray.printable import printable
 
@@ -143,3 +144,39 @@ def compact(
     from clipseg_ray.upkeep import compact_job as compaction
 
     print(compaction.compact(output, destination))
+
+
+@app.command(epilog='Example: clipseg-ray refine demo-output/masks finer --where "score > 0.3" -s masks.refine=guided')
+def refine(
+    output: OutputUrl,
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="Where the new dataset goes.")],
+    where: Annotated[
+        str, typer.Option(metavar="SQL", help="Which (image, query) pairs: a condition over the columns of masks.")
+    ],
+    set_: Overrides = None,
+    allow_source: AllowSource = None,
+    give_up: Annotated[
+        bool,
+        typer.Option("--give-up", help="Go on without images that cannot be reached: they get status unreachable."),
+    ] = False,
+) -> None:
+    """Make a dataset of some pairs of another, computed again with finer settings, e.g. -s model.views.tiles=2; on Ray.
+
+    What is selected is frozen first; given again, it goes on where it was stopped.
+    """
+    from clipseg_ray.cluster import connection
+    from clipseg_ray.refinement import job
+
+    request = job.Request(
+        output=output,
+        destination=destination,
+        where=where,
+        overrides=set_ or (),
+        allow_source=allow_source or (),
+        give_up=give_up,
+    )
+    options = [("-s", set_), ("--allow-source", allow_source)]
+    again = [part for name, values in options for each in values or () for part in (name, each)]
+    outcome = job.refine(request, shlex.join(["clipseg-ray", "refine", output, destination, "--where", where, *again]))
+    say(outcome.message, error=outcome.code != 0)
+    connection.leave(outcome.code)

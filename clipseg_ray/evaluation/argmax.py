@@ -7,6 +7,7 @@ none of the others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +18,11 @@ from clipseg_ray.evaluation.questions import Questions
 from clipseg_ray.evaluation.table_answers import table_answers
 from clipseg_ray.evaluation.truth import Scene, Thing
 from clipseg_ray.model.engine import Engine
-from clipseg_ray.model.protocol import Features
 
 
 def count_winners(
     engine: Engine,
-    features: Features,
+    features: Any,
     questions: Questions,
     scenes: Sequence[Scene],
     *,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from clipseg_ray.config import MasksConfig, ModelConfig, ViewsConfig, faults_of_finer
 from clipseg_ray.errors import meant
 from clipseg_ray.evaluation.counts import index_of
 from clipseg_ray.evaluation.splits import expanded
@@ -32,6 +33,19 @@ class EvaluatedModel(Section):
     """As in a run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """As in a run."""
+    views: ViewsConfig | None = None
+    """As in a run: several views of each image."""
+    refine: Literal["guided"] | None = None
+    """A run's ``masks.refine``: borders follow those of the picture."""
+    refine_radius: Annotated[int, Field(ge=4, le=64)] | None = None
+    """A run's ``masks.refine_radius``."""
+    refine_epsilon: Annotated[float, Field(ge=1e-4, le=1)] | None = None
+    """A run's ``masks.refine_epsilon``."""
+
+    @property
+    def refinement(self) -> dict[str, Any]:
+        """What a run has under ``masks``."""
+        return {name: getattr(self, name) for name in ("refine", "refine_radius", "refine_epsilon")}
 
 
 class EvaluatedMasks(Section):
@@ -165,6 +179,9 @@ class EvaluateConfig(Settings):
         """What no single key shows."""
         if (self.model is None) == (self.masks is None):
             yield "model, masks: give one of them: a model to be scored, or a dataset of masks"
+        if self.model is not None:
+            model, masks = (ModelConfig(views=self.model.views, presence=True), MasksConfig(**self.model.refinement))
+            yield from (fault.replace("masks.refine", "model.refine") for fault in faults_of_finer(model, masks))
         if self.tune is not None and self.threshold is not None:
             yield "tune, threshold: give one of them, not both"
         fixed = [] if self.threshold is None else [("threshold", self.threshold)]

@@ -26,6 +26,7 @@ from clipseg_ray.evaluation.shard_work import Item, scored, truth_facts, truth_n
 from clipseg_ray.evaluation.support_draws import candidates
 from clipseg_ray.evaluation.truth import TruthSet, survey
 from clipseg_ray.evaluation.worker_checkpoint import Named
+from clipseg_ray.inference.finer import Finer
 from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.model.checkpoint import Checkpoint
 from clipseg_ray.model.precision import resolve_precision
@@ -39,6 +40,7 @@ class ModelSpec:
     device: str
     precision: str
     label_size: int | None
+    finer: Finer
     truth: Mapping[str, TruthSet]
     questions: Mapping[str, Sequence[Questions]]
 
@@ -48,7 +50,7 @@ class ModelWorker:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
-        self._scorer = scorer_of(spec.checkpoint, spec.device, spec.precision, spec.label_size)
+        self._scorer = scorer_of(spec.checkpoint, spec.device, spec.precision, spec.label_size, spec.finer)
 
     def __call__(self, item: Item) -> list[Metrics | Answers]:
         """The counts of each of the set's questions."""
@@ -81,6 +83,7 @@ def report_of_model(config: EvaluateConfig) -> Report:
         device=device,
         precision=precision,
         label_size=config.label_size,
+        finer=Finer.of(config.model.views, *config.model.refinement.values()),
         truth={name: each for name, each in truth.items() if questions.get(name)},
         questions=questions,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,12 +18,16 @@ from clipseg_ray.evaluation.resizing import at_truth_size
 from clipseg_ray.evaluation.table_answers import not_finite, table_answers
 from clipseg_ray.evaluation.truth import Scene, Thing, TruthSet
 from clipseg_ray.evaluation.worker_checkpoint import Named
+from clipseg_ray.inference.finer import Finer
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.precision import default_batching
-from clipseg_ray.model.protocol import Features
-from clipseg_ray.pixels.decode import ImageError, decode
+from clipseg_ray.model.protocol import Prompts
+from clipseg_ray.model.viewing import ViewedFeatures
+from clipseg_ray.pixels.decode import DecodedImage, ImageError, decode
 from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.pixels.viewed_images import Gathering
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.queries.prompt_set import PromptSet
 from clipseg_ray.sources.base import Shard
 
@@ -47,10 +51,17 @@ Answered: TypeAlias = tuple[Pair, np.ndarray, float]
 class Scorer:
     """Scores one model. Needs memory for SCENES_AT_ONCE images, and for the counts of every query."""
 
-    def __init__(self, engine: Engine, preprocessing: Preprocessing, label_size: int | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        preprocessing: Preprocessing,
+        label_size: int | None = None,
+        views: Views | None = None,
+    ) -> None:
         self.engine = engine
         self.preprocessing = preprocessing
         self.label_size = label_size
+        self.views = views
 
     def score(self, truth: TruthSet, shard: Shard, questions: Sequence[Questions]) -> list[Metrics | Answers]:
         """The counts of each of ``questions`` over one shard.
@@ -77,9 +88,13 @@ class Scorer:
                     self._ask(asked, scenes, planes=planes, ignored=ignored, features=features, metrics=found)
         return counts
 
-    def encode(self, scenes: Sequence[Scene]) -> Features:
+    def encode(self, scenes: Sequence[Scene]) -> Any:
         """The scenes' images, encoded. Raises UserError for one that cannot be read or is not of its truth's size."""
-        return self.engine.encode(np.stack([self._pixels(scene) for scene in scenes]))
+        gathering = Gathering(len(scenes), self.preprocessing.size, self.views)
+        for scene in scenes:
+            decoded = self._decoded(scene)
+            gathering.add(decoded.pixels_hwc, decoded.large_hwc)
+        return self.engine.encode(gathering.done())
 
     def _ask(
         self,
@@ -87,7 +102,7 @@ class Scorer:
         scenes: Sequence[Scene],
         planes: Sequence[Planes],
         ignored: Sequence[np.ndarray | None],
-        features: Features,
+        features: Any,
         metrics: Metrics,
     ) -> None:
         if questions.prompt_set is None:
@@ -109,7 +124,7 @@ class Scorer:
         questions: Questions,
         scenes: Sequence[Scene],
         planes: Sequence[Planes],
-        features: Features,
+        features: Any,
     ) -> Iterator[Answered]:
         """Every thing asked by conditionals of its own."""
         pairs: list[Pair] = []
@@ -132,7 +147,7 @@ class Scorer:
         scenes: Sequence[Scene],
         *,
         planes: Sequence[Planes],
-        features: Features,
+        features: Any,
     ) -> Iterator[Answered]:
         """The written queries of a table, which are the things; where some compete, all are put to every scene.
 
@@ -160,27 +175,43 @@ class Scorer:
                 yield pair, answer.probability_wh, answer.score
 
     def _answers(
-        self, pairs: Sequence[Pair], conditionals_pc: np.ndarray, scenes: Sequence[Scene], features: Features
+        self, pairs: Sequence[Pair], conditionals_pc: np.ndarray, scenes: Sequence[Scene], features: Any
     ) -> Iterator[Answered]:
         """Of each pair, in order."""
         images_p = np.array([pair.scene for pair in pairs])
         prompts = self.engine.embed(conditionals_pc)
         sizes = [(scene.width, scene.height) for scene in scenes]
-        start = 0
-        for logits_pwh in self.engine.decode_pairs(features, images_p, prompts, np.arange(len(pairs))):
-            chunk = pairs[start : start + len(logits_pwh)]
-            start += len(chunk)
-            probability_pwh = torch.sigmoid(logits_pwh)
-            score_p = probability_pwh.amax((1, 2)).cpu().numpy()
-            if not np.isfinite(score_p).all():
-                wrong = chunk[int(np.flatnonzero(~np.isfinite(score_p))[0])]
+        for place_k, logits_kwh in self._logits(features, images_p, prompts):
+            probability_kwh = torch.sigmoid(logits_kwh)
+            score_k = probability_kwh.amax((1, 2)).cpu().numpy()
+            if not np.isfinite(score_k).all():
+                wrong = pairs[place_k[np.flatnonzero(~np.isfinite(score_k))[0]]]
                 raise not_finite(scenes[wrong.scene], wrong.thing.query_id)
-            resized = at_truth_size(probability_pwh, images_p[start - len(chunk) : start], sizes)
-            yield from zip(chunk, resized, score_p.tolist(), strict=True)
+            resized = at_truth_size(probability_kwh, images_p[place_k], sizes)
+            yield from zip((pairs[place] for place in place_k), resized, score_k.tolist(), strict=True)
 
-    def _pixels(self, scene: Scene) -> np.ndarray:
+    def _logits(
+        self, features: Any, images_p: np.ndarray, prompts: Prompts
+    ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """Places among the pairs, each of an image and the prompt of its place, and their logits, some at a time."""
+        place_p = np.arange(len(images_p))
+        if isinstance(features, ViewedFeatures):
+            any_logit_p = np.full(len(place_p), -np.inf, np.float32)  # so that no map is left out as empty
+            pairs = (images_p, place_p)
+            for block in self.engine.segment(features, prompts, any_logit_p, pairs, want_logits=True):
+                assert block.logits_kwh is not None
+                logits_pwh = np.full((len(block.query_index_p), *block.logits_kwh.shape[1:]), np.nan, np.float32)
+                logits_pwh[block.logits_row_k] = block.logits_kwh
+                yield block.query_index_p, torch.from_numpy(logits_pwh)
+            return
+        start = 0
+        for logits_pwh in self.engine.decode_pairs(features, images_p, prompts, place_p):
+            yield place_p[start : start + len(logits_pwh)], logits_pwh
+            start += len(logits_pwh)
+
+    def _decoded(self, scene: Scene) -> DecodedImage:
         try:
-            decoded = decode(scene.image, self.preprocessing)
+            decoded = decode(scene.image, self.preprocessing, views=self.views)
         except ImageError as error:
             raise UserError(f"{scene.image_id}: {error}; a truth shard's images must be readable") from error
         if (decoded.height, decoded.width) != (scene.height, scene.width):
@@ -188,14 +219,25 @@ class Scorer:
                 f"{scene.image_id}: the image is {decoded.width}×{decoded.height} pixels (width×height), its truth "
                 f"{scene.width}×{scene.height}; they must be of one size"
             )
-        return decoded.pixels_hwc
+        return decoded
 
 
-def scorer_of(named: Named, device: str, precision: str, label_size: int | None = None) -> Scorer:
+def scorer_of(
+    named: Named, device: str, precision: str, label_size: int | None = None, finer: Finer | None = None
+) -> Scorer:
     """The scorer that a worker holds; on a CPU it computes on one thread. Raises UserError as ``Named.load``."""
     if device == "cpu":
         torch.set_num_threads(1)
     checkpoint = named.load()
     batch, decode_chunk = default_batching(device, precision)
-    model = make_model(checkpoint, device=device, precision=precision, batch=batch, decode_chunk=decode_chunk)
-    return Scorer(Engine(model), checkpoint.preprocessing, label_size)
+    finer = finer or Finer()
+    finer.refuse(checkpoint)
+    model = make_model(
+        checkpoint,
+        device=device,
+        precision=precision,
+        batch=batch,
+        decode_chunk=decode_chunk,
+        columns=finer.columns,
+    )
+    return Scorer(Engine(model, None, finer.refine, finer.views), checkpoint.preprocessing, label_size, finer.views)

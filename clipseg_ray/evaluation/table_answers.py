@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from clipseg_ray.evaluation.truth import Scene
 from clipseg_ray.masks.contest_resize import maps_at_size
 from clipseg_ray.model.block import Block, Met
 from clipseg_ray.model.engine import Engine
-from clipseg_ray.model.protocol import Features
 from clipseg_ray.model.rows import Pairs
 from clipseg_ray.queries.prompt_set import PromptSet
 
@@ -33,7 +32,7 @@ class TableAnswer(NamedTuple):
 
 
 def table_answers(
-    engine: Engine, features: Features, prompt_set: PromptSet, scenes: Sequence[Scene], pairs: Pairs | None = None
+    engine: Engine, features: Any, prompt_set: PromptSet, scenes: Sequence[Scene], pairs: Pairs | None = None
 ) -> Iterator[TableAnswer]:
     """Every written query of the set on every image, or the ``pairs`` of both, where none competes; in any order.
 

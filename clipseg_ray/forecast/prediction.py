@@ -107,7 +107,7 @@ def _left(work: Work, found: Measurement) -> Left:
         shard = item.shard
         by_size = max(1, round(shard.size * found.costs.images_a_byte))
         count = shard.images or by_size
-        in_a_chunk = shard.chunking.images
+        in_a_chunk = shard.chunking.decoded(found.costs.decoded_bytes).images
         if found.costs.encoded_bytes:
             in_a_chunk = max(1, min(in_a_chunk, round(shard.chunking.bytes / found.costs.encoded_bytes)))
         present = functools.reduce(operator.and_, item.done.values(), -1)

@@ -61,7 +61,7 @@ class StepCosts:
     ``images``: how many different ones were read. ``images_a_byte``: images a byte of shards whose number of images
     nothing states (0 where every shard states it); ``encoded_bytes``: of an image. ``output_bytes``, ``masks``: of an
     image; ``nonempty``: share of masks with an area. ``undecodable``: share of images without masks. ``piece``: images
-    the model takes about PIECE_S for, at most a chunk.
+    the model takes about PIECE_S for, at most a chunk. ``decoded_bytes``: of an image, at most.
     """
 
     wall_s: dict[str, float]
@@ -76,6 +76,7 @@ class StepCosts:
     nonempty: float
     undecodable: float
     piece: int
+    decoded_bytes: int
 
 
 def measure(reader: Reader, segmenter: Segmenter, works: Sequence[ShardWork], seconds: float) -> StepCosts:
@@ -108,6 +109,7 @@ def measure(reader: Reader, segmenter: Segmenter, works: Sequence[ShardWork], se
         nonempty=sum(pc.sum(pc.greater(table.column("area"), 0)).as_py() or 0 for table in every) / max(1, masks),
         undecodable=1 - good,
         piece=model.piece,
+        decoded_bytes=reader.decoded_bytes,
     )
 
 

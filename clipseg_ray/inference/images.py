@@ -19,6 +19,8 @@ from clipseg_ray.outside_text import entered, typed
 from clipseg_ray.pixels.decode import DecodedImage, Mode, decode, squash
 from clipseg_ray.pixels.opening import ImageError, handed, opened, upright_rgb
 from clipseg_ray.pixels.preprocessing import Preprocessing
+from clipseg_ray.pixels.viewed_images import Gathering, ViewedImages
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.redaction import redacted
 from clipseg_ray.results.schema import IMAGES
 from clipseg_ray.sources.faults import UNREACHABLE, Fault
@@ -40,12 +42,12 @@ SCHEMA = pa.schema([IMAGES.field(name) for name in ("image_id", "width", "height
 class ReadImages:
     """Images decoded at the model's size, and what became of each.
 
-    table: a row of ``SCHEMA`` for every image, in order. pixels_bhwc: uint8 [b, S, S, 3] of those with status ok,
-    whose originals are ``sources``.
+    table: a row of ``SCHEMA`` for every image, in order. pixels: of those with status ok, whose originals are
+    ``sources``.
     """
 
     table: pa.Table
-    pixels_bhwc: np.ndarray
+    pixels: ViewedImages
     sources: tuple[ImageLike, ...]
 
     @property
@@ -67,6 +69,7 @@ def read(
     preprocessing: Preprocessing,
     mode: Mode,
     pool: ThreadPoolExecutor,
+    views: Views | None = None,
 ) -> ReadImages:
     """Read and decode images; what is none, or cannot be had, is said in its row of the table.
 
@@ -77,16 +80,15 @@ def read(
     alone = isinstance(given, str | Path | bytes | Image.Image | np.ndarray)
     images = cast("Sequence[ImageLike]", [given] if alone else given)
     names = _names(images, ids)
-    size = preprocessing.size
-    pixels_bhwc = np.empty((len(images), size, size, 3), np.uint8)
+    gathering = Gathering(len(images), preprocessing.size, views)
     rows: list[dict[str, Any]] = []
     sources: list[ImageLike] = []
     for start in range(0, len(images), FETCH_IMAGES):
         some = images[start : start + FETCH_IMAGES]
-        for source, found in zip(some, _decoded(some, preprocessing, mode, pool), strict=True):
+        for source, found in zip(some, _decoded(some, preprocessing, mode, pool, views), strict=True):
             row: dict[str, Any] = {"image_id": names[len(rows)], "status": "ok"}
             if isinstance(found, DecodedImage):
-                pixels_bhwc[len(sources)] = found.pixels_hwc
+                gathering.add(found.pixels_hwc, found.large_hwc)
                 row |= {"width": found.width, "height": found.height, "orientation": found.orientation}
                 sources.append(source)
             elif isinstance(found, ImageError):
@@ -95,7 +97,7 @@ def read(
                 row |= {"status": found.status or UNREACHABLE, "error": redacted(found.words)}
             rows.append(row)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    return ReadImages(table=table, pixels_bhwc=pixels_bhwc[: len(sources)], sources=tuple(sources))
+    return ReadImages(table=table, pixels=gathering.done(), sources=tuple(sources))
 
 
 def original(source: ImageLike) -> Image.Image:
@@ -132,15 +134,15 @@ def _names(images: Sequence[ImageLike], ids: Sequence[str] | None) -> list[str]:
 
 
 def _decoded(
-    images: Sequence[ImageLike], preprocessing: Preprocessing, mode: Mode, pool: ThreadPoolExecutor
+    images: Sequence[ImageLike], preprocessing: Preprocessing, mode: Mode, pool: ThreadPoolExecutor, views: Views | None
 ) -> Iterator[DecodedImage | ImageError | Fault]:
     def one(content: Any) -> DecodedImage | ImageError | Fault:
         if isinstance(content, Fault):
             return content
         try:
             if isinstance(content, bytes):
-                return decode(content, preprocessing, mode)
-            return squash(_as_image(content), preprocessing)
+                return decode(content, preprocessing, mode, views)
+            return squash(_as_image(content), preprocessing, views)
         except ImageError as error:
             return ImageError(error.status, error.message)
 

@@ -40,6 +40,10 @@ class MaskRows:
         self._image_ids = images.column("image_id").combine_chunks()
         self._heights = images.column("height").to_numpy()
         self._widths = images.column("width").to_numpy()
+        self._kept_bq = None
+        if asked.competition is not None and asked.pairs is not None:
+            self._kept_bq = np.zeros((images.num_rows, len(asked.query_ids)), np.bool_)
+            self._kept_bq[asked.pairs] = True
         self._tables: list[pa.Table] = []
 
     def add(self, block: Block) -> None:
@@ -81,7 +85,7 @@ class MaskRows:
                 **{name: FILLERS[name].column(values) for name, values in block.optional.items()},
             }
         ).select(self._schema.names)
-        self._tables.append(table)
+        self._tables.append(table if self._kept_bq is None else table.filter(pa.array(self._kept_bq[image_p, query_p])))
 
     def anew(self) -> MaskRows:
         """An empty one for the same images and set."""

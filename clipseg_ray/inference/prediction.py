@@ -31,22 +31,17 @@ class Lot:
     """Images that are encoded and decoded together.
 
     first: the place of the first among all. images: their rows of ``images.SCHEMA``. features: as the model keeps
-    them. sources: where each can be had in its own size.
+    them, of ``nbytes``. sources: where each can be had in its own size.
     """
 
     first: int
     images: pa.Table
     features: Any
+    nbytes: int
     sources: tuple[ImageLike, ...]
 
     def __len__(self) -> int:
         return self.images.num_rows
-
-    @cached_property
-    def nbytes(self) -> int:
-        """Of the features."""
-        tensors = [value for value in vars(self.features).values() if value is not None]
-        return int(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +50,8 @@ class PredictedRows:
 
     image_index_p, query_index_p: int64 [p], into the predictor's images and into ``queries``. score_p: float32 [p].
     table: the rows as a run's ``masks`` has them. probabilities_phw: uint8 (255 for 1) or float32 [p, h, w] at the
-    model's size, upright, where they were asked for; of queries that compete the map that was decided, 0 where another
-    took the pixel.
+    model's size (that of an image's tiles), upright, where they were asked for; of queries that compete the map that
+    was decided, 0 where another took the pixel.
     """
 
     queries: tuple[Query, ...]

@@ -16,20 +16,24 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from clipseg_ray.config import ViewsConfig
 from clipseg_ray.errors import UserError
 from clipseg_ray.inference import images as given_images
 from clipseg_ray.inference.asked import Asked, QueryLike, queries_of
+from clipseg_ray.inference.finer import Finer
 from clipseg_ray.inference.images import SCHEMA, ImageLike, ReadImages
+from clipseg_ray.inference.kept import nbytes_of
 from clipseg_ray.inference.maps import maps_at_size
 from clipseg_ray.inference.mask_rows import MaskRows
 from clipseg_ray.inference.prediction import Lot, PredictedRows, Prediction
@@ -39,6 +43,7 @@ from clipseg_ray.model.factory import make_model
 from clipseg_ray.model.precision import default_batching, resolve_precision
 from clipseg_ray.model.stage import PROBABILITIES
 from clipseg_ray.pixels.decode import Mode
+from clipseg_ray.pixels.viewed_images import ViewedImages
 from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
 from clipseg_ray.queries.table import load_queries
@@ -58,9 +63,11 @@ class Predictor:
     checkpoint, revision, precision: as ``model`` of a configuration has them. device: auto takes a GPU where there is
     one. batch: images encoded together (default: as a run takes). decode: see ``input.decode``. threads: batches of
     images computed at once on a CPU (default: as many as there are cores), each on one thread as a run's actors do.
+    views: ``model.views`` of a configuration, such as ``{"tiles": 2}``. refine, refine_radius, refine_epsilon: see
+    ``masks``. Only images side by side that have as many tiles share a batch.
 
-    An image's features are kept: 186 kB with the released weights in bfloat16, 372 kB in float32, and ``MOST_BYTES`` of
-    them at most. Methods may be called from several threads at once.
+    An image's features are kept: 186 kB with the released weights in bfloat16, 372 kB in float32 (of several views that
+    of each, and the image), and ``MOST_BYTES`` of them at most. Methods may be called from several threads at once.
     """
 
     def __init__(
@@ -73,22 +80,29 @@ class Predictor:
         batch: int | None = None,
         decode: Mode = "fast",
         threads: int | None = None,
+        views: ViewsConfig | Mapping[str, Any] | None = None,
+        refine: Literal["guided"] | None = None,
+        refine_radius: int | None = None,
+        refine_epsilon: float | None = None,
     ) -> None:
         """Load the checkpoint. Raises UserError where it cannot be, or the device cannot compute so."""
+        self._finer = Finer.of(views, refine, refine_radius, refine_epsilon)
         self.device = _device(device)
         self.precision, _ = resolve_precision(precision, self.device)
         own_batch, decode_chunk = default_batching(self.device, self.precision)
         self.checkpoint = checkpoints.load(checkpoint, checkpoints.resolve_revision(checkpoint, revision))
+        self._finer.refuse(self.checkpoint)
         self._model = make_model(
             self.checkpoint,
             device=self.device,
             precision=self.precision,
             batch=batch or own_batch,
             decode_chunk=decode_chunk,
+            columns=self._finer.columns,
         )
         self.grid: tuple[int, int] = self._model.grid
         self._decode: Mode = decode
-        self._engines: dict[str | None, Engine] = {None: Engine(self._model)}
+        self._engines: dict[str | None, Engine] = {None: self._engine_of({})}
         self._lots: tuple[Lot, ...] = ()
         self._conditionals: dict[tuple[str, ...], np.ndarray] = {}
         self._adding = threading.Lock()
@@ -121,7 +135,8 @@ class Predictor:
         images: paths, URLs, encoded bytes, PIL images, arrays uint8 [h, w, 3]. ids: their names; unless given a path or
         URL as it is, and ``image-<place>`` for others.
         """
-        return given_images.read(images, ids, self.checkpoint.preprocessing, self._decode, self._pool)
+        preprocessing = self.checkpoint.preprocessing
+        return given_images.read(images, ids, preprocessing, self._decode, self._pool, views=self._finer.views)
 
     def set_image(self, image: ImageLike) -> None:
         """Encode one image, in place of those that were there. Raises UserError where it is none."""
@@ -238,8 +253,11 @@ class Predictor:
 
     def _engine(self, probabilities: Probabilities | None) -> Engine:
         if probabilities not in self._engines:
-            self._engines[probabilities] = Engine(self._model, {PROBABILITIES: probabilities})
+            self._engines[probabilities] = self._engine_of({PROBABILITIES: probabilities})
         return self._engines[probabilities]
+
+    def _engine_of(self, optional: Mapping[str, Any]) -> Engine:
+        return Engine(self._model, optional, self._finer.refine, self._finer.views)
 
     def _ask(self, queries: Sequence[Query]) -> Asked:
         return Asked.of(queries, self._embed, self._engines[None].embed)
@@ -266,14 +284,15 @@ class Predictor:
             raise UserError(f"image {again[0]!r} is there already; give each image an id of its own (ids)")
         first, bytes_kept = sum(len(lot) for lot in before), sum(lot.nbytes for lot in before)
         lots: list[Lot] = []
-        starts = range(0, table.num_rows, engine.batch)
-        pixels = [images.pixels_bhwc[start : start + engine.batch] for start in starts]
-        for start, features in zip(starts, self._ahead(self._encode, pixels), strict=True):
+        starts = _starts(images.pixels.tiles_b, engine.batch)
+        pixels = [images.pixels[start:stop] for start, stop in pairwise(starts)]
+        for start, features in zip(starts, self._ahead(self._encode, pixels), strict=False):
             rows = slice(start, start + len(features))
             lot = Lot(
                 first=first + start,
                 images=table.slice(start, len(features)),
                 features=features,
+                nbytes=nbytes_of(features, self._finer.views),
                 sources=images.sources[rows],
             )
             bytes_kept += lot.nbytes
@@ -285,9 +304,9 @@ class Predictor:
             lots.append(lot)
         return tuple(lots)
 
-    def _encode(self, pixels_bhwc: np.ndarray) -> Any:
+    def _encode(self, pixels: ViewedImages) -> Any:
         with self._turn:
-            return self._engines[None].encode(pixels_bhwc)
+            return self._engines[None].encode(pixels)
 
     def _stream(
         self, asked: Asked, lots: Sequence[Lot], size: Size, probabilities: Probabilities | None, first: int
@@ -309,6 +328,12 @@ class Predictor:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _starts(tiles_b: np.ndarray, batch: int) -> list[int]:
+    """Where batches of images with as many tiles begin, and where the last ends."""
+    bounds = [0, *(np.flatnonzero(np.diff(tiles_b)) + 1).tolist(), len(tiles_b)]
+    return [start for first, stop in pairwise(bounds) for start in range(first, stop, batch)] + [len(tiles_b)]
 
 
 def _device(device: str) -> str:

@@ -75,12 +75,19 @@ class Engine:
         """Queries from their conditionals, float32 [q, c], as the model wants them; for ``segment`` and ``decode``."""
         return self._model.embed(conditionals_qc)
 
-    def encode(self, pixels_bhwc: Array | ViewedImages) -> Features:
-        """All that any query needs of the images, uint8 [b, S, S, 3] of any b; ``batch`` at a time."""
+    def encode(self, pixels_bhwc: Array | ViewedImages) -> Any:
+        """All that any query needs of the images, uint8 [b, S, S, 3] of any b; ``batch`` at a time.
+
+        Features, or ViewedFeatures of ViewedImages, where tiles or borders of these matter.
+        """
         if isinstance(pixels_bhwc, ViewedImages):
             if self._viewing is not None:
                 return self._viewing.encode(pixels_bhwc)
-            pixels_bhwc = pixels_bhwc.whole_bhwc
+            whole = self._encoded(pixels_bhwc.whole_bhwc)
+            return whole if self._refine is None else ViewedFeatures(whole, (None,) * len(whole), pixels_bhwc)
+        return self._encoded(pixels_bhwc)
+
+    def _encoded(self, pixels_bhwc: Array) -> Features:
         parts = list(self._encoding.features(pixels_bhwc))
         if not parts:
             raise ValueError("no images to encode")
@@ -119,7 +126,7 @@ class Engine:
         images: uint8 pixels [b, S, S, 3] or ViewedImages, or what ``encode`` made of them, where several prompt sets
         meet them.
         threshold_logits_q: a pixel is inside a mask where its logit is above its query's.
-        guides: the pixels that features were made of, where logits are to be refined.
+        guides: the pixels that features were made of, where logits are to be refined and they do not hold them.
 
         Yields blocks of at most `decode_chunk` rows, image by image in the order given, each row once; of contests,
         after the others of a batch, blocks of those that a chunk completes. Images that no pair names are not encoded.
@@ -133,7 +140,7 @@ class Engine:
             competition=competition,
             want_logits=want_logits,
         )
-        pixels = images if guides is None else guides
+        pixels: Any = images.images if isinstance(images, ViewedFeatures) else images if guides is None else guides
         if not isinstance(images, ViewedImages | ViewedFeatures):
             yield from self._finished(self._seen_whole(images, request, pixels, np.arange(len(images))))
             return
@@ -167,8 +174,6 @@ class Engine:
         self, images: ViewedImages | ViewedFeatures, request: _Request, pixels: Any, number_b: np.ndarray
     ) -> Iterator[Launched]:
         assert self._viewing is not None, "tiles are seen by an engine with views"
-        if self._refine is not None and not isinstance(pixels, ViewedImages):
-            raise ValueError(_NO_PIXELS)
         rows, wanted = request.rows(len(number_b))
         yield from self._viewing.launched(
             images,

@@ -37,28 +37,54 @@ Windows: TypeAlias = Callable[[], Features]
 class ViewedFeatures:
     """What ``Engine.encode`` makes of ``ViewedImages``.
 
-    whole: of every image. windows: what gives those of each image that has tiles, else None.
+    whole: of every image. windows: what gives those of each image that has tiles, else None. images: what they were
+    made of, by which logits are refined.
     """
 
-    tiles_b: np.ndarray
     whole: Features
     windows: tuple[Windows | None, ...]
+    images: ViewedImages
 
     def __len__(self) -> int:
         return len(self.windows)
 
+    def __getitem__(self, part: slice) -> ViewedFeatures:
+        """Consecutive images; nothing is copied."""
+        return ViewedFeatures(self.whole[part], self.windows[part], self.images[part])
 
-@dataclass(frozen=True)
+    @property
+    def tiles_b(self) -> np.ndarray:
+        """Tiles a side of each image."""
+        return self.images.tiles_b
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Sight:
     """One image. whole: features of one; windows: of all its windows, in the order of ``merging``.
 
-    refined: (logits, thresholds as logits or None) → logits that follow the picture's borders, where any are to.
+    refined: (logits, thresholds as logits or None) → logits that follow the picture's borders, where any are to. room:
+    for the windows' maps while they are added to the whole's, of one call.
     """
 
     merging: Merging
     whole: Features
     windows: Windows
     refined: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+    room: _Room
+
+
+class _Room:
+    """Memory that is used again: maps in sizes that vary with what is found would scatter over the heap."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._flat_n = torch.empty(0, device=device)
+
+    def of(self, maps: int, side: int) -> torch.Tensor:
+        """Float32 [maps, side, side], valid until the next; not cleared."""
+        values = maps * side**2
+        if len(self._flat_n) < values:
+            self._flat_n = torch.empty(values, device=self._flat_n.device)
+        return self._flat_n[:values].view(maps, side, side)
 
 
 class Viewing:
@@ -90,7 +116,7 @@ class Viewing:
         windows = [each for _, own in parts for each in own]
         place_b = np.argsort(np.concatenate([plain_b, tiled_b]))
         whole = self._model.joined([whole for whole, _ in parts])[torch.from_numpy(place_b).to(self._device)]
-        return ViewedFeatures(images.tiles_b, whole, tuple(windows[place] for place in place_b))
+        return ViewedFeatures(whole, tuple(windows[place] for place in place_b), images)
 
     def launched(
         self,
@@ -147,9 +173,9 @@ class Viewing:
 
         in_tiles_k: bool, which of them are decoded in tiles; by the views' own rule where it is None.
         """
-        if not self._views.whole:
-            return self._tiled(sight, prompts, prompt_k)
         side = sight.merging.side
+        if not self._views.whole:
+            return self._tiled(sight, prompts, prompt_k, torch.empty(len(prompt_k), side, side, device=self._device))
         maps_kwh = torch.empty(len(prompt_k), side, side, device=self._device)
         highest, start = [], 0
         for logits_pwh in self._whole(sight, prompts, prompt_k):
@@ -158,12 +184,11 @@ class Viewing:
             start += len(logits_pwh)
         if in_tiles_k is None:
             in_tiles_k = self._worth_tiles(sight, prompts, prompt_k, torch.cat(highest))
-        if in_tiles_k.all():
-            return maps_kwh.add_(self._tiled(sight, prompts, prompt_k)).mul_(0.5)
         if in_tiles_k.any():
-            index_f = torch.from_numpy(np.flatnonzero(in_tiles_k)).to(self._device)
-            tiled_fwh = self._tiled(sight, prompts, prompt_k[in_tiles_k])
-            maps_kwh.index_copy_(0, index_f, tiled_fwh.add_(maps_kwh[index_f]).mul_(0.5))
+            found = np.flatnonzero(in_tiles_k)
+            tiled_fwh = self._tiled(sight, prompts, prompt_k[found], sight.room.of(len(found), side))
+            for place, tiled_wh in zip(found.tolist(), tiled_fwh, strict=True):
+                maps_kwh[place].add_(tiled_wh).mul_(0.5)
         return maps_kwh
 
     def _worth_tiles(
@@ -183,10 +208,10 @@ class Viewing:
         """Logits of the whole image, some prompts at a time, valid until the next."""
         return self._decoding.logits(sight.whole, prompts, Rows.as_given((np.zeros_like(prompt_k), prompt_k)))
 
-    def _tiled(self, sight: _Sight, prompts: Prompts, prompt_k: np.ndarray) -> torch.Tensor:
-        """Float32 [k, T, T]: the windows' logits, merged."""
-        merging, side = sight.merging, sight.merging.side
-        maps_kwh = torch.zeros(len(prompt_k), side, side, device=self._device)
+    def _tiled(self, sight: _Sight, prompts: Prompts, prompt_k: np.ndarray, maps_kwh: torch.Tensor) -> torch.Tensor:
+        """The windows' logits, merged, in float32 [k, T, T] that is given for it."""
+        merging = sight.merging
+        maps_kwh.zero_()
         window_p, place_p = product(len(merging), len(prompt_k))
         rows, first = Rows.as_given((window_p, prompt_k[place_p])), 0
         for logits_pwh in self._decoding.logits(sight.windows(), prompts, rows):
@@ -208,13 +233,18 @@ class Viewing:
             )
         else:
             parts = self._encoded(images, number_b)
-        first = 0
+        first, room = 0, _Room(self._device)
         for whole, windows_of in parts:
             for place, windows in enumerate(windows_of):
                 assert windows is not None, "an image without tiles"
                 number = int(number_b[first + place])
-                merging = self._merging(int(images.tiles_b[number]))
-                yield _Sight(merging, whole[place : place + 1], windows, self._refined(guides, number))
+                yield _Sight(
+                    merging=self._merging(int(images.tiles_b[number])),
+                    whole=whole[place : place + 1],
+                    windows=windows,
+                    refined=self._refined(guides, number),
+                    room=room,
+                )
             first += len(whole)
 
     def _refined(

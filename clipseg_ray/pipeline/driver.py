@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from clipseg_ray.cluster.connection import connecting, expect_lost_nodes, guard_a_local_cluster
 from clipseg_ray.cluster.interrupt import terminate_as_interrupt
@@ -29,9 +31,14 @@ def run(
     ``give_up``: go on without images that cannot be had now. ``invocation`` is how to start the same run again, for
     messages. Raises UserError for anything that stops the run before it begins.
     """
+    return carry_out(partial(look, config, retry_failed=retry_failed, give_up=give_up), invocation)
+
+
+def carry_out(planned: Callable[[], Plan], invocation: str) -> Outcome:
+    """Plan, and do what the plan lacks. See ``run``."""
     try:
         with terminate_as_interrupt():
-            return _run(look(config, retry_failed=retry_failed, give_up=give_up), invocation)
+            return _run(planned(), invocation)
     except KeyboardInterrupt:  # before the run has begun, or while it was ending
         return Outcome(INTERRUPTED, interrupted(invocation), None, {})
 

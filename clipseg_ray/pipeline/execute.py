@@ -22,7 +22,7 @@ from clipseg_ray.pipeline.describe import queries_text
 from clipseg_ray.pipeline.heartbeat import Heartbeat
 from clipseg_ray.pipeline.nodes import NodeWatch
 from clipseg_ray.pipeline.outcome import COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, interrupted, nothing_to_do
-from clipseg_ray.pipeline.plan import Plan, look
+from clipseg_ray.pipeline.plan import Plan
 from clipseg_ray.pipeline.pool import Pool, chunks_at_most, pool_of
 from clipseg_ray.pipeline.progress import Reporter
 from clipseg_ray.pipeline.reader import WHOLE_SHARD
@@ -45,7 +45,7 @@ def execute(plan: Plan, invocation: str, connect: Callable[[], None]) -> Outcome
     try:
         settled = settle(plan, device_for(plan, cluster), reader_threads=1, model=model)
     except Outpaced:  # another first run was faster: what it settled is this run's dataset too
-        plan = look(plan.config, retry_failed=plan.retry_failed, give_up=plan.give_up)
+        plan = plan.again()
         settled = settle(plan, device_for(plan, cluster), reader_threads=1)
     config, store, device = plan.config, plan.store, settled.record.compute["device"]
     for warning in settled.warnings:

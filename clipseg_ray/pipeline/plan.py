@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from clipseg_ray.boundary import Boundary
@@ -42,7 +44,8 @@ class Plan:
     nothing need be loaded to know it; ``tables``: the sets' tables of queries are there too. ``refusal``: why
     nothing can be written to the output from here, None where it can or nothing need be. With ``retry_failed``
     the work is that of every prompt set, not only those asked for: ``redo`` are chunks to compute again, whose parts
-    of ``all_sets`` go together. ``give_up``: see ``Reader``.
+    of ``all_sets`` go together. ``give_up``: see ``Reader``. ``marks``: what else the record says under ``masks``.
+    ``again``: plans the same anew.
     """
 
     config: RunConfig
@@ -59,6 +62,8 @@ class Plan:
     unchanged_model: bool
     tables: bool
     refusal: str | None
+    again: Callable[[], Plan]
+    marks: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = field(default=())
     retry_failed: bool = False
     all_sets: tuple[str, ...] = ()
@@ -145,6 +150,7 @@ def look(config: RunConfig, *, retry_failed: bool = False, give_up: bool = False
         unchanged_model=unchanged,
         tables=all(store.exists(layout.queries_file(owner.name)) for owner in owners),
         refusal=refusal,
+        again=partial(look, config, retry_failed=retry_failed, give_up=give_up),
         warnings=(*filter(None, (caution, doubt)), *_warnings(config, work, refusal)),
         retry_failed=retry_failed,
         all_sets=tuple(owner.name for owner in known),
@@ -239,10 +245,16 @@ def mask_settings(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def refuse_other_settings(config: RunConfig, store: Store, present: DatasetRecord, listing_format: str) -> None:
+def refuse_other_settings(
+    config: RunConfig,
+    store: Store,
+    present: DatasetRecord,
+    listing_format: str,
+    marks: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Refuse settings that differ from the dataset's, as far as they are known without loading the model.
 
-    ``auto`` and unset compute settings take the dataset's own.
+    ``auto`` and unset compute settings take the dataset's own. ``marks``: see ``Plan``.
     """
     compute = dict(present.compute)
     if config.model.precision != "auto":
@@ -254,7 +266,7 @@ def refuse_other_settings(config: RunConfig, store: Store, present: DatasetRecor
     wanted = replace(
         present,
         input=input_settings(config, listing_format, present.input["root"]),
-        masks=mask_settings(config),
+        masks={**mask_settings(config), **marks},
         compute=compute,
     )
     record.refuse_if_different(store, present, wanted)

@@ -91,8 +91,13 @@ class Reader:
 
     def chunking(self, shard: Shard) -> Chunking:
         """Where the shard's chunks end."""
+        return shard.chunking.decoded(self.decoded_bytes)
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Of an image, at most."""
         size = self.preprocessing.size
-        return shard.chunking.decoded(3 * size**2 if self.views is None else self.views.image_bytes(size))
+        return 3 * size**2 if self.views is None else self.views.image_bytes(size)
 
     def _failure(self, work: ShardWork, chunk: int, started: float, message: str, hosts_gone: bool = False) -> ChunkRow:
         return ChunkRow(
@@ -123,6 +128,7 @@ class Reader:
         gathering = Gathering(len(encoded), self.preprocessing.size, self.views)
         rows = []
         phrases = []
+        asked: list[list[str]] | None = None
         for sample in chunk.samples:
             if sample.image_id in settled:
                 rows.append(settled[sample.image_id])
@@ -142,8 +148,10 @@ class Reader:
                 _, found = next(decoded)
                 if isinstance(found, DecodedImage):
                     gathering.add(found.pixels_hwc, found.large_hwc)
-                    asked, row["error"] = self._phrases(sample)
-                    phrases.append(asked)
+                    own, row["error"] = self._phrases(sample)
+                    phrases.append(own)
+                    if sample.asked is not None:
+                        asked = [*(asked or []), list(sample.asked)]
                     row |= {"width": found.width, "height": found.height, "orientation": found.orientation}
                 else:
                     row |= {"status": found.status, "error": found.message}
@@ -157,6 +165,7 @@ class Reader:
             images=pa.Table.from_pylist(rows, schema=IMAGES),
             pixels=gathering.done(),
             phrases=phrases,
+            asked=asked,
             read_s=decoding - started,
             decode_s=time.perf_counter() - decoding,
         )

@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         pa.field("tiles", pa.list_(pa.int64()), nullable=False),
         pa.field("large", pa.large_binary(), nullable=False),
         pa.field("phrases", pa.list_(pa.list_(pa.string())), nullable=False),
+        pa.field("asked", pa.list_(pa.list_(pa.string()))),
         pa.field("read_s", pa.float64(), nullable=False),
         pa.field("decode_s", pa.float64(), nullable=False),
         pa.field("failure", pa.string()),
@@ -37,7 +38,8 @@ class ChunkRow:
 
     ``folders``: the part folders this chunk lacks. ``images``: the images table of all its samples, in order.
     ``pixels``: one image per sample with status ok, in order; ``phrases``: for each of those
-    the phrases that came with it (empty lists unless the run asks for them). ``failure``: set when reading failed for
+    the phrases that came with it (empty lists unless the run asks for them), ``asked`` the ids of the queries to put to
+    it (None: all to each). ``failure``: set when reading failed for
     a passing reason; the other fields are then empty and ``chunk`` may be -1 for "the rest of the shard".
     ``hosts_gone``: the reason is images that cannot be had, though the network is there.
     """
@@ -48,6 +50,7 @@ class ChunkRow:
     images: pa.Table
     pixels: ViewedImages
     phrases: list[list[str]]
+    asked: list[list[str]] | None = None
     read_s: float = 0.0
     decode_s: float = 0.0
     failure: str | None = None
@@ -67,6 +70,7 @@ class ChunkRow:
             "tiles": pa.array([self.pixels.tiles_b], SCHEMA.field("tiles").type),
             "large": _binary(pa.py_buffer(self.pixels.large_n)),
             "phrases": pa.array([self.phrases], SCHEMA.field("phrases").type),
+            "asked": pa.array([self.asked], SCHEMA.field("asked").type),
             "read_s": [self.read_s],
             "decode_s": [self.decode_s],
             "failure": pa.array([self.failure], pa.string()),
@@ -81,7 +85,7 @@ class ChunkRow:
             raise AssertionError(f"a chunk travels as one row, got {table.num_rows}: the block settings are wrong")
         value: dict[str, Any] = {
             name: table.column(name)[0].as_py()
-            for name in ("shard", "chunk", "folders", "phrases", "read_s", "decode_s", "failure", "hosts_gone")
+            for name in ("shard", "chunk", "folders", "phrases", "asked", "read_s", "decode_s", "failure", "hosts_gone")
         }
         whole_bhwc, large_n = (np.frombuffer(_buffer(table.column(name)), np.uint8) for name in ("pixels", "large"))
         tiles_b = np.array(table.column("tiles")[0].as_py(), np.int64)

@@ -225,28 +225,28 @@ class Segmenter:
         if len(encoded) and (len(wanted) > 1 or isinstance(wanted[0], PhraseSet)):
             encoded = self.engine.encode(row.pixels)
         for prompt_set in wanted:
-            asked = self._questions_of(prompt_set, row.phrases)
+            asked = self._questions_of(prompt_set, row)
             yield (
                 MaskRows(images, asked, at_image_size=at_image_size, optional=self.spec.optional),
                 self.engine.segment(
                     encoded,
                     asked.prompts,
                     asked.threshold_logits_q,
-                    asked.pairs,
+                    asked.pairs if asked.competition is None else None,
                     competition=asked.competition,
-                    guides=row.pixels,
                     want_logits=at_image_size,
                 ),
             )
 
-    def _questions_of(self, prompt_set: PromptSet | PhraseSet, phrases: list[list[str]]) -> SetQuestions:
-        """What a set asks of these images; without phrases it is the same for every chunk, so it is kept."""
+    def _questions_of(self, prompt_set: PromptSet | PhraseSet, row: ChunkRow) -> SetQuestions:
+        """What a set asks of these images; without phrases its prompts are the same for every chunk, so it is kept."""
         if isinstance(prompt_set, PhraseSet):
             embedder = self._embedders[prompt_set.name]
-            return SetQuestions.of_phrases(prompt_set, phrases, embedder.embed, self.engine.embed)
+            return SetQuestions.of_phrases(prompt_set, row.phrases, embedder.embed, self.engine.embed)
         if prompt_set.name not in self._questions:
             self._questions[prompt_set.name] = SetQuestions.of_queries(prompt_set, self.engine.embed)
-        return self._questions[prompt_set.name]
+        every = self._questions[prompt_set.name]
+        return every if row.asked is None else every.only(row.asked)
 
 
 def _leave_if_the_device_is_lost(error: Exception) -> None:

@@ -186,7 +186,7 @@ def _record(plan: Plan, model: Model, device: str) -> DatasetRecord:
 
     config = plan.config
     loaded = model.loaded
-    masks = planning.mask_settings(config)
+    masks = {**planning.mask_settings(config), **plan.marks}
     for column in optional_columns.OPTIONAL:
         if (setting := masks.get(column.name)) and (why := column.refuse(setting, loaded.preprocessing.size)):
             raise UserError(f"{column.setting}: {why}")

@@ -67,10 +67,10 @@ def decode(data: bytes, preprocessing: Preprocessing, mode: Mode = "fast", views
         return _decode_exact(image, preprocessing, views)
 
 
-def squash(image: Image.Image, preprocessing: Preprocessing) -> DecodedImage:
+def squash(image: Image.Image, preprocessing: Preprocessing, views: Views | None = None) -> DecodedImage:
     """The same, in exact mode, for an image that a program has opened or made. Raises `ImageError`."""
     with handed(image):
-        return _decode_exact(image, preprocessing, None)
+        return _decode_exact(image, preprocessing, views)
 
 
 def decode_all(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ class SetQuestions:
     ``name``: the set's. ``prompts``: the model's own form of the conditionals. ``prompt_ids``: the query that each is
     of. ``threshold_logits_q``: float32 [q], of the queries that have masks. ``query_texts``: the phrase where it came
     with the image, else null. ``pairs``: (image_index_p, query_index_p) where not every query is put to every image,
-    else None. ``competition``: where queries are not their prompts alone.
+    else None. ``competition``: where queries are not their prompts alone; they are put to every image then, and
+    ``pairs`` are those of which rows are kept.
     """
 
     name: str
@@ -46,6 +48,13 @@ class SetQuestions:
             query_texts=pa.nulls(len(ids), pa.string()),
             competition=prompt_set.competition,
         )
+
+    def only(self, asked: Sequence[Collection[str]]) -> SetQuestions:
+        """The same where each image is asked the queries of these ids alone; ids that the set lacks are others'."""
+        ids = self.query_ids.to_pylist()
+        places = [[place for place, query_id in enumerate(ids) if query_id in own] for own in map(frozenset, asked)]
+        image_index_p = np.repeat(np.arange(len(places)), [len(own) for own in places])
+        return replace(self, pairs=(image_index_p, np.array(list(chain(*places)), np.int64)))
 
     @classmethod
     def of_phrases(

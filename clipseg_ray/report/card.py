@@ -289,6 +289,11 @@ def limits(found: Facts) -> str:
             "Thresholds were moved after the run, over small probability maps: masks are near those of a run at the "
             "thresholds above, not the same.",
         ),
+        (
+            "pairs" in masks,
+            "Only some (image, query) pairs of another dataset were asked (`_dataset.json`, `masks.pairs`): a missing "
+            "row says nothing.",
+        ),
         (precision != "fp32", f"Computed in {precision}: pixels near the threshold may differ from fp32."),
     )
     return "\n".join(f"* {line}" for holds, line in lines if holds)

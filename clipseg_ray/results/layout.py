@@ -17,9 +17,11 @@ SHARDS = "_shards"
 SETS = "_sets"
 RUNS = "_runs"
 COMPACT = "_compact"
+PAIRS = "_pairs"
 QUERIES = "queries"
 IMAGES = "images"
 MASKS = "masks"
+SELECTION = f"{PAIRS}/selection.json"
 REHEARSAL = ".rehearsal-"
 """What a measurement writes goes beside the output, under its name and this."""
 
@@ -34,6 +36,7 @@ _NAMES = {
     INPUTS: re.compile(r"\d{6,}\.parquet"),
     SETS: re.compile(r"\d{6,}\.json"),
     COMPACT: re.compile(r"\d{6,}\.parquet"),
+    PAIRS: re.compile(r"[0-9a-f]{16}\.parquet|selection\.json"),
     RUNS: re.compile(rf"{_RUN_ID}(\.status)?\.json"),
     SHARDS: _SHARD_RECORD,
     QUERIES: re.compile(r"ps-[0-9a-f]{16}\.parquet"),
@@ -129,6 +132,11 @@ def set_record(number: int) -> str:
 def inputs_file(number: int) -> str:
     """One addition to the frozen shard listing."""
     return f"{INPUTS}/{number:06d}.parquet"
+
+
+def pairs_file(shard_id: str) -> str:
+    """The (image, query) pairs that a shard of a refined dataset is."""
+    return f"{PAIRS}/{shard_id}.parquet"
 
 
 def compact_groups(number: int) -> str:

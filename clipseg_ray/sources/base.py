@@ -105,6 +105,8 @@ class Sample:
     server, which shows that the network is there. ``held``: whether the image's bytes are the shard's own, not only
     named there.
 
+    ``asked``: ids of the queries to put to it, None for all.
+
     ``made_of``: where several members of an archive make one sample, the name they share and what they are beside it.
     ``further``: images that lie in it too and are not taken. ``breaks_off``: it stands for the rest of a shard that
     cannot be read.
@@ -122,6 +124,7 @@ class Sample:
     error: str | None = None
     held: bool = True
     answered: bool = False
+    asked: tuple[str, ...] | None = None
     made_of: tuple[str, tuple[str, ...]] | None = None
     further: int = 0
     breaks_off: bool = False

@@ -80,7 +80,8 @@ class Parquet(Source):
                 stretch = islice(self._rows(shard, delivery, wanted[0]), wanted[-1] - wanted[0] + 1)
                 for row, sample in enumerate(stretch, wanted[0]):
                     if row in wanted:
-                        yield row, sample.image or FileNotFoundError(sample.error)
+                        lost = OSError if sample.status == FAILED else FileNotFoundError  # may come back, or not
+                        yield row, sample.image or lost(sample.error)
 
     def samples(self, shard: Shard, position: int | None = None) -> Iterator[Sample]:
         """See ``Source.samples``; positions and offsets are row indices."""

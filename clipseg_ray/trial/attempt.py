@@ -60,10 +60,19 @@ def attempt(wishes: Wishes, destination: str | None) -> Trial:
         raise UserError(f"-o {destination}: name it {_PICTURE} for an overlay, or {_PAGES[0]} for a page with a slider")
     model, masks = wishes.settings.model, wishes.settings.masks
     table = load_queries(wishes.table, None, masks.threshold) if wishes.table else []
-    predictor = Predictor(model.checkpoint, model.revision, device=model.device, precision=model.precision)
+    predictor = Predictor(
+        model.checkpoint,
+        model.revision,
+        device=model.device,
+        precision=model.precision,
+        views=model.views,
+        refine=masks.refine,
+        refine_radius=masks.refine_radius,
+        refine_epsilon=masks.refine_epsilon,
+    )
     queries = predictor.queries([*table, *wishes.prompts], masks.threshold)
     read = predictor.read(wishes.photos)
-    if not len(read.pixels_bhwc):
+    if not len(read.pixels):
         read.require()
     predictor.set_images(read)
     caution = drawn_scenes.caution(model.checkpoint, wishes.photos)

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from clipseg_ray.addresses import absolute, protocol_of
-from clipseg_ray.config import MasksConfig, ModelConfig
+from clipseg_ray.config import MasksConfig, ModelConfig, faults_of_finer
 from clipseg_ray.errors import UserError
 from clipseg_ray.outside_text import native
 from clipseg_ray.pixels.kinds import is_image
 from clipseg_ray.settings import Settings
 
-_TRIED = {"model": ("checkpoint", "revision", "precision", "device"), "masks": ("threshold", "size")}
+_TRIED = {
+    "model": ("checkpoint", "revision", "precision", "device", "views"),
+    "masks": ("threshold", "size", "refine", "refine_radius", "refine_epsilon"),
+}
 """The settings of a run that a try has too."""
 
 
@@ -30,6 +33,7 @@ class TrialSettings(Settings):
             for key in values:
                 if key not in _TRIED[section]:
                     yield f"{section}.{key}: only a run has it; here are {', '.join(_TRIED[section])}"
+        yield from faults_of_finer(self.model, self.masks)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,7 +138,7 @@ def _settle(source: Store, target: Store, made: DatasetRecord) -> None:
             record.create(target, made)
         except FileExistsError:
             return _settle(source, target, made)
-    for folder in (layout.INPUTS, layout.SETS, layout.QUERIES, layout.SHARDS):
+    for folder in (layout.INPUTS, layout.PAIRS, layout.SETS, layout.QUERIES, layout.SHARDS):
         copy_folder(source, target, folder)
     return None
 

@@ -57,7 +57,7 @@ def rethreshold(output: str, destination: str, thresholds: float | Mapping[str, 
             _settle(target, made, claimed, moved)
             names = {item.name: set_name(moved[item.name]) for item in claimed}
             rows = 0
-            for folder in (layout.INPUTS, layout.SHARDS):
+            for folder in (layout.INPUTS, layout.PAIRS, layout.SHARDS):
                 copy_folder(source, target, folder)
             _move_images(source, target, made)
             for item in claimed:

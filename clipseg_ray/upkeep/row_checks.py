@@ -18,6 +18,7 @@ from clipseg_ray.results.optional_columns import OPTIONAL, masks_schema, setting
 from clipseg_ray.results.record import DatasetRecord
 from clipseg_ray.results.sets import SetRecord
 from clipseg_ray.tables import UNREADABLE, read_parquet
+from clipseg_ray.upkeep.pair_checks import pair_faults
 
 STATUSES = ("ok", "empty", "undecodable", "too_large", "missing", "truncated", "unreachable")
 
@@ -27,6 +28,7 @@ class Expected:
     """What the dataset's record says of every part; ``schema`` and what follows it, of those of masks.
 
     ``model_size``: the side of what the model takes. ``views``: by which grids differ, None where they do not.
+    ``some``: whether only some (image, query) pairs were asked.
     """
 
     fingerprint: str
@@ -35,6 +37,7 @@ class Expected:
     views: Views | None
     at_image_size: bool
     keep_empty: bool
+    some: bool
     optional: Mapping[str, Any]
 
     @classmethod
@@ -48,6 +51,7 @@ class Expected:
             views=Views.from_record(made.masks.get("views")),
             at_image_size=made.masks["size"] == "image",
             keep_empty=made.masks["keep_empty"],
+            some="pairs" in made.masks,
             optional=optional,
         )
 
@@ -108,9 +112,16 @@ def _status_faults(table: pa.Table) -> list[str]:
 
 
 def read_masks(
-    body: bytes, expected: Expected, images: Sequence[pa.Table] | None, owner: SetRecord
+    body: bytes,
+    expected: Expected,
+    images: Sequence[pa.Table] | None,
+    owner: SetRecord,
+    pairs: pa.Table | None = None,
 ) -> tuple[int, list[str]]:
-    """Rows in a file of masks, and its faults. ``images``: each of its chunks' images; ``owner``: its prompt set."""
+    """Rows in a file of masks, and its faults. ``images``: each of its chunks' images; ``owner``: its prompt set.
+
+    ``pairs``: which it is to have (``sources.pairs.SCHEMA``, maybe of further images); None for all.
+    """
     table, faults = _read(body, expected.schema, expected.fingerprint)
     if table is None:
         return 0, faults
@@ -124,7 +135,7 @@ def read_masks(
         hashes = [parts.hash_of_images(each) for each in images]
         own = hashes[0] if len(hashes) == 1 else parts.joined_hash(hashes)
         faults += _hash_faults(table, own, "images")
-        faults += _join_faults(table, expected, pa.concat_tables(images), owner.query_ids)
+        faults += _join_faults(table, expected, pa.concat_tables(images), owner.query_ids, pairs)
     return table.num_rows, faults
 
 
@@ -261,7 +272,9 @@ def _overlap_faults(table: pa.Table, groups: Sequence[Sequence[str]]) -> list[st
     return faults
 
 
-def _join_faults(table: pa.Table, expected: Expected, images: pa.Table, queries: Collection[str] | None) -> list[str]:
+def _join_faults(
+    table: pa.Table, expected: Expected, images: pa.Table, queries: Collection[str] | None, pairs: pa.Table | None
+) -> list[str]:
     """What does not go with the chunk's images and the set's queries."""
     ok = images.filter(pc.equal(images.column("status"), "ok"))
     place = pc.index_in(table.column("image_id"), ok.column("image_id").combine_chunks()).combine_chunks()
@@ -269,11 +282,13 @@ def _join_faults(table: pa.Table, expected: Expected, images: pa.Table, queries:
     for name, own in (("image_height", "height"), ("image_width", "width")):
         differs = pc.not_equal(table.column(name), ok.column(own).combine_chunks().take(place))
         faults += _rows_where(table, pc.fill_null(differs, False), f"{name} is not that of its image")
+    if pairs is not None:
+        faults += pair_faults(table, pairs.filter(pc.is_in(pairs.column("image_id"), ok.column("image_id"))), queries)
     if queries is None:
         return faults
     strange = pc.invert(pc.is_in(table.column("query_id"), pa.array(queries, pa.string())))
     faults += _rows_where(table, strange, "has no such query in its set")
-    if expected.keep_empty and table.num_rows != ok.num_rows * len(queries):
+    if not expected.some and expected.keep_empty and table.num_rows != ok.num_rows * len(queries):
         faults.append(f"has {table.num_rows} rows for {ok.num_rows} images and {len(queries)} queries")
     return faults
 

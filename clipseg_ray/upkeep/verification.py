@@ -10,11 +10,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import inputs, layout, reading, record, sets
 from clipseg_ray.results import shard_records as shard_records
 from clipseg_ray.results.compacted import CompactedFiles
 from clipseg_ray.results.completeness import Missing
+from clipseg_ray.sources import pairs
 from clipseg_ray.sources.base import Shard
 from clipseg_ray.storage import Entry, Store, get_all, plain_errors
 from clipseg_ray.upkeep import row_checks as rows
@@ -123,7 +126,9 @@ class _Dataset:
         if folder == layout.SHARDS:
             parsed = layout.parse_shard_record(name)
             return parsed is not None and parsed[0] in self.shards
-        if folder in (layout.INPUTS, layout.SETS, layout.RUNS, layout.COMPACT):
+        if folder == layout.PAIRS and path != layout.SELECTION:
+            return name.removesuffix(".parquet") in self.shards
+        if folder in (layout.INPUTS, layout.SETS, layout.RUNS, layout.COMPACT, layout.PAIRS):
             return layout.is_ours(folder, name)
         return path in (layout.DATASET, layout.CARD, layout.IDS)
 
@@ -147,6 +152,22 @@ class _Dataset:
                 continue
             (body,) = self.bodies([path])
             report.faults += [f"{path}: {fault}" for fault in rows.query_faults(body, item.digests)]
+
+    def pairs_of(self, places: Sequence[tuple[str, int]], report: Findings) -> pa.Table | None:
+        """The pairs that the shards of these chunks are, as ``pairs.SCHEMA`` has them; None of a dataset of all, and
+        where a file of them is at fault."""
+        if "pairs" not in self.made.masks:
+            return None
+        found: list[pa.Table] = []
+        paths = [layout.pairs_file(shard_id) for shard_id in dict.fromkeys(shard_id for shard_id, _ in places)]
+        for path in paths:
+            try:
+                found.append(pairs.from_parquet(*self.bodies([path]), path))
+            except FileNotFoundError:
+                report.faults.append(f"{path}: missing; put back the file it was")
+            except UserError as error:
+                report.faults.append(str(error))
+        return pa.concat_tables(found) if len(found) == len(paths) else None
 
     def read_parts(self, parts: dict[tuple[str, int], dict[str, str]], report: Findings) -> None:
         """Read each chunk's parts together, a few chunks at a time."""
@@ -180,7 +201,7 @@ class _Dataset:
             path = paths.get(layout.masks_folder(name), "")
             if path:
                 own = None if images is None else [images]
-                count, faults = rows.read_masks(bodies[path], expected, own, item)
+                count, faults = rows.read_masks(bodies[path], expected, own, item, self.pairs_of([place], report))
                 report.faults += [f"{path}: {fault}" for fault in faults]
                 report.masks += count
                 report.parts += 1
@@ -238,7 +259,8 @@ def _read_compacted(dataset: _Dataset, listed: Sequence[Entry], report: Findings
             count, faults = rows.read_images_of(body, expected, {place: samples.get(place) for place in places})
             report.images += count
         else:
-            count, faults = rows.read_masks(body, expected, files.images_of(places), owners[group.folder])
+            of_images, pairs_asked = files.images_of(places), dataset.pairs_of(places, report)
+            count, faults = rows.read_masks(body, expected, of_images, owners[group.folder], pairs_asked)
             report.masks += count
         report.faults += [f"{group.path}: {fault}" for fault in faults]
         report.parts += 1

@@ -36,6 +36,7 @@ WRONG = {
     "verify": ["nowhere"],
     "rethreshold": ["nowhere", "there", "--threshold", "0.5"],
     "compact": ["nowhere", "there"],
+    "refine": ["nowhere", "there", "--where", "true", "-s", "masks.refine=guided"],
     "card": ["nowhere"],
     "gallery": ["nowhere", "-o", "page.html"],
     "export": ["nowhere", "there.json", "--format", "coco"],

@@ -3,6 +3,8 @@
 import yaml
 
 from clipseg_ray.dataset import Masks
+from clipseg_ray.pipeline.outcome import Outcome
+from clipseg_ray.refinement import job as job_of_pairs
 from clipseg_ray.training import job
 from tests.evaluation import releases
 
@@ -27,6 +29,38 @@ def test_rethreshold_moves_the_queries_that_are_named(clipseg_ray, made, tmp_pat
     with Masks(str(moved)) as masks:
         thresholds = masks.sql("SELECT query_id, round(threshold::DOUBLE, 3) FROM queries ORDER BY 1").fetchall()
     assert thresholds == [("circle", 0.9), ("sit", 0.5), ("wheels", 0.5)]
+
+
+def test_refine_hands_on_what_is_typed_and_says_how_to_go_on(clipseg_ray, monkeypatch):
+    asked = []
+
+    def refined(request, invocation):
+        asked.append((request, invocation))
+        return Outcome(1, "Incomplete", None, {})
+
+    monkeypatch.setattr(job_of_pairs, "refine", refined)
+    code, output, errors = clipseg_ray(
+        "refine",
+        "masks",
+        "finer",
+        "--where",
+        "score > 0.3",
+        "-s",
+        "masks.refine=guided",
+        "--allow-source",
+        "s3://photos/",
+    )
+    assert (code, output, errors) == (1, "", "Incomplete\n")
+    ((request, invocation),) = asked
+    assert (request.output, request.destination, request.where) == ("masks", "finer", "score > 0.3")
+    assert (request.overrides, request.allow_source, request.give_up) == (
+        ["masks.refine=guided"],
+        ["s3://photos/"],
+        False,
+    )
+    assert invocation == (
+        "clipseg-ray refine masks finer --where 'score > 0.3' -s masks.refine=guided --allow-source s3://photos/"
+    )
 
 
 def test_truth_makes_shards_and_says_so(clipseg_ray, tmp_path):

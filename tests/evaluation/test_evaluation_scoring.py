@@ -17,12 +17,14 @@ from clipseg_ray.evaluation.questions import Questions, prepare
 from clipseg_ray.evaluation.scoring import Scorer
 from clipseg_ray.evaluation.support_draws import candidates
 from clipseg_ray.evaluation.truth import Thing, TruthSet, survey
+from clipseg_ray.inference.finer import Finer
 from clipseg_ray.model import checkpoint as checkpoints
 from clipseg_ray.model.checkpoint import Checkpoint
-from clipseg_ray.model.embedding import normalise
+from clipseg_ray.model.embedding import embed_texts, normalise
 from clipseg_ray.model.engine import Engine
 from clipseg_ray.model.factory import make_model
 from clipseg_ray.pixels.decode import decode
+from clipseg_ray.pixels.viewed_images import Gathering
 from clipseg_ray.queries.modes import parse_mode
 from clipseg_ray.queries.prompt_set import embed
 from clipseg_ray.queries.query import Query
@@ -392,3 +394,69 @@ def test_pictures_and_models_that_cannot_be_measured_are_named(
     questions.texts_wc[0][:] = np.nan
     with pytest.raises(UserError, match="the model's answer to 'dog' is not finite"):
         scorer.score(truth, truth.shards[0], [questions])
+
+
+def seen(
+    checkpoint: Checkpoint, finer: Finer, picture: bytes, names: list[str], size: tuple[int, int]
+) -> dict[str, tuple[np.ndarray, float]]:
+    """By the engine alone: probabilities at the image's size, and the greatest on its grid."""
+    engine = Engine(make_model(checkpoint, batch=1, decode_chunk=8), None, finer.refine, finer.views)
+    decoded = decode(picture, checkpoint.preprocessing, views=finer.views)
+    gathering = Gathering(1, checkpoint.preprocessing.size, finer.views)
+    gathering.add(decoded.pixels_hwc, decoded.large_hwc)
+    prompts = engine.embed(embed_texts(checkpoint, names))
+    (block,) = engine.segment(gathering.done(), prompts, np.full(len(names), -np.inf), want_logits=True)
+    assert block.grid == (192, 192)
+    assert block.logits_kwh is not None
+    grids = torch.from_numpy(block.logits_kwh).transpose(1, 2)[:, None].sigmoid()
+    resized = torch.nn.functional.interpolate(grids, size, mode="bilinear", align_corners=False)
+    return {name: (resized[n, 0].numpy(), float(grids[n].max())) for n, name in enumerate(names)}
+
+
+def test_a_model_is_scored_as_its_images_are_seen_in_a_run(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    size, names = (200, 210), ["dog", "cat"]
+    masks = {"dog": box(10, 20, 80, 90, size), "cat": box(100, 0, 60, 60, size)}
+    pictures = [noise(number, *size) for number in (1, 2)]
+    entries = [entry(name, mask) for name, mask in masks.items()]
+    samples = [(f"{n}", jpeg, {"truth": entries, "height": 200, "width": 210}) for n, jpeg in enumerate(pictures)]
+    truth = TruthSet.of([write(str(tmp_path), samples)])
+    words = {"views": {"tiles": 2}, "refine": "guided"}
+    config = EvaluateConfig.parse(
+        {
+            "model": {"checkpoint": "here", **words},
+            "truth": "there",
+            "rows": [{"name": "all"}],
+            "output": {"url": "out"},
+        }
+    )
+    assert config.model is not None
+    finer = Finer.of(config.model.views, *config.model.refinement.values())
+    scorer = Scorer(
+        Engine(make_model(checkpoint, batch=2, decode_chunk=3), None, finer.refine, finer.views),
+        checkpoint.preprocessing,
+        views=finer.views,
+    )
+    metrics = scored(scorer, truth, ask(truth, checkpoint, TEXT))
+    by_hand = Metrics()
+    for picture in pictures:
+        for name, (probability_hw, score) in seen(checkpoint, finer, picture, names, size).items():
+            by_hand.update(name, probability_hw, masks[name], None, kind="object", score=score)
+    assert metrics.counts.keys() == by_hand.counts.keys()
+    for asked, counts in by_hand.counts.items():
+        found = metrics.counts[asked]
+        assert np.abs(np.cumsum(found.pixels_cb - counts.pixels_cb, axis=1)).max() <= 5, "more than rounding"
+        assert np.array_equal(found.images_cb, counts.images_cb)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"refine_radius": 12}, r"model\.refine_radius: of no use without model\.refine"),
+        ({"views": {"floor": 0.1}}, r"model\.views\.floor: of no use"),
+        ({"views": {"tiles": 7}}, r"model\.views\.tiles"),
+    ],
+)
+def test_views_and_borders_are_checked(model: dict[str, Any], said: str) -> None:
+    values = {"truth": "there", "rows": [{"name": "all"}], "output": {"url": "out"}}
+    with pytest.raises(UserError, match=said):
+        EvaluateConfig.parse({**values, "model": {"checkpoint": "here", **model}})

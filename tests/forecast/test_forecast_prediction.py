@@ -15,6 +15,7 @@ from clipseg_ray.forecast.prediction_text import prediction_text
 from clipseg_ray.forecast.step_costs import STEPS, StepCosts
 from clipseg_ray.pipeline.pool import Pool
 from clipseg_ray.pipeline.work import ShardWork, Work
+from clipseg_ray.pixels.views import Views
 from clipseg_ray.results.shard_records import ShardCounts
 from clipseg_ray.sources.base import Member, Shard
 from clipseg_ray.sources.chunking import Chunking
@@ -39,6 +40,7 @@ def costs(**seconds: float) -> StepCosts:
         nonempty=0.5,
         undecodable=0.0,
         piece=10,
+        decoded_bytes=3 * 352**2,
     )
 
 
@@ -162,6 +164,13 @@ def test_what_is_left_is_counted_where_it_is_known() -> None:
 def test_a_chunk_closes_by_its_bytes_too() -> None:
     found = measured(costs(model=10.0), [HEAD, GPU_NODE], 1)
     assert predicted(found, work(shard(0, 1000, chunking=Chunking(100, 50_000)))).left.chunks == 20
+
+
+def test_a_chunk_closes_by_what_its_images_decode_to() -> None:
+    """Of views of 704² besides 352² there are 72 in 128 MiB."""
+    steps = replace(costs(model=10.0), decoded_bytes=Views(tiles=2, overlap=0.5, whole=True).image_bytes(352))
+    found = measured(steps, [HEAD, GPU_NODE], 1)
+    assert predicted(found, work(shard(0, 720, chunking=Chunking(256)))).left.chunks == 10
 
 
 def test_cost_is_nodes_times_hours() -> None:

@@ -182,7 +182,7 @@ def test_what_is_no_image_is_named(predictor: Predictor, photos: list[str], tmp_
     wrong = [str(tmp_path / "bomb.png"), str(tmp_path / "gone.jpg"), b"", b"<html>", np.zeros((3, 4, 5), np.float32)]
     read = predictor.read([*wrong, photos[0]])
     assert read.table["status"].to_pylist() == ["too_large", "missing", "empty", "undecodable", "undecodable", "ok"]
-    assert len(read.pixels_bhwc) == 1
+    assert len(read.pixels) == 1
     with pytest.raises(UserError) as raised:
         predictor.set_images([*wrong, photos[0]])
     assert str(raised.value).startswith("5 of 6 image(s) cannot be read:")
