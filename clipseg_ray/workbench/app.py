@@ -137,12 +137,11 @@ class _Answers:
     def _answers(self, queries: list[Query]) -> Iterator[tuple[str, Any]]:
         bench = self._bench
         (query,) = [query for query in queries if query.keep]
-        height, width = bench.grid
         borders = bench.borders(query)
-        yield "begin", {"size": [height, width], "borders": borders, "threshold": query.threshold}
+        yield "begin", {"borders": borders, "threshold": query.threshold}
         for answer in bench.answers(queries):
             levels = base64.b64encode(answer.levels).decode()
-            yield "answer", {"index": answer.index, "score": answer.score, "levels": levels}
+            yield "answer", {"index": answer.index, "score": answer.score, "size": answer.size, "levels": levels}
         yield "end", {"fault": bench.fault}
 
     async def add(self, request: Request) -> Response:

@@ -37,10 +37,12 @@ _WAIT_S = 0.5
 
 @dataclass(frozen=True)
 class Answer:
-    """What one image says to one query: ``score``, its greatest probability, and packed ``levels`` (see there)."""
+    """What one image says to one query: ``score``, its greatest probability, and packed ``levels`` (see there) of its
+    own ``size``, height and width: with ``model.views`` images differ in it."""
 
     index: int
     score: float
+    size: tuple[int, ...]
     levels: bytes
 
 
@@ -67,11 +69,6 @@ class Bench:
         self._closed = False
         self._changed = threading.Condition()
         self._writing = threading.RLock()
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width of the maps."""
-        return self._predictor.grid
 
     def resolve(self, rows: Sequence[Row]) -> list[Query]:
         """Rows as the queries they are. Raises UserError."""
@@ -171,7 +168,7 @@ class Bench:
                         given = place + 1
                         index = self._encoded[place]
                         known[index] = score
-                        yield Answer(index, score, packed(levels_of(probability_hw, borders)))
+                        yield Answer(index, score, probability_hw.shape, packed(levels_of(probability_hw, borders)))
 
     def borders(self, query: Query) -> tuple[float, ...]:
         """The thresholds that the levels of its answers tell apart."""

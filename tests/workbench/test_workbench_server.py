@@ -48,11 +48,11 @@ def masks_of(bench: Served, body: Any, threshold: float) -> dict[str, np.ndarray
     """By image id, the mask that the page draws at a threshold."""
     ids = {value["index"]: value["id"] for name, value in bench.events("GET", "images") if name == "image"}
     events = bench.events("POST", "ask", body)
-    borders, size = events[0][1]["borders"], events[0][1]["size"]
+    borders = events[0][1]["borders"]
     place, found = borders.index(threshold), {}
     for value in (value for name, value in events if name == "answer"):
         levels = np.frombuffer(zlib.decompress(base64.b64decode(value["levels"])), np.uint8)
-        found[ids[value["index"]]] = levels.reshape(size) > place
+        found[ids[value["index"]]] = levels.reshape(value["size"]) > place
     return found
 
 
@@ -61,6 +61,7 @@ def test_what_the_page_shows_is_what_a_run_of_the_saved_table_finds(folder: Path
     for text, threshold in [("something to sit on", 0.4), ("a chair", 0.5), ("a bicycle", 0.3), ("a lamp", 0.275)]:
         added = bench.json("POST", "queries", {"text": text, "threshold": threshold})
         uids[added["queries"][-1]["query_id"]] = added["uid"]
+    bench.events("GET", "images")  # all of them are there then
     picture = bench.json("POST", "pictures/of/1")
     boxed = {"id": picture["id"], "box": [20, 30, 90, 80]}
     blend = {"query_id": "like-that", "text": "a thing", "picture": boxed, "alpha": 0.6, "threshold": 0.2}
@@ -95,6 +96,25 @@ def test_what_the_page_shows_is_what_a_run_of_the_saved_table_finds(folder: Path
             assert abs(row["area"] - int(mask_hw.sum())) <= 2, (entry["query_id"], image_id)
             found_any += row["area"] > 0
     assert found_any > len(listed)
+
+
+def test_images_are_seen_as_the_configuration_says_each_at_a_size_of_its_own(here: Path) -> None:
+    photos = draw(draw(here / "photos", 2, side=512), 1)
+    (here / "run.yaml").write_text(
+        "input: {url: photos}\noutput: {url: out}\nmodel: {views: {tiles: 2}}\nmasks: {refine: guided}\n"
+    )
+    predictor = Predictor("builtin:scenes", views={"tiles": 2}, refine="guided")
+    files = sorted(photos.iterdir())
+    predictor.set_images([str(path) for path in files], ids=[path.name for path in files])
+    wanted = predictor.predict("a chair", threshold=0.3)
+    with served("run.yaml") as bench:
+        drawn = masks_of(bench, {"query": {"text": "a chair"}}, 0.3)
+    assert {name: mask_hw.shape for name, mask_hw in drawn.items()} == {
+        "scene-00.png": (256, 256),
+        "scene-01.png": (512, 512),
+    }
+    for name, mask_hw in drawn.items():
+        assert np.count_nonzero(mask_hw != wanted.masks(name)[0]) <= 2
 
 
 def test_before_the_first_question_the_engine_has_been_tried(
