@@ -58,7 +58,8 @@ def write(
     """Write the page to a ``.html`` file, or to ``index.html`` in a folder; returns its URL.
 
     connection: that of `joining.joined`. Shown are up to ``IMAGES`` images, by the share of pixels that differ, summed
-    over queries: by IoU those came first in which a mask of three pixels has lost one. Pictures are A's, as small as makes the page weigh 10 MB at most.
+    over queries: by IoU those came first in which a mask of three pixels has lost one. Pictures are A's, as small as
+    makes the page weigh 10 MB at most.
     """
     worst = connection.execute(_WORST).fetchall()
     numbered = {
