@@ -21,16 +21,16 @@ A_PICTURE = 6
 """Queries of an image that are drawn: those that differ most."""
 
 _WORST = f"""
-SELECT image_id, sum(1 - iou) AS unlike, sum(differing) AS pixels, count(*) AS queries
+SELECT image_id, sum(differing) AS pixels, count(*) AS queries
 FROM compared WHERE iou < 1 AND NOT a_lacks AND NOT b_lacks
-GROUP BY image_id ORDER BY unlike DESC, pixels DESC, image_id LIMIT {IMAGES}
+GROUP BY image_id ORDER BY pixels DESC, image_id LIMIT {IMAGES}
 """
 
 _MASKS = f"""
 WITH picked AS (
        SELECT image_id, pair, phrase, iou, differing, number FROM compared JOIN worst USING (image_id)
        WHERE iou < 1 AND NOT a_lacks AND NOT b_lacks
-       QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY iou, differing DESC, pair, phrase) <= {A_PICTURE}),
+       QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY differing DESC, pair, phrase) <= {A_PICTURE}),
      sides AS (
        SELECT number, pair, phrase, iou, differing, coalesce(a.query_text, b.query_text) AS words,
               a.score AS a_score, b.score AS b_score, a.area > 0 AS in_a, b.area > 0 AS in_b,
@@ -48,7 +48,7 @@ WITH picked AS (
 SELECT number, pair, words, iou, differing, a_score, b_score, height, width,
        CASE WHEN in_a THEN mask_resize(a_counts, a_height, a_width, height, width) ELSE '' END AS a_counts,
        CASE WHEN in_b THEN mask_resize(b_counts, b_height, b_width, height, width) ELSE '' END AS b_counts
-FROM drawn ORDER BY number, iou, differing DESC, pair, phrase
+FROM drawn ORDER BY number, differing DESC, pair, phrase
 """
 
 
@@ -57,8 +57,9 @@ def write(
 ) -> str:
     """Write the page to a ``.html`` file, or to ``index.html`` in a folder; returns its URL.
 
-    connection: that of `joining.joined`. Shown are up to ``IMAGES`` images, by the sum over queries of 1 − IoU, then
-    by the share of pixels that differ. Pictures are A's, as small as makes the page weigh 10 MB at most.
+    connection: that of `joining.joined`. Shown are up to ``IMAGES`` images, by the share of pixels that differ, summed
+    over queries: by IoU those came first in which a mask of three pixels has lost one. Pictures are A's, as small as
+    makes the page weigh 10 MB at most.
     """
     worst = connection.execute(_WORST).fetchall()
     numbered = {
@@ -81,8 +82,8 @@ def _content(
     found: Comparison, worst: list[tuple[Any, ...]], masks: list[dict[str, Any]], images: pa.Table
 ) -> dict[str, Any]:
     shown: list[dict[str, Any]] = [
-        {"id": image_id, "unlike": round(unlike, 4), "queries": queries, "masks": []}
-        for image_id, unlike, _, queries in worst
+        {"id": image_id, "pixels": float(f"{pixels:.6g}"), "queries": queries, "masks": []}
+        for image_id, pixels, queries in worst
     ]
     for row in images.to_pylist():
         shown[row["number"]] |= {"width": row["width"], "height": row["height"]}

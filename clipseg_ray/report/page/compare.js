@@ -56,7 +56,7 @@ function drawing(picture, mask) {
 
 function picture(each, place) {
   const more = each.queries - each.masks.length;
-  const words = `sum of 1 − IoU ${figures(each.unlike)} over ${plural(each.queries, "query", "queries")}${more ? `; ${number(more)} not drawn` : ""}`;
+  const words = `${percent(each.pixels)} of the pixels differ, over ${plural(each.queries, "query", "queries")}${more ? `; ${number(more)} not drawn` : ""}`;
   return make("section", { class: "picture", "aria-labelledby": `i${place}` },
     make("h2", { id: `i${place}` }, `${place + 1}. ${each.id}`, make("span", {}, words)),
     make("div", { class: "row" }, ...each.masks.map((mask) => drawing(each, mask))));
@@ -70,7 +70,7 @@ const COLUMNS = [
   ["same", (pair) => number(pair.same)],
   ["found", (pair) => number(pair.found)],
   ["lost", (pair) => number(pair.lost)],
-  ["score drift", (pair) => figures(pair.drift)],
+  ["score drift", (pair) => (pair.drift === null ? "–" : String(Number(pair.drift.toPrecision(2))))],
   ["largest", (pair) => figures(pair.drift_most)],
 ];
 
