@@ -5,9 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CLIENTS := .venv-clients
 
-.PHONY: demo paper test test-slow test-ray test-clients test-readme lint format docs checkpoint ccp clean
+.PHONY: install demo paper test test-slow test-ray test-clients test-readme lint format docs checkpoint ccp clean
+
+install: $(READY)
 
 $(READY): requirements.lock requirements-dev.lock pyproject.toml
+	@echo "Installing into $(VENV): some minutes, 3 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

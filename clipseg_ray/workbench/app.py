@@ -78,6 +78,7 @@ class _Answers:
             Route("/queries", self.add, methods=["POST"]),
             Route("/queries", self.change, methods=["PATCH"]),
             Route("/queries/{uid}", self.delete, methods=["DELETE"]),
+            Route("/order", self.move, methods=["POST"]),
             Route("/undo", self.undo, methods=["POST"]),
             Route("/redo", self.redo, methods=["POST"]),
             Route("/reopen", self.reopen, methods=["POST"]),
@@ -136,12 +137,11 @@ class _Answers:
     def _answers(self, queries: list[Query]) -> Iterator[tuple[str, Any]]:
         bench = self._bench
         (query,) = [query for query in queries if query.keep]
-        height, width = bench.grid
         borders = bench.borders(query)
-        yield "begin", {"size": [height, width], "borders": borders, "threshold": query.threshold}
+        yield "begin", {"borders": borders, "threshold": query.threshold}
         for answer in bench.answers(queries):
             levels = base64.b64encode(answer.levels).decode()
-            yield "answer", {"index": answer.index, "score": answer.score, "levels": levels}
+            yield "answer", {"index": answer.index, "score": answer.score, "size": answer.size, "levels": levels}
         yield "end", {"fault": bench.fault}
 
     async def add(self, request: Request) -> Response:
@@ -152,6 +152,9 @@ class _Answers:
 
     async def delete(self, request: Request) -> Response:
         return await self._edited(self._desk.delete, request.path_params["uid"])
+
+    async def move(self, request: Request) -> Response:
+        return await self._edited(self._desk.move, await body_of(request))
 
     async def undo(self, request: Request) -> Response:
         return await self._edited(self._desk.undo)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence, Sized
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
@@ -37,10 +37,12 @@ _WAIT_S = 0.5
 
 @dataclass(frozen=True)
 class Answer:
-    """What one image says to one query: ``score``, its greatest probability, and packed ``levels`` (see there)."""
+    """What one image says to one query: ``score``, its greatest probability, and packed ``levels`` (see there) of its
+    own ``size``, height and width: with ``model.views`` images differ in it."""
 
     index: int
     score: float
+    size: tuple[int, ...]
     levels: bytes
 
 
@@ -67,11 +69,6 @@ class Bench:
         self._closed = False
         self._changed = threading.Condition()
         self._writing = threading.RLock()
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width of the maps."""
-        return self._predictor.grid
 
     def resolve(self, rows: Sequence[Row]) -> list[Query]:
         """Rows as the queries they are. Raises UserError."""
@@ -101,10 +98,13 @@ class Bench:
 
     def load(self) -> None:
         """Read and encode all images; what stops it is told to whoever waits for them. For a thread of its own."""
-        samples = self._source.read()
+        samples, warming = self._source.read(), None
         try:
             while not self._closed and (lot := list(islice(samples, _LOT if self.images else 2))):
                 self._add(lot)
+                if warming is None and self._encoded:
+                    warming = threading.Thread(target=self._warm, name="warming", daemon=True)
+                    warming.start()
         except Exception as error:  # of storage, formats or the device: the page says it
             self.fault = brief(error)
         finally:
@@ -112,6 +112,11 @@ class Bench:
                 self.done = True
                 self.total = len(self.images)
                 self._changed.notify_all()
+
+    def _warm(self) -> None:
+        """Ask an image something, so that the first question finds tokenizer, engine and compiled code ready."""
+        with suppress(Exception), closing(self.answers(self.of_changes({"text": "a photo"}))) as answers:
+            next(answers, None)  # whoever asks is told what is wrong
 
     def _add(self, lot: Sequence[Sample]) -> None:
         found = [_image(len(self.images) + place, sample) for place, sample in enumerate(lot)]
@@ -145,7 +150,7 @@ class Bench:
                 given += 1
                 yield image
 
-    def answers(self, queries: Sequence[Query]) -> Iterator[Answer]:
+    def answers(self, queries: Sequence[Query]) -> Generator[Answer]:
         """What every image says to the one query that is written, in the images' order, as soon as it can be had."""
         (asked,) = [query for query in queries if query.keep]
         borders, known = self.borders(asked), self._scores.setdefault(asked.digest(), {})
@@ -163,7 +168,7 @@ class Bench:
                         given = place + 1
                         index = self._encoded[place]
                         known[index] = score
-                        yield Answer(index, score, packed(levels_of(probability_hw, borders)))
+                        yield Answer(index, score, probability_hw.shape, packed(levels_of(probability_hw, borders)))
 
     def borders(self, query: Query) -> tuple[float, ...]:
         """The thresholds that the levels of its answers tell apart."""

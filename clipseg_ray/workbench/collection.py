@@ -93,7 +93,7 @@ class Collection:
     def change(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Change queries, by uid, in one step; others go on naming those that are renamed.
 
-        Raises UserError for what makes no table.
+        Whoever joins a group goes behind its last member. Raises UserError for what makes no table.
         """
         entries = {entry.uid: entry for entry in self.entries}
         for uid, wanted in changes.items():
@@ -107,7 +107,16 @@ class Collection:
                 entries = {
                     key: replace(each, row=renamed(each.row, entry.query_id, after)) for key, each in entries.items()
                 }
+            if entries[uid].row.get("group") != entry.row.get("group"):
+                entries = _beside_its_group(entries, uid)
         self._take(tuple(entries.values()))
+
+    def move(self, uid: str, before: str | None) -> None:
+        """Put a query before another, or last where ``before`` is None. Raises UserError where one is not there."""
+        moved, others = self.of(uid), [each for each in self.entries if each.uid != uid]
+        if before != uid:
+            at = len(others) if before is None else others.index(self.of(before))
+            self._take((*others[:at], moved, *others[at:]))
 
     def delete(self, uid: str) -> None:
         """Take a query from the list, and from those it suppressed. Raises UserError where an expression needs it."""
@@ -155,6 +164,17 @@ class Collection:
         taken = {entry.query_id for entry in self.entries}
         numbered = (f"{name}-{number}" for number in range(2, MOST + 2))
         return name if name not in taken else next(each for each in numbered if each not in taken)
+
+
+def _beside_its_group(entries: Mapping[str, Entry], uid: str) -> dict[str, Entry]:
+    """The entries in an order in which one stands behind the last other member of its group, where there is one."""
+    group = entries[uid].row.get("group")
+    others = [key for key in entries if key != uid]
+    members = [key for key in others if group is not None and entries[key].row.get("group") == group]
+    if not members:
+        return dict(entries)
+    at = others.index(members[-1]) + 1
+    return {key: entries[key] for key in (*others[:at], uid, *others[at:])}
 
 
 def named_by(row: Row) -> list[str]:

@@ -14,15 +14,20 @@ from clipseg_ray.workbench import keeping, tables
 from clipseg_ray.workbench.bench import Bench
 from clipseg_ray.workbench.rows import without_lone_groups
 
+_DRAFT = "run.yaml"
+"""The configuration that is proposed where the workbench was opened on images."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """place: what the workbench was opened on, a configuration where ``config``. table: whole address of the table that
-    its list is begun with, or None. folder: where lists are saved. model, caution: what is said of the checkpoint."""
+    """place: what the workbench was opened on, a configuration where ``config``; overrides: as ``-s`` gave them. table:
+    whole address of the table that its list is begun with, or None. folder: where lists are saved. model, caution: what
+    is said of the checkpoint."""
 
     bench: Bench
     place: str
     config: bool
+    overrides: tuple[str, ...]
     table: str | None
     folder: str
     model: str
@@ -74,6 +79,15 @@ class Desk:
             self.bench.collection.delete(uid)
             self.bench.keep()
 
+    def move(self, wish: Mapping[str, Any]) -> None:
+        """Put the query ``uid`` of the list before the one ``before``, or last."""
+        uid, before = wish.get("uid"), wish.get("before")
+        if not isinstance(uid, str) or not isinstance(before, str | None):
+            raise UserError("what was sent is no place in the list")
+        with self.bench.edit():
+            self.bench.collection.move(uid, before)
+            self.bench.keep()
+
     def undo(self) -> None:
         """Undo the last change."""
         with self.bench.edit():
@@ -111,5 +125,13 @@ class Desk:
             if place == self.table:
                 self.bench.table = keeping.table_hash(place)
                 self.bench.keep()
-        run = ["clipseg-ray", "run", self.place, "-s", f"queries.table={place}"]
-        return {"saved": redacted(place), "next": redacted(shlex.join(run)) if self.config else None}
+        return {"saved": redacted(place), "next": [redacted(shlex.join(each)) for each in self._next(place)]}
+
+    def _next(self, table: str) -> list[list[str]]:
+        """The commands, for the folder where lists are saved, of a run of this table that finds what the page shows."""
+        table = table.removeprefix(f"{self.folder.rstrip('/')}/")
+        own = [each for each in self.overrides if not each.startswith("queries.table=")]
+        settings = [part for each in (*own, f"queries.table={table}") for part in ("-s", each)]
+        if self.config:
+            return [["clipseg-ray", "run", self.place, *settings]]
+        return [["clipseg-ray", "init", self.place, "-o", _DRAFT], ["clipseg-ray", "run", _DRAFT, *settings]]

@@ -86,7 +86,7 @@ def opened(place: str, overrides: Sequence[str], images: int) -> Desk:
         values = {"input": {"url": place}, "output": {"url": f"{absolute(place).rstrip('/')}-masks"}}
         config = RunConfig.parse(values, overrides, source=place)
     sample = Images(config, images)
-    model = config.model
+    model, masks = config.model, config.masks
     predictor = Predictor(
         model.checkpoint,
         model.revision,
@@ -94,13 +94,18 @@ def opened(place: str, overrides: Sequence[str], images: int) -> Desk:
         precision=model.precision,
         batch=config.pool.batch,
         decode=config.input.decode,
+        views=model.views,
+        refine=masks.refine,
+        refine_radius=masks.refine_radius,
+        refine_epsilon=masks.refine_epsilon,
     )
     table = config.queries.table if is_config and config.queries.table != DEFAULT_TABLE else None
-    bench = Bench(sample, predictor, Store.of(keeping.folder_of(place)), config.masks.threshold)
+    bench = Bench(sample, predictor, Store.of(keeping.folder_of(place)), masks.threshold)
     desk = Desk(
         bench=bench,
         place=place,
         config=is_config,
+        overrides=tuple(overrides),
         table=table,
         folder=absolute("."),
         model=model.checkpoint,

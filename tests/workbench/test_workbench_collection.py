@@ -103,12 +103,35 @@ def test_who_is_deleted_suppresses_nobody_and_stays_where_an_expression_needs_it
         made.delete(made.entries[0].uid)
 
 
+def test_queries_are_put_in_order_and_members_of_a_group_stand_together() -> None:
+    made, (mug, _, chair, sofa) = filled("mug", "cup", "chair", "sofa")
+    made.move(sofa, mug)
+    assert names(made) == ["sofa", "mug", "cup", "chair"]
+    made.move(sofa, None)
+    assert names(made) == ["mug", "cup", "chair", "sofa"]
+    steps = len(made.history.states)
+    for before in (mug, made.entries[1].uid):
+        made.move(mug, before)
+    assert len(made.history.states) == steps, "where it stands already it does not move"
+    made.change({mug: {"group": "g"}, sofa: {"group": "g"}})
+    assert names(made) == ["mug", "sofa", "cup", "chair"]
+    assert [query.query_id for query in made.queries()] == names(made)
+    made.change({chair: {"group": "g"}})
+    assert names(made) == ["mug", "sofa", "chair", "cup"]
+    made.change({mug: {"group": None}})
+    assert names(made) == ["mug", "sofa", "chair", "cup"]
+    for uid, before in [("gone", mug), (mug, "gone")]:
+        with pytest.raises(UserError, match="not in the list any more"):
+            made.move(uid, before)
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.sampled_from(["a mug", "a cup", "grass"])),
         st.tuples(st.just("threshold"), st.floats(0.01, 0.99)),
         st.tuples(st.just("group"), st.sampled_from(["g", "h", None])),
         st.tuples(st.just("delete"), st.integers(0, 9)),
+        st.tuples(st.just("move"), st.integers(0, 9)),
         st.tuples(st.just("undo"), st.none()),
         st.tuples(st.just("redo"), st.none()),
     ),
@@ -132,6 +155,8 @@ def test_any_changes_are_undone_and_done_again_to_what_they_were(steps: list[tup
             uid = made.entries[hash(value) % len(made.entries)].uid
             if name == "delete":
                 made.delete(uid)
+            elif name == "move":
+                made.move(uid, [*(entry.uid for entry in made.entries), None][value % (len(made.entries) + 1)])
             else:
                 made.change({uid: {name: value}})
         if name not in ("undo", "redo") and made.rows != states[at]:

@@ -50,11 +50,12 @@ def bench(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 @pytest.fixture
-def page(browser: WebDriver, bench: Served) -> WebDriver:
+def page(browser: WebDriver, bench: Served) -> Iterator[WebDriver]:
     browsers.console(browser)
     browser.get(bench.address)
     until(browser, "return document.querySelectorAll('.card').length", IMAGES)
-    return browser
+    yield browser
+    browser.get("about:blank")  # while its server is there to be told what the page shows
 
 
 def until(page: WebDriver, script: str, value: Any) -> None:
@@ -70,6 +71,9 @@ def ask(page: WebDriver, words: str) -> None:
     prompt.send_keys(Keys.CONTROL, "a")
     prompt.send_keys(words, Keys.ENTER)
     asked(page, words)
+
+
+LISTED = "return [...document.querySelectorAll('#queries .pick b')].map((each) => each.textContent)"
 
 
 def listed(page: WebDriver) -> list[str]:
@@ -107,16 +111,17 @@ def drawn(page: WebDriver) -> dict[str, np.ndarray]:
     return {name: np.array([*bits], "U1").reshape(height, width) == "1" for name, width, height, bits in found}
 
 
-def drag(page: WebDriver, source: int, target: int, place: int) -> None:
+def drag(page: WebDriver, source: int, target: int, kind: str, place: int) -> None:
     page.execute_script(
-        "const picks = document.querySelectorAll('#queries .pick'), [from, to, place] = arguments;"
+        "const picks = document.querySelectorAll('#queries .pick'), [from, to, kind, place] = arguments;"
         "const how = {dataTransfer: new DataTransfer(), bubbles: true, cancelable: true};"
         "const send = (node, name) => node.dispatchEvent(new DragEvent(name, how));"
         "send(picks[from], 'dragstart');"
-        "const into = picks[to].closest('.entry').querySelectorAll('.targets div')[place];"
+        "const into = picks[to].closest('.entry').querySelectorAll(`.targets .${kind}`)[place];"
         "send(into, 'dragover'); send(into, 'drop'); send(picks[from], 'dragend');",
         source,
         target,
+        kind,
         place,
     )
 
@@ -155,18 +160,25 @@ def test_queries_are_collected_grouped_put_below_undone_and_saved(page: WebDrive
         "return [...document.querySelectorAll('#queries .limit')].map((each) => each.textContent)",
         ["0.5", "0.5", "0.3"],
     )
-    drag(page, 2, 0, 0)
+    drag(page, 2, 0, "onto", 0)
     until(page, "return document.querySelectorAll('#queries .grouped').length", 2)
-    drag(page, 2, 0, 1)
+    assert listed(page) == ["a-chair", "a-lamp", "a-bicycle"]
+    drag(page, 1, 0, "onto", 1)
     until(page, "return document.querySelector('#queries .below')?.textContent", "only where above a-chair")
     page.find_element(By.ID, "undo").click()
     until(page, "return document.querySelector('#queries .below')", None)
+    drag(page, 2, 0, "between", 0)
+    until(page, LISTED, ["a-bicycle", "a-chair", "a-lamp"])
+    drag(page, 0, 2, "between", 1)
+    until(page, LISTED, ["a-chair", "a-lamp", "a-bicycle"])
+    page.find_element(By.ID, "undo").click()
+    until(page, LISTED, ["a-bicycle", "a-chair", "a-lamp"])
     name = page.find_element(By.ID, "name")
     name.send_keys(Keys.CONTROL, "a")
     name.send_keys("mine.yaml", Keys.ENTER)
     until(page, "return document.getElementById('saved').textContent.startsWith('Saved ')", True)
     by_id = {query.query_id: query for query in load_queries("mine.yaml", None, 0.5)}
-    assert by_id.keys() == {"a-chair", "a-bicycle", "a-lamp"}
+    assert [*by_id] == ["a-bicycle", "a-chair", "a-lamp"]
     assert by_id["a-lamp"].threshold == 0.3
     assert by_id["a-lamp"].group == by_id["a-chair"].group == "a-chair-group"
     name.send_keys(Keys.ENTER)
@@ -235,6 +247,10 @@ def test_keys_do_all_of_it(page: WebDriver, bench: Served) -> None:
     asked(page, "a lamp")
     press(Keys.ESCAPE, "a")
     until(page, "return document.querySelectorAll('#queries .pick').length", 2)
+    press("K", "K")
+    until(page, LISTED, ["a-lamp", "a-chair"])
+    press("J")
+    until(page, LISTED, ["a-chair", "a-lamp"])
     press("k")
     asked(page, "a-chair")
     press("e")
@@ -242,7 +258,7 @@ def test_keys_do_all_of_it(page: WebDriver, bench: Served) -> None:
     press(Keys.HOME, "my-", Keys.TAB)
     until(page, "return document.querySelector('#queries .pick b').textContent", "my-a-chair")
     press(Keys.ESCAPE, Keys.DELETE)
-    until(page, "return [...document.querySelectorAll('#queries .pick b')].map((each) => each.textContent)", ["a-lamp"])
+    until(page, LISTED, ["a-lamp"])
     press("u")
     until(page, "return document.querySelectorAll('#queries .pick').length", 2)
     press(Keys.ARROW_RIGHT, Keys.ENTER)
@@ -293,14 +309,28 @@ def test_it_can_be_used_by_everyone(page: WebDriver, folder: Path, scheme: str, 
     try:
         collect(page, "a chair")
         page.find_element(By.CSS_SELECTOR, ".more").click()
-        page.find_element(By.ID, "file").send_keys(str(folder / "scene-01.png"))
-        until(page, "return document.getElementById('picture').hidden", False)
-        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        page.find_element(By.CSS_SELECTOR, "#verdicts summary").click()
+        until(page, "return document.querySelector('[data-verdict=begin]') !== null", True)
         page.execute_script((resources.files("axe_core_python") / "axe.min.js").read_text("utf-8"))
         check = (
             "axe.run(document).then((found) => arguments[0](found.violations.map("
             "(each) => [each.id, each.nodes.map((node) => node.html)])))"
         )
+        page.find_element(By.CSS_SELECTOR, "[data-verdict=begin]").click()
+        for count, key in enumerate("yn", 1):
+            ActionChains(page).send_keys(key).perform()
+            until(
+                page,
+                f"return document.querySelector('#verdicts [role=status]').textContent.startsWith('{count} ')",
+                True,
+            )
+        assert page.find_elements(By.CSS_SELECTOR, "#verdicts .proposals")
+        assert page.find_element(By.CSS_SELECTOR, "#verdicts .judged").is_displayed()
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        assert page.execute_async_script(check) == []
+        page.find_element(By.ID, "file").send_keys(str(folder / "scene-01.png"))
+        until(page, "return document.getElementById('picture').hidden", False)
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
         assert page.execute_async_script(check) == []
         page.execute_script("document.querySelector('.card').click()")
         assert page.execute_async_script(check) == []

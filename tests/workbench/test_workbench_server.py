@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from clipseg_ray import dataset
+from clipseg_ray import Predictor, dataset
 from clipseg_ray.errors import UserError
 from clipseg_ray.workbench import serving
 from tests.made import make
@@ -47,11 +48,11 @@ def masks_of(bench: Served, body: Any, threshold: float) -> dict[str, np.ndarray
     """By image id, the mask that the page draws at a threshold."""
     ids = {value["index"]: value["id"] for name, value in bench.events("GET", "images") if name == "image"}
     events = bench.events("POST", "ask", body)
-    borders, size = events[0][1]["borders"], events[0][1]["size"]
+    borders = events[0][1]["borders"]
     place, found = borders.index(threshold), {}
     for value in (value for name, value in events if name == "answer"):
         levels = np.frombuffer(zlib.decompress(base64.b64decode(value["levels"])), np.uint8)
-        found[ids[value["index"]]] = levels.reshape(size) > place
+        found[ids[value["index"]]] = levels.reshape(value["size"]) > place
     return found
 
 
@@ -60,6 +61,7 @@ def test_what_the_page_shows_is_what_a_run_of_the_saved_table_finds(folder: Path
     for text, threshold in [("something to sit on", 0.4), ("a chair", 0.5), ("a bicycle", 0.3), ("a lamp", 0.275)]:
         added = bench.json("POST", "queries", {"text": text, "threshold": threshold})
         uids[added["queries"][-1]["query_id"]] = added["uid"]
+    bench.events("GET", "images")  # all of them are there then
     picture = bench.json("POST", "pictures/of/1")
     boxed = {"id": picture["id"], "box": [20, 30, 90, 80]}
     blend = {"query_id": "like-that", "text": "a thing", "picture": boxed, "alpha": 0.6, "threshold": 0.2}
@@ -67,7 +69,13 @@ def test_what_the_page_shows_is_what_a_run_of_the_saved_table_finds(folder: Path
     bench.json("PATCH", "queries", {uids["a-chair"]: {"group": "g"}, uids["a-lamp"]: {"group": "g"}})
     listed = bench.json("PATCH", "queries", {uids["something-to-sit-on"]: {"suppress": ["a-bicycle"]}})["queries"]
     saved = bench.json("POST", "save", {"name": "queries.csv"})
-    assert saved == {"saved": str(here / "queries.csv"), "next": None}
+    assert saved == {
+        "saved": str(here / "queries.csv"),
+        "next": [
+            f"clipseg-ray init {folder} -o run.yaml",
+            f"clipseg-ray run run.yaml -s {MODEL} -s queries.table=queries.csv",
+        ],
+    }
     make(
         {
             "input": {"url": str(folder)},
@@ -88,6 +96,45 @@ def test_what_the_page_shows_is_what_a_run_of_the_saved_table_finds(folder: Path
             assert abs(row["area"] - int(mask_hw.sum())) <= 2, (entry["query_id"], image_id)
             found_any += row["area"] > 0
     assert found_any > len(listed)
+
+
+def test_images_are_seen_as_the_configuration_says_each_at_a_size_of_its_own(here: Path) -> None:
+    photos = draw(draw(here / "photos", 2, side=512), 1)
+    (here / "run.yaml").write_text(
+        "input: {url: photos}\noutput: {url: out}\nmodel: {views: {tiles: 2}}\nmasks: {refine: guided}\n"
+    )
+    predictor = Predictor("builtin:scenes", views={"tiles": 2}, refine="guided")
+    files = sorted(photos.iterdir())
+    predictor.set_images([str(path) for path in files], ids=[path.name for path in files])
+    wanted = predictor.predict("a chair", threshold=0.3)
+    with served("run.yaml") as bench:
+        drawn = masks_of(bench, {"query": {"text": "a chair"}}, 0.3)
+    assert {name: mask_hw.shape for name, mask_hw in drawn.items()} == {
+        "scene-00.png": (256, 256),
+        "scene-01.png": (512, 512),
+    }
+    for name, mask_hw in drawn.items():
+        assert np.count_nonzero(mask_hw != wanted.masks(name)[0]) <= 2
+
+
+def test_before_the_first_question_the_engine_has_been_tried(
+    folder: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, stream = [], Predictor.stream
+
+    def seen(self: Predictor, queries: Any, **how: Any) -> Any:
+        asked.append(how)
+        for rows in stream(self, queries, **how):
+            answered.set()
+            yield rows
+
+    answered = threading.Event()
+    monkeypatch.setattr(Predictor, "stream", seen)
+    with served(str(folder)) as bench:
+        assert answered.wait(60)
+        images = bench.events("GET", "images")
+        assert len(images) == IMAGES + 2
+    assert asked == [{"probabilities": "float32", "first": 0}], "once, as a question of the page is asked"
 
 
 def test_every_image_answers_and_those_that_are_none_are_named(bench: Served) -> None:
@@ -114,14 +161,20 @@ def test_of_images_that_are_none_nothing_is_asked_and_all_is_said(here: Path) ->
 def test_the_list_and_the_view_survive_a_restart(folder: Path, here: Path) -> None:
     with served(str(folder)) as first:
         first.json("POST", "queries", {"text": "a dog"})
-        first.json("POST", "queries", {"text": "a cat", "threshold": 0.3})
+        cat = first.json("POST", "queries", {"text": "a cat", "threshold": 0.3})
+        dog = cat["queries"][0]["uid"]
+        moved = first.json("POST", "order", {"uid": cat["uid"], "before": dog})
+        assert [each["query_id"] for each in moved["queries"]] == ["a-cat", "a-dog"]
+        assert first.request("POST", "order", {"uid": dog, "before": 1})[0] == 400
+        first.json("POST", "undo")
         first.json("POST", "undo")
         assert first.request("PUT", "view", {"text": "half a", "active": None})[0] == 204
         before = first.json("GET", "state")
     with served(str(folder)) as second:
         assert second.address != first.address
         assert second.json("GET", "state") == before
-        assert [each["query_id"] for each in second.json("POST", "redo")["queries"]] == ["a-dog", "a-cat"]
+        for wanted in (["a-dog", "a-cat"], ["a-cat", "a-dog"]):
+            assert [each["query_id"] for each in second.json("POST", "redo")["queries"]] == wanted
         old = urlsplit(first.address).path
         assert second.request("GET", f"{old}state")[0] == 404, "each start has a token of its own"
 
@@ -140,7 +193,7 @@ def test_a_configuration_brings_its_table_which_is_not_written_over_unasked(fold
         assert (status, "is left as it is" in json.loads(data)["error"]) == (400, True)
         assert "bird" not in (here / "mine.csv").read_text()
         saved = bench.json("POST", "save", {"over": True})
-        assert saved["next"] == f"clipseg-ray run run.yaml -s queries.table={here / 'mine.csv'}"
+        assert saved["next"] == [f"clipseg-ray run run.yaml -s {MODEL} -s queries.table=mine.csv"]
         assert "bird" in (here / "mine.csv").read_text()
     (here / "mine.csv").write_text("text\na house\n")
     with served("run.yaml", images=2) as again:

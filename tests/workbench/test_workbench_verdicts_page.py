@@ -36,7 +36,7 @@ def page() -> Iterator[WebDriver]:
 
 def until(page: WebDriver, script: str) -> object:
     """What a script gives, once it gives something true."""
-    return WebDriverWait(page, 30).until(lambda driver: driver.execute_script(f"return {script}"))
+    return WebDriverWait(page, 30, 0.05).until(lambda driver: driver.execute_script(f"return {script}"))
 
 
 def press(page: WebDriver, key: str) -> None:

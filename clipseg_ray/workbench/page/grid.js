@@ -6,7 +6,6 @@ import { key, open } from "./keys.js";
 const cards = new Map();
 const answers = new Map();
 const visible = new Set();
-let asked = null; /* {size, borders} of the query that is being looked at */
 let level = 0; /* place of the threshold among the borders */
 let sorting = 0; /* the timer of the next order of the cards */
 let sorted = () => {};
@@ -44,30 +43,21 @@ function frame(image) {
   return box;
 }
 
-/** Begin another query: nothing is answered yet. */
-export function begin({ size, borders }) {
-  asked = { size, borders };
-  answers.clear();
-  for (const index of cards.keys()) label(index);
-  for (const index of visible) draw(index);
-}
-
-/** No query is being looked at. */
+/** Nothing is answered: another query is begun, or none is looked at. */
 export function clear() {
-  asked = null;
   answers.clear();
   for (const index of cards.keys()) label(index);
   for (const index of visible) draw(index);
 }
 
 /** Take an image's answer; `current()` says whether its query is still being looked at. */
-export async function take({ index, score, levels }, current) {
+export async function take({ index, score, size, levels }, current) {
   const pixels = await inflated(levels);
   if (!current()) return;
   const above = new Uint32Array(257); /* pixels at a level or higher */
   for (const each of pixels) above[each]++;
   for (let at = 255; at >= 0; at--) above[at] += above[at + 1];
-  answers.set(index, { score, pixels, above });
+  answers.set(index, { score, size, pixels, above });
   label(index);
   if (visible.has(index)) draw(index);
   sorting ||= setTimeout(sort, SOON);
@@ -110,7 +100,7 @@ function draw(index, box = cards.get(index).button) {
   }
   const inside = new Uint8Array(answer.pixels.length);
   for (let at = 0; at < inside.length; at++) inside[at] = answer.pixels[at] > level;
-  paintPixels(canvas, inside, asked.size, maskColour());
+  paintPixels(canvas, inside, answer.size, maskColour());
 }
 
 const SOON = 120; /* milliseconds: many answers come at once, and every order of the cards is laid out anew */

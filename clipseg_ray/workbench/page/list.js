@@ -1,4 +1,4 @@
-/* The list of queries: shown, changed, grouped and put below others by drag or in a form, undone, saved. */
+/* The list of queries: shown, changed, ordered, grouped and put below others by drag or in a form, undone, saved. */
 
 import { send } from "./server.js";
 import { key } from "./keys.js";
@@ -21,13 +21,10 @@ export function show(list) {
   byId("empty").hidden = queries.length > 0;
   byId("save").hidden = queries.length === 0;
   const held = document.activeElement?.closest?.("#queries [data-uid]")?.dataset.uid, name = document.activeElement?.name;
-  const groups = Map.groupBy ? Map.groupBy(queries, (each) => each.group) : grouped();
-  const items = [];
-  for (const [group, members] of groups) {
-    if (group !== null) items.push(make("li", { class: "group-name" }, members.length > 1 ? `${group}: each pixel to the best of ${members.length}` : `${group}: alone so far`));
-    items.push(...members.map(item));
-  }
-  byId("queries").replaceChildren(...items);
+  byId("queries").replaceChildren(...queries.flatMap((entry, place) => {
+    const heads = entry.group !== null && entry.group !== queries[place - 1]?.group;
+    return heads ? [groupName(entry.group), item(entry)] : [item(entry)];
+  }));
   byId("queries").classList.remove("dragging"); /* what was dragged may be gone, and then no dragend comes */
   mark();
   if (held) {
@@ -36,10 +33,9 @@ export function show(list) {
   }
 }
 
-function grouped() {
-  const found = new Map();
-  for (const each of queries) found.set(each.group, [...(found.get(each.group) ?? []), each]);
-  return found;
+function groupName(group) {
+  const members = queries.filter((each) => each.group === group).length;
+  return make("li", { class: "group-name" }, members > 1 ? `${group}: each pixel to the best of ${members}` : `${group}: alone so far`);
 }
 
 /** Mark which query is being looked at. */
@@ -62,7 +58,7 @@ export async function edit(method, path, body = undefined, asks = true) {
 }
 
 function item(entry) {
-  const pick = make("button", { type: "button", class: "pick", draggable: "true" }, make("b", {}, entry.query_id), make("span", {}, entry.expression ?? entry.words));
+  const pick = make("button", { type: "button", class: "pick", draggable: "true", title: entry.query_id }, make("b", {}, entry.query_id), make("span", {}, entry.expression ?? entry.words));
   pick.addEventListener("click", () => bench.look(entry.uid));
   const more = make("button", { type: "button", class: "more", "aria-expanded": opened.has(entry.uid), "aria-label": `Change ${entry.query_id}`, title: "Change" }, "⋯");
   more.addEventListener("click", () => {
@@ -91,7 +87,7 @@ function item(entry) {
 
 function targets(entry) {
   const into = (words, act) => {
-    const target = make("div", {}, words);
+    const target = make("div", { class: words ? "onto" : "between" }, words);
     target.addEventListener("dragover", (event) => {
       event.preventDefault();
       target.classList.add("over");
@@ -104,16 +100,30 @@ function targets(entry) {
     });
     return target;
   };
+  const next = queries[queries.indexOf(entry) + 1]?.uid ?? null;
   return make("div", { class: "targets", "aria-hidden": "true" },
+    into("", (dragged) => move(dragged, entry.uid)),
     into("one group", (dragged) => join(dragged, entry)),
-    into("only where above this", (dragged) => yieldTo(dragged, [...new Set([...dragged.suppress, entry.query_id])])));
+    into("only where above this", (dragged) => yieldTo(dragged, [...new Set([...dragged.suppress, entry.query_id])])),
+    into("", (dragged) => move(dragged, next)));
+}
+
+/** Put a query before the one of a uid, or last. In a group the first of equals gets the pixel, so it may answer anew. */
+function move(entry, before) {
+  if (entry.uid !== before) edit("POST", "order", { uid: entry.uid, before }, entry.group !== null);
+}
+
+/** Move a query up (-1) or down (1). */
+function shift(entry, by) {
+  const place = queries.indexOf(entry);
+  if (by < 0 ? place > 0 : place < queries.length - 1) move(entry, queries[place + (by < 0 ? -1 : 2)]?.uid ?? null);
 }
 
 /** One group: a pixel goes to the best of its members. */
 function join(dragged, entry) {
   const group = entry.group ?? `${entry.query_id}-group`;
   const into = { group, suppress: null };
-  edit("PATCH", "queries", entry.group === null ? { [dragged.uid]: into, [entry.uid]: into } : { [dragged.uid]: into });
+  edit("PATCH", "queries", entry.group === null ? { [entry.uid]: into, [dragged.uid]: into } : { [dragged.uid]: into });
 }
 
 function yieldTo(dragged, names) {
@@ -137,8 +147,12 @@ function details(entry) {
     });
     return make("label", {}, box, each.query_id);
   });
-  const gone = make("button", { type: "button" }, "Delete");
-  gone.addEventListener("click", () => edit("DELETE", `queries/${entry.uid}`));
+  const button = (words, act, attributes = {}) => {
+    const made = make("button", { type: "button", name: words, ...attributes }, words);
+    made.addEventListener("click", act);
+    return made;
+  };
+  const place = queries.indexOf(entry);
   return make("div", { class: "details" },
     field("Name", "query_id", entry.query_id, (value) => [{ query_id: value }, false]),
     field("Kind", "kind", entry.kind, (value) => [{ kind: value || null }, false]),
@@ -146,13 +160,16 @@ function details(entry) {
     entry.expression === null ? field("Group", "group", entry.group, (value) => [value ? { group: value, suppress: null } : { group: null, weight: null }, true]) : null,
     entry.group === null ? null : field("Weight", "weight", entry.weight, (value) => [{ weight: value === "" ? null : +value }, true], { type: "number", min: "0.01", step: "any" }),
     entry.expression === null && checks.length ? make("fieldset", {}, make("legend", {}, "Only where above"), ...checks) : null,
-    gone);
+    make("div", { class: "together" },
+      place > 0 ? button("Up", () => shift(entry, -1), { title: "Move up (K)" }) : null,
+      place < queries.length - 1 ? button("Down", () => shift(entry, 1), { title: "Move down (J)" }) : null,
+      button("Delete", () => edit("DELETE", `queries/${entry.uid}`))));
 }
 
 async function save(body) {
   const saved = await bench.tried(() => send("POST", "save", body));
   if (saved === undefined) return;
-  byId("saved").replaceChildren(make("span", {}, `Saved ${saved.saved}`), ...(saved.next ? [make("br", {}), make("code", {}, saved.next)] : []));
+  byId("saved").replaceChildren(make("span", {}, `Saved ${saved.saved}`), make("br", {}), "Next, where the workbench was started:", ...saved.next.map((each) => make("code", {}, each)));
 }
 
 function step(by) {
@@ -184,6 +201,8 @@ export function start(given, state) {
   }
   key("j", "next query", () => step(1));
   key("k", "previous query", () => step(-1));
+  key("J", "move the query that is looked at down", () => of(bench.activeUid()) && shift(of(bench.activeUid()), 1));
+  key("K", "move it up", () => of(bench.activeUid()) && shift(of(bench.activeUid()), -1));
   key("u", "undo", () => !byId("undo").disabled && edit("POST", "undo"));
   key("U", "redo", () => !byId("redo").disabled && edit("POST", "redo"));
   key("e", "change the query that is looked at", () => {

@@ -134,7 +134,7 @@ function backButton() {
 }
 
 function results() {
-  if (!shown.at) return make("p", { class: "muted small" }, "An estimate takes verdicts that it is there, and verdicts that it is not.");
+  if (!shown.at) return make("p", { class: "muted small" }, "An estimate needs both: an image in which it is there, and one in which it is not.");
   return make("p", { class: "at", "aria-live": "polite" });
 }
 
@@ -177,6 +177,6 @@ function proposal(found, otherwise) {
 
 function kept() {
   return make("p", { class: "muted small" },
-    "In brackets: 95 % intervals. The threshold of this page moves the pixels of masks too; to keep both apart, ",
+    shown.at ? "In brackets: 95 % intervals. " : "", "The threshold of this page moves the pixels of masks too; to keep both apart, ",
     make("code", {}, `clipseg-ray tune TABLE --verdicts '${shown.file}' -o TABLE2`), " writes a column image_threshold instead.");
 }

@@ -79,7 +79,8 @@ async function ask(body, words) {
       if (!current()) return;
       if (name === "begin") {
         borders = value.borders;
-        grid.begin(value);
+        grid.clear();
+        byId("threshold-row").hidden = false;
         setThreshold(active === null ? wished : value.threshold);
       } else if (name === "answer") {
         taken.push(grid.take(value, current));
