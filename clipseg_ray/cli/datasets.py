@@ -7,11 +7,9 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
 
 from clipseg_ray.cli.app import AllowSource, OutputUrl, Overrides, app, say, wide_console
 from clipseg_ray.errors import UserError
-from clipseg_ray.printable import printable
 
 
 class Format(StrEnum):
@@ -26,14 +24,12 @@ class Format(StrEnum):
 @app.command(epilog="Example: clipseg-ray show demo-output/masks")
 def show(output: OutputUrl, rows: Annotated[int, typer.Option(help="How many rows of masks to show.")] = 5) -> None:
     """Show a few rows, and for each query how many images it was found in."""
+    from clipseg_ray.report import terminal_table
     from clipseg_ray.results import summary
 
     console = wide_console()
     for title, columns, values in summary.tables(output, rows):
-        table = Table(*columns, title=title, title_justify="left")
-        for row in values:
-            table.add_row(*("" if value is None else printable(str(value)) for value in row))
-        console.print(table)
+        console.print(terminal_table.shown(columns, values, console.width, title))
 
 
 @app.command(epilog="Example: clipseg-ray query demo-output/masks --co-occur sit-on drink-from")
@@ -69,6 +65,7 @@ def query(
     others: docs/querying.md.
     """
     from clipseg_ray.dataset import Masks
+    from clipseg_ray.report import terminal_table
     from clipseg_ray.results import canned_questions, sql_answers
 
     with Masks(output) as masks:
@@ -95,10 +92,7 @@ def query(
     console = wide_console()
     if sql is None:
         console.print(f"{statement};\n", style="dim", soft_wrap=True)
-    shown = Table(*(Column(column, overflow="fold") for column in columns))
-    for row in rows:
-        shown.add_row(*row)
-    console.print(shown)
+    console.print(terminal_table.shown(columns, rows, console.width))
     if more:
         console.print(f"the first {len(rows)} rows; --format csv gives all")
 

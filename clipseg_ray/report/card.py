@@ -35,7 +35,7 @@ Paths are relative to this folder.
 
 ```sql
 -- DuckDB: where each query was found, without reading a mask
-SELECT query_id, count(*) FILTER (area > 0) AS found_in, avg(coverage) AS coverage
+SELECT query_id, count(*) FILTER (area > 0) AS found_in, avg(coverage) FILTER (area > 0) AS coverage
 FROM 'masks/*/*.parquet' GROUP BY query_id ORDER BY found_in DESC;
 ```
 ```python

@@ -54,7 +54,7 @@ def write(output: str, destination: str, max_bytes: int = MAX_BYTES, *, allow_so
     supports = [support for query in page["queries"] for support in query["supports"]]
     urls = [support.pop("url") for support in supports]
     room = (max_bytes - len(_html(page)) - 64 * (images.num_rows + len(urls))) * 3 // 4
-    encoded = _encoded(SourceImages(store, allow_source), images, urls)
+    encoded = encoded_images(SourceImages(store, allow_source), images, urls)
     made = fitting(encoded, max(0, room))
     for place, thumbnail in zip([*page["pictures"], *supports], made, strict=True):
         place["src"] = None if thumbnail is None else _data_url(thumbnail)
@@ -72,7 +72,7 @@ def _affordable(chosen: dict[str, list[list[Pick]]], room: int) -> list[Pick]:
     return wanted
 
 
-def _encoded(source: SourceImages, images: pa.Table, urls: Sequence[str]) -> Iterator[bytes | Exception]:
+def encoded_images(source: SourceImages, images: pa.Table, urls: Sequence[str] = ()) -> Iterator[bytes | Exception]:
     """The encoded images of rows of ``images``, then the support pictures at ``urls``.
 
     Where none of the first can be had the input is not within reach, and the others are not waited for.

@@ -44,6 +44,11 @@ def _csp_hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+def data_url(data: bytes, kind: str) -> str:
+    """An image of a kind (``webp``, ``png``) as a URL that a page can hold."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def put(destination: str, page: bytes) -> str:
     """Write a page to a ``.html`` file, or to ``index.html`` in a folder; returns its URL."""
     if not destination.lower().endswith((".html", ".htm")):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import duckdb
 
 from clipseg_ray.report.asked import DescribedQuery
+from clipseg_ray.results.mean_coverage import MEAN_COVERAGE
 from clipseg_ray.results.reading import literal
 
 SCORE_BINS = 20
@@ -31,9 +32,10 @@ class Statistics:
     """One query over all images that were asked.
 
     images: rows, empty masks among them where the dataset keeps them. found: masks that are not empty. coverage: its
-    mean over all rows. score_quantiles: of ``score`` over all rows, to 0.001, by share. coverage_quantiles: of
-    ``coverage`` over the found, to 1.2 % of the value. score_bins: rows by score, ``SCORE_BINS`` equal bins.
-    coverage_bins: the found by coverage, ``BINS_A_DECADE`` logarithmic bins a decade over ``COVERAGE_DECADES``.
+    mean over the found, as `results.mean_coverage` has it; 0 where there are none. score_quantiles: of ``score`` over
+    all rows, to 0.001, by share. coverage_quantiles: of ``coverage`` over the found, to 1.2 % of the value.
+    score_bins: rows by score, ``SCORE_BINS`` equal bins. coverage_bins: the found by coverage, ``BINS_A_DECADE``
+    logarithmic bins a decade over ``COVERAGE_DECADES``.
     """
 
     images: int
@@ -63,55 +65,60 @@ def view_answers(connection: duckdb.DuckDBPyConnection, asked: Sequence[Describe
 
     ``asked`` is ``DescribedQuery.query_id``: the query's own id, or that which stands for the phrases of a prompt set.
     """
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW answers AS SELECT *, {asked_of_row(asked)} AS asked FROM masks")
+
+
+def asked_of_row(asked: Sequence[DescribedQuery]) -> str:
+    """``DescribedQuery.query_id`` of a row of ``masks``, as SQL."""
     phrases = {query.prompt_set: query.query_id for query in asked if query.from_images}
     cases = "".join(f" WHEN {literal(name)} THEN {literal(query_id)}" for name, query_id in phrases.items())
-    named = f"CASE prompt_set{cases} ELSE query_id END" if cases else "query_id"
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW answers AS SELECT *, {named} AS asked FROM masks")
+    return f"CASE prompt_set{cases} ELSE query_id END" if cases else "query_id"
 
 
 def by_query(connection: duckdb.DuckDBPyConnection) -> dict[str, Statistics]:
     """Statistics by ``asked``, from the view ``answers``."""
     scores = _binned(
         connection.execute(
-            f"SELECT asked, least(floor(score * {_SCORE_STEPS}), {_SCORE_STEPS - 1})::INT AS bin, count(*), "
-            "sum(coverage) FROM answers GROUP BY ALL ORDER BY ALL"
+            f"SELECT asked, least(floor(score * {_SCORE_STEPS}), {_SCORE_STEPS - 1})::INT AS bin, count(*) "
+            "FROM answers GROUP BY ALL ORDER BY ALL"
         ).fetchall()
     )
     coverages = _binned(
         connection.execute(
-            f"SELECT asked, floor({_COVERAGE_STEPS} * log10(coverage))::INT AS bin, count(*), sum(coverage) "
+            f"SELECT asked, floor({_COVERAGE_STEPS} * log10(coverage))::INT AS bin, count(*) "
             "FROM answers WHERE area > 0 GROUP BY ALL ORDER BY ALL"
         ).fetchall()
     )
-    return {name: _statistics(rows, coverages.get(name, [])) for name, rows in scores.items()}
+    means = dict(connection.execute(f"SELECT asked, {MEAN_COVERAGE} FROM answers GROUP BY asked").fetchall())
+    return {name: _statistics(rows, coverages.get(name, []), means[name] or 0.0) for name, rows in scores.items()}
 
 
-_Bins = list[tuple[int, int, float]]
+_Bins = list[tuple[int, int]]
 
 
-def _binned(rows: list[tuple[str, int, int, float]]) -> dict[str, _Bins]:
+def _binned(rows: list[tuple[str, int, int]]) -> dict[str, _Bins]:
     found: dict[str, _Bins] = {}
-    for name, step, count, coverage in rows:
-        found.setdefault(name, []).append((step, count, coverage))
+    for name, step, count in rows:
+        found.setdefault(name, []).append((step, count))
     return found
 
 
-def _statistics(scores: _Bins, coverages: _Bins) -> Statistics:
-    images = sum(count for _, count, _ in scores)
+def _statistics(scores: _Bins, coverages: _Bins, mean_coverage: float) -> Statistics:
+    images = sum(count for _, count in scores)
     score_bins = [0] * SCORE_BINS
-    for step, count, _ in scores:
+    for step, count in scores:
         score_bins[step * SCORE_BINS // _SCORE_STEPS] += count
     coverage_bins = [0] * (COVERAGE_DECADES * BINS_A_DECADE)
-    for step, count, _ in coverages:
+    for step, count in coverages:
         place = len(coverage_bins) + math.floor(step * BINS_A_DECADE / _COVERAGE_STEPS)
         coverage_bins[min(max(place, 0), len(coverage_bins) - 1)] += count
     return Statistics(
         images=images,
-        found=sum(count for _, count, _ in coverages),
-        coverage=math.fsum(coverage for _, _, coverage in coverages) / images,
-        score_quantiles={share: (_quantile(scores, share) + 0.5) / _SCORE_STEPS for share in SHARES},
+        found=sum(count for _, count in coverages),
+        coverage=mean_coverage,
+        score_quantiles={share: (quantile(scores, share) + 0.5) / _SCORE_STEPS for share in SHARES},
         coverage_quantiles={
-            share: min(1.0, 10 ** ((_quantile(coverages, share) + 0.5) / _COVERAGE_STEPS)) if coverages else 0.0
+            share: min(1.0, 10 ** ((quantile(coverages, share) + 0.5) / _COVERAGE_STEPS)) if coverages else 0.0
             for share in SHARES
         },
         score_bins=tuple(score_bins),
@@ -119,8 +126,8 @@ def _statistics(scores: _Bins, coverages: _Bins) -> Statistics:
     )
 
 
-def _quantile(bins: _Bins, share: float) -> int:
-    """The bin that holds the value at ``share`` of the sorted values."""
-    rank = share * (sum(count for _, count, _ in bins) - 1)
-    seen = itertools.accumulate(count for _, count, _ in bins)
-    return next((step for (step, _, _), up_to in zip(bins, seen, strict=True) if up_to > rank), bins[-1][0])
+def quantile(bins: Sequence[tuple[int, int]], share: float) -> int:
+    """Of (bin, count) in order, the bin that holds the value at ``share`` of the sorted values."""
+    rank = share * (sum(count for _, count in bins) - 1)
+    seen = itertools.accumulate(count for _, count in bins)
+    return next((step for (step, _), up_to in zip(bins, seen, strict=True) if up_to > rank), bins[-1][0])

@@ -9,6 +9,7 @@ import duckdb
 from clipseg_ray.errors import UserError, nearest
 from clipseg_ray.queries.naming import FROM, PHRASE
 from clipseg_ray.queries.phrase_set import phrase_id
+from clipseg_ray.results.mean_coverage import MEAN_COVERAGE
 from clipseg_ray.results.reading import literal, written_queries
 
 
@@ -90,7 +91,7 @@ def coverage(limit: int) -> str:
     """In how many images each query was found, and how much of them it covers there."""
     return f"""\
 SELECT query_id, count(*) AS images, count(*) FILTER (area > 0) AS found_in,
-       round(avg(coverage) FILTER (area > 0), 4) AS mean_coverage,
+       round({MEAN_COVERAGE}, 4) AS mean_coverage,
        round(quantile_cont(coverage::DOUBLE, 0.5) FILTER (area > 0), 4) AS median_coverage,
        round(max(score)::DOUBLE, 3) AS best_score
 FROM masks

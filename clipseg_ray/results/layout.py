@@ -83,6 +83,12 @@ def set_of_folder(folder: str) -> str:
     return folder.removeprefix(_SET_FOLDER)
 
 
+def dataset_and_set(url: str) -> tuple[str, str | None]:
+    """Dataset and prompt set of the URL of a set's folder of masks; any other URL is a dataset's, without a set."""
+    match = re.fullmatch(rf"(?:(.*)/)?({_MASKS_FOLDER.pattern})/?", url)
+    return (match[1] or (".", "/")[url[0] == "/"], set_of_folder(match[2])) if match else (url, None)
+
+
 def is_of_set(folder: str) -> bool:
     """Whether a folder holds a prompt set's mask parts."""
     return _MASKS_FOLDER.fullmatch(folder) is not None

@@ -24,23 +24,30 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
     files that are there now. Remote files are read through fsspec, so that no
     DuckDB extension need be fetched. Close it, or use it in a ``with``. Raises UserError where no dataset is.
     """
-    with plain_errors(store.url):
-        files = _files(store, only or {})
+    return _connected({"main": (store, _files(store, only or {}))})
+
+
+def connect_each(stores: Mapping[str, Store]) -> duckdb.DuckDBPyConnection:
+    """The same of several datasets at once: the views of each are in a schema of its name, ``a.masks``."""
+    return _connected({name: (store, _files(store, {})) for name, store in stores.items()})
+
+
+_Files = dict[str, list[Entry]]
+
+
+def _connected(stores: Mapping[str, tuple[Store, _Files]]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     try:
         connection.execute("SET enable_progress_bar = false")
-        if store.protocol != "file":
-            connection.register_filesystem(SharedFiles(store, [entry for found in files.values() for entry in found]))
-        for name, entries in files.items():
-            if not entries:
-                continue
-            named = ", ".join(literal(_as_duckdb_names(store, entry.path)) for entry in entries)
-            # Folders above the dataset may be called area=7: nothing is taken from a path. Some sets have further
-            # columns in their file of queries.
-            merged = ", union_by_name = true" if name == layout.QUERIES else ""
-            connection.execute(
-                f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{named}], hive_partitioning = false{merged})"
-            )
+        if any(store.protocol != "file" for store, _ in stores.values()):
+            listed = [(store, [each for found in files.values() for each in found]) for store, files in stores.values()]
+            connection.register_filesystem(SharedFiles(*listed))
+        for number, (schema, (store, files)) in enumerate(stores.items()):
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            for name, entries in files.items():
+                if entries:
+                    named = ", ".join(literal(_as_duckdb_names(store, number, entry.path)) for entry in entries)
+                    _view(connection, f"{schema}.{name}", named)
         register(connection)
     except BaseException:
         connection.close()
@@ -48,12 +55,26 @@ def connect(store: Store, only: Mapping[str, Sequence[str]] | None = None) -> du
     return connection
 
 
-def _files(store: Store, only: Mapping[str, Sequence[str]]) -> dict[str, list[Entry]]:
+def _view(connection: duckdb.DuckDBPyConnection, name: str, files: str) -> None:
+    # Folders above the dataset may be called area=7: nothing is taken from a path. Some sets have further columns in
+    # their file of queries.
+    merged = ", union_by_name = true" if name.endswith(f".{layout.QUERIES}") else ""
+    connection.execute(
+        f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{files}], hive_partitioning = false{merged})"
+    )
+
+
+def _files(store: Store, only: Mapping[str, Sequence[str]]) -> _Files:
     """The files to look at by table, sorted."""
+    with plain_errors(store.url):
+        return _listed(store, only)
+
+
+def _listed(store: Store, only: Mapping[str, Sequence[str]]) -> _Files:
     listing = own_files.compacted if "compacted" in record.require(store).masks else own_files.listed
     folders = [f"{layout.MASKS}/{name}" for name in store.folders(layout.MASKS)]
     found = {layout.IMAGES: [layout.IMAGES], layout.MASKS: [folder for folder in folders if layout.is_of_set(folder)]}
-    files: dict[str, list[Entry]] = {}
+    files: _Files = {}
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         for table, within in found.items():
             if table in only:
@@ -63,10 +84,10 @@ def _files(store: Store, only: Mapping[str, Sequence[str]]) -> dict[str, list[En
     return {**files, layout.QUERIES: sorted(own_files.listed(store, layout.QUERIES))}
 
 
-def _as_duckdb_names(store: Store, path: str) -> str:
+def _as_duckdb_names(store: Store, number: int, path: str) -> str:
     """``path`` so that DuckDB, which takes every name for a pattern, finds that file alone."""
     if store.protocol != "file":
-        return SharedFiles.name_of(path)
+        return SharedFiles.name_of(path, number)
     return re.sub(r"[*?[]", r"[\g<0>]", store.url_of(path))
 
 

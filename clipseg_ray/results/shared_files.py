@@ -1,4 +1,4 @@
-"""A remote store's files in a form that DuckDB's threads can share."""
+"""Remote stores' files in a form that DuckDB's threads can share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clipseg_ray.storage import Entry, Store
 
 
 class SharedFiles(AbstractFileSystem):
-    """A store as a file system for ``duckdb.DuckDBPyConnection.register_filesystem``, for reading only.
+    """Stores as a file system for ``duckdb.DuckDBPyConnection.register_filesystem``, for reading only.
 
     DuckDB (2.0) lets several threads seek and read one open file at once, which in fsspec's own files moves one
     thread's position under another's read: a join of a table with itself then reads garbage. Here a position belongs
@@ -23,40 +23,43 @@ class SharedFiles(AbstractFileSystem):
     protocol = "dataset"
     cachable = False
 
-    def __init__(self, store: Store, entries: Iterable[Entry]) -> None:
+    def __init__(self, *stores: tuple[Store, Iterable[Entry]]) -> None:
         super().__init__()
-        self._store = store
-        self._entries = {entry.path: entry for entry in entries}
+        self._files: dict[str, tuple[Store, Entry]] = {
+            self.name_of(entry.path, number): (store, entry)
+            for number, (store, entries) in enumerate(stores)
+            for entry in entries
+        }
 
     @classmethod
-    def name_of(cls, path: str) -> str:
-        """What a file of the store, by its relative path, is called here: without what lies above, where any character
-        may occur that means something to DuckDB."""
-        return f"{cls.protocol}://{path}"
+    def name_of(cls, path: str, number: int = 0) -> str:
+        """What a file of the store of this number, by its relative path, is called here: without what lies above, where
+        any character may occur that means something to DuckDB."""
+        return f"{cls.protocol}://{number}/{path}"
 
-    def _entry(self, name: str) -> Entry:
-        return self._entries[self._strip_protocol(name)]
+    def _file(self, name: str) -> tuple[Store, Entry]:
+        return self._files[f"{self.protocol}://{self._strip_protocol(name)}"]
 
     def glob(self, path: str, maxdepth: int | None = None, **_: Any) -> list[str]:
         """The file of that name: DuckDB asks so for every file, and none of ours is a pattern."""
-        return [path] if self._strip_protocol(path) in self._entries else []
+        return [path] if f"{self.protocol}://{self._strip_protocol(path)}" in self._files else []
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Name, size and type of one file."""
-        entry = self._entry(path)
+        entry = self._file(path)[1]
         return {"name": path, "size": entry.size, "type": "file", "etag": entry.etag}
 
     def size(self, path: str) -> int:
         """Bytes of one file."""
-        return self._entry(path).size
+        return self._file(path)[1].size
 
     def modified(self, path: str) -> datetime:
         """The same moment for every file: what a dataset holds is never rewritten."""
         return datetime.fromtimestamp(0, UTC)
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
-        entry = self._entry(path)
-        return _SharedFile(self._store, entry.path, entry.size)
+        store, entry = self._file(path)
+        return _SharedFile(store, entry.path, entry.size)
 
 
 class _SharedFile:

@@ -1,4 +1,4 @@
-"""A SQL answer as rows for a person, or as CSV, JSON or Parquet for a program."""
+"""A SQL answer as rows, or as CSV, JSON or Parquet for a program."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ import duckdb
 from fsspec import AbstractFileSystem
 
 from clipseg_ray.errors import UserError, brief
-from clipseg_ray.printable import printable
 from clipseg_ray.results import reading
 
 SHOWN_ROWS = 100
-CELL_CHARACTERS = 60
 _COMPUTED = r"^[=+@\t\r-]"
 
 _OPTIONS = {"csv": "FORMAT csv, HEADER", "json": "FORMAT json, ARRAY true", "parquet": "FORMAT parquet"}
 
 
-def rows(connection: duckdb.DuckDBPyConnection, statement: str) -> tuple[list[str], list[tuple[str, ...]], bool]:
-    """Column names, the first ``SHOWN_ROWS`` rows as text, and whether there are more. Raises UserError."""
+def rows(connection: duckdb.DuckDBPyConnection, statement: str) -> tuple[list[str], list[tuple[Any, ...]], bool]:
+    """Column names, the first ``SHOWN_ROWS`` rows, and whether there are more. Raises UserError."""
     cursor = _run(connection, statement)
     found = cursor.fetchmany(SHOWN_ROWS + 1)
     columns = [column[0] for column in cursor.description or ()]
-    return columns, [tuple(map(_cell, row)) for row in found[:SHOWN_ROWS]], len(found) > SHOWN_ROWS
+    return columns, found[:SHOWN_ROWS], len(found) > SHOWN_ROWS
 
 
 def write(connection: duckdb.DuckDBPyConnection, statement: str, form: str, path: str | None) -> None:
@@ -111,12 +109,3 @@ def _run(connection: duckdb.DuckDBPyConnection, statement: str) -> duckdb.DuckDB
         return connection.execute(statement)
     except duckdb.Error as error:
         raise reading.explain(error, connection) from error
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, dict):
-        value = ", ".join(f"{key} {_cell(inner)}" for key, inner in value.items())
-    text = printable(str(value))
-    return text if len(text) <= CELL_CHARACTERS else text[: CELL_CHARACTERS - 1] + "…"

@@ -6,15 +6,16 @@ from typing import Any
 
 from clipseg_ray.errors import UserError
 from clipseg_ray.results import reading
+from clipseg_ray.results.mean_coverage import MEAN_COVERAGE
 from clipseg_ray.storage import Store
 
-_QUERIES = """
+_QUERIES = f"""
 SELECT m.query_id,
-       any_value(coalesce({expression}array_to_string(q.texts, ' | '), m.query_text)) AS texts,
+       any_value(coalesce({{expression}}array_to_string(q.texts, ' | '), m.query_text)) AS texts,
        count(*) AS images,
        count(*) FILTER (area > 0) AS found_in,
-       round(avg(coverage), 4) AS mean_coverage,
-       round(max(score)::DOUBLE, 3) AS best_score
+       {MEAN_COVERAGE} AS mean_coverage,
+       max(score) AS best_score
 FROM masks m LEFT JOIN queries q USING (query_id)
 GROUP BY m.query_id ORDER BY found_in DESC, m.query_id
 """
@@ -22,8 +23,7 @@ GROUP BY m.query_id ORDER BY found_in DESC, m.query_id
 _STATUSES = "SELECT status, count(*) AS images, any_value(error) AS example FROM images GROUP BY status ORDER BY 2 DESC"
 
 _ROWS = """
-SELECT image_id, query_id, round(score::DOUBLE, 3) AS score, area, round(coverage::DOUBLE, 4) AS coverage,
-       [bbox.x, bbox.y, bbox.w, bbox.h] AS bbox, left(counts, 24) || '…' AS counts
+SELECT image_id, query_id, score, area, coverage, bbox, counts
 FROM masks WHERE area > 0 ORDER BY score DESC, image_id, query_id LIMIT ?
 """
 

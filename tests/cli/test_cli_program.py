@@ -33,6 +33,7 @@ WRONG = {
     "paper": ["nowhere.yaml", "--data", "there", "--checkpoint", "there"],
     "show": ["nowhere"],
     "query": ["nowhere", "SELECT 1"],
+    "compare": ["nowhere", "there"],
     "verify": ["nowhere"],
     "rethreshold": ["nowhere", "there", "--threshold", "0.5"],
     "compact": ["nowhere", "there"],

@@ -42,7 +42,7 @@ def test_sql_as_a_table_and_for_programs(ask, tmp_path):
 def test_long_answers_and_cells_are_cut(ask):
     text = ask("SELECT i, repeat('x', 500) AS long FROM range(101) t(i)")
     assert "the first 100 rows" in text
-    assert "x" * 61 not in text
+    assert "x" * 60 not in text
     assert "the first" not in ask("SELECT i FROM range(100) t(i)")
 
 

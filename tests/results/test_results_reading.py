@@ -108,7 +108,7 @@ def test_threads_share_a_remote_file(upload):
     store = Store.of(upload("memory://shared/masks"))
     (entry, *_) = store.list("images")
     data = store.get(entry.path)
-    file = SharedFiles(store, [entry]).open(SharedFiles.name_of(entry.path))
+    file = SharedFiles((store, [entry])).open(SharedFiles.name_of(entry.path))
     file.seek(10)
     other = threading.Thread(target=file.seek, args=(500,))
     other.start()
