@@ -11,14 +11,14 @@ from clipseg_ray.report.export import Form, Images
 
 
 @app.command(epilog="Example: clipseg-ray card demo-output/masks")
-def card(output: OutputUrl) -> None:
-    """Write a dataset's README.md again; a run does it at its end."""
+def card(output: OutputUrl, allow_source: AllowSource = None) -> None:
+    """Write a dataset's README.md and its contact sheet again; a run does it at its end."""
     from clipseg_ray.report import card
     from clipseg_ray.results import layout
     from clipseg_ray.storage import Store
 
     store = Store.of(output)
-    written = card.write(store)
+    written = card.write(store, allow_source or ())
     print(f"{'wrote' if written else 'left as it is, edited by hand:'} {store.url_of(layout.CARD)}")
 
 

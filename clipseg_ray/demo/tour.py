@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipseg_ray.config import RunConfig
-from clipseg_ray.demo.contact_sheet import write_contact_sheet
 from clipseg_ray.demo.shards import write_shards
 from clipseg_ray.evaluation import job as evaluation
 from clipseg_ray.evaluation.config import EvaluateConfig
 from clipseg_ray.evaluation.report import ReportRow
 from clipseg_ray.pipeline import driver
+from clipseg_ray.report import asked, contact_sheet
 from clipseg_ray.results import reading
+from clipseg_ray.results.source_images import SourceImages
 from clipseg_ray.storage import Store
 
 FOLDER = Path("demo-output")
@@ -84,10 +85,15 @@ def run(settings: Sequence[str], *, program: str, invocation: str) -> int:
     print(outcome.message)
     print(f"Drawing 512 scenes took {drawn - started:.0f} s, the job {done - drawn:.0f} s, Ray's start included.")
     store = Store.of(config.output.url)
+    sheet = FOLDER / "contact-sheet.png"
     with reading.connect(store) as connection:
         print(f"\nWhich images hold something to sit on, largest first? DuckDB, over {store.url}:\n{QUESTION}")
         connection.sql(QUESTION).show()
-        sheet = write_contact_sheet(FOLDER / "contact-sheet.png", connection, shards=scenes, queries=_SHOWN)
+        described = {query.query_id: query for query in asked.described_queries(store)}
+        shown = [described[query_id] for query_id in _SHOWN]
+        drawn_sheet = contact_sheet.drawn(connection, shown, SourceImages(store).fetch, images=8)
+        if drawn_sheet is not None:
+            drawn_sheet.save(sheet, optimize=True)
     show = f"{program} show {shlex.quote(store.url)}"
     print(f"Look at {sheet}; the dataset is in {store.url}, as {CONFIG} asks. A first look at it: {show}")
     return 0

@@ -62,7 +62,10 @@ def _run(plan: Plan, invocation: str) -> Outcome:
     if outcome.code != INTERRUPTED:
         if plan.redo and outcome.code == COMPLETE:
             outcome = replace(outcome, message=f"{outcome.message}\n{_found_again(plan)}")
-        card.write_or_warn(plan.store)  # after the cluster is given back: nobody waits with a GPU for a README
+        may_fetch = (plan.listing.root, *plan.config.input.allow)
+        card.write_or_warn(
+            plan.store, may_fetch
+        )  # after the cluster is given back: nobody waits with a GPU for a README
     return outcome
 
 

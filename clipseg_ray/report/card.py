@@ -14,21 +14,16 @@ from clipseg_ray import yaml_text
 from clipseg_ray.pixels.views import Views
 from clipseg_ray.printable import printable
 from clipseg_ray.redaction import redacted
-from clipseg_ray.report import facts
+from clipseg_ray.report import contact_sheet, facts, limits
 from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.facts import Facts
 from clipseg_ray.results import layout
 from clipseg_ray.results.optional_columns import masks_schema, settings_of
+from clipseg_ray.results.source_images import SourceImages
 from clipseg_ray.sources import passed_over
 from clipseg_ray.storage import Store, plain_errors
 
 OURS = "<!-- clipseg-ray rewrites this file at the end of each run. Delete this line to keep it as it is. -->"
-
-WEIGHTS = (
-    "Masks come from the weights named above, whose licence is theirs. Of the released CLIPSeg weights "
-    "(`CIDAS/clipseg-*`) the authors say that the MIT licence of their code does not cover them (research use); the "
-    "hub page says Apache-2.0. The images, which are not in this dataset, keep their own licence."
-)
 
 _LOADING = """\
 Paths are relative to this folder.
@@ -53,39 +48,50 @@ _CONFIGS = (
 )
 
 
-def write(store: Store) -> bool:
+SHEET_QUERIES, SHEET_IMAGES = 6, 4
+
+
+def write(store: Store, allow_source: Sequence[str] = ()) -> bool:
     """Put the card of the dataset at ``store``; False, and nothing is written, where somebody made it their own.
 
+    With it goes a contact sheet, where images are at hand: those in the dataset's own bucket or parent folder, and
+    below the prefixes ``allow_source``.
     Raises UserError where no dataset is, or one without images.
     """
     with plain_errors(store.url):
         if store.exists(layout.CARD) and OURS not in store.get(layout.CARD).decode(errors="replace"):
             return False
-        with facts.gather(store) as (found, _):
-            store.put(layout.CARD, text(found).encode())
+        with facts.gather(store) as (found, connection):
+            shown = contact_sheet.some(found, SHEET_QUERIES)
+            images = SourceImages(store, allow_source)
+            sheet = contact_sheet.drawn(connection, shown, images.fetch, images=SHEET_IMAGES)
+            if sheet is not None:
+                store.put(layout.SHEET, contact_sheet.webp(sheet))
+            store.put(layout.CARD, text(found, shown if sheet else ()).encode())
         if found.missing and not facts.missing(store):
             # Another driver finished meanwhile, and this card may have come after its own: it says what is no more.
-            return write(store)
+            return write(store, allow_source)
     return True
 
 
-def write_or_warn(store: Store) -> None:
+def write_or_warn(store: Store, allow_source: Sequence[str] = ()) -> None:
     """Write the card; a warning on standard output where that fails."""
     try:
-        write(store)
+        write(store, allow_source)
     except Exception as error:  # the masks are what was asked for, and they are there
         print(
             f"warning: the dataset card was not written ({error}); clipseg-ray card {store.url} tries again", flush=True
         )
 
 
-def text(found: Facts) -> str:
-    """The card in Markdown."""
+def text(found: Facts, shown: Sequence[DescribedQuery] = ()) -> str:
+    """The card in Markdown; ``shown``: the queries on the contact sheet beside it, if there is one."""
     sections = [
         front_matter(found.name, found.masks, [*_CONFIGS, _queries_config(found)]),
         OURS,
         f"# {plain(found.name)}",
         _opening(found),
+        *([_sheet(found, shown)] if shown else []),
         "## Made from",
         origin(found),
         "## Tables",
@@ -97,9 +103,9 @@ def text(found: Facts) -> str:
         "## Loading",
         _LOADING,
         "## Known limits",
-        limits(found),
+        limits.known(found),
         "## Licences",
-        WEIGHTS,
+        limits.WEIGHTS,
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -149,6 +155,11 @@ def _opening(found: Facts) -> str:
     return text
 
 
+def _sheet(found: Facts, shown: Sequence[DescribedQuery]) -> str:
+    words = f"A few images, and over them what {len(shown)} of {len(found.queries)} queries found, with scores"
+    return f"![{words}]({layout.SHEET})"
+
+
 def _grid(found: Facts) -> str:
     if (views := Views.from_record(found.record.masks.get("views"))) is None:
         return f"a grid of {_side(found)} pixels"
@@ -165,9 +176,9 @@ def origin(found: Facts) -> str:
     model, compute, source = found.record.model, found.record.compute, found.record.input
     revision = f", revision `{model['revision']}`" if model["revision"] else ""
     rows = [
-        ("model", f"{plain(model['checkpoint'])}{revision}"),
+        ("model", f"{plain(found.model)}{revision}"),
         ("weights (SHA-256)", f"`{model['weights_sha256']}`"),
-        ("input", f"{plain(source['root'])} ({source['format']}, {found.shards:,} shards)"),
+        ("input", f"{plain(found.input)} ({source['format']}, {found.shards:,} shards)"),
         ("images", f"squashed to {_side(found)} pixels, decoded {source['decode']}"),
         ("computed", f"{compute['precision']} on {compute['device']}{', compiled' if compute['compile'] else ''}"),
         ("fingerprint", f"`{found.record.fingerprint}`: of everything that changes a mask"),
@@ -188,7 +199,7 @@ def origin(found: Facts) -> str:
     for key in ("limit", "sample"):
         if source[key] is not None:
             rows.append((f"input.{key}", f"{source[key]:,} images" + (f", seed {source['seed']}" * (key == "sample"))))
-    return table(("", ""), rows)
+    return table(("what", "which"), rows)
 
 
 def _tables(found: Facts) -> str:
@@ -202,8 +213,9 @@ def _tables(found: Facts) -> str:
         (f"`{column.name}`", plain(str(column.type)), plain(column.metadata[b"description"].decode()))
         for column in masks_schema(settings_of(found.record.masks))
     ]
+    described = table(("column", "type", "what it is"), columns)
     return (
-        f"{table(('files', '', 'rows'), rows)}\n\n`masks`:\n\n{table(('column', 'type', ''), columns)}\n\n"
+        f"{table(('files', 'one row', 'rows'), rows)}\n\n`masks`:\n\n{described}\n\n"
         "The columns of all tables are described in the Parquet schemas themselves."
     )
 
@@ -251,52 +263,10 @@ def _failures(found: Facts) -> str:
     if not bad:
         return "None: every image could be read."
     counts = ", ".join(f"{count:,} {plain(status)}" for status, count in bad.items())
-    rows = [(plain(image_id), plain(status), plain(error or "")) for image_id, status, error in found.failures]
+    rows = [(plain(image_id), plain(status), plain(found.said(error))) for image_id, status, error in found.failures]
     more = sum(bad.values()) - len(rows)
     rest = f"\n\n… and {more:,} more: `SELECT * FROM 'images/*.parquet' WHERE status <> 'ok'`." if more > 0 else ""
     return f"{sum(bad.values()):,} of {found.images:,}: {counts}.\n\n{table(('image', 'status', 'error'), rows)}{rest}"
-
-
-def limits(found: Facts) -> str:
-    """What a reader must know before trusting the masks, as a list."""
-    masks, precision = found.record.masks, found.record.compute["precision"]
-    lines = (
-        (
-            True,
-            "CLIPSeg sees every image squashed to a square in patches of 16 pixels; thin and small things are lost, "
-            "outlines are soft.",
-        ),
-        (
-            True,
-            "`score` is the greatest probability on the model's grid: how sure the model is of its best pixel, not how "
-            "good the mask is. It is not calibrated; compare within a query, not across queries.",
-        ),
-        (
-            True,
-            "A mask says where the model's probability is above the query's threshold, also where nothing that was "
-            "asked for is in the image.",
-        ),
-        (
-            masks["size"] == "model",
-            "Areas and boxes are in pixels of the grid, not of the image: scale them by image_width / width.",
-        ),
-        (
-            not masks["keep_empty"],
-            "Empty masks were not kept: a missing row may mean 'asked and absent' or 'not asked'.",
-        ),
-        (
-            "rethresholded" in masks,
-            "Thresholds were moved after the run, over small probability maps: masks are near those of a run at the "
-            "thresholds above, not the same.",
-        ),
-        (
-            "pairs" in masks,
-            "Only some (image, query) pairs of another dataset were asked (`_dataset.json`, `masks.pairs`): a missing "
-            "row says nothing.",
-        ),
-        (precision != "fp32", f"Computed in {precision}: pixels near the threshold may differ from fp32."),
-    )
-    return "\n".join(f"* {line}" for holds, line in lines if holds)
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

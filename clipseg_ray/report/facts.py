@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,9 +11,10 @@ from typing import Any
 
 import duckdb
 
+from clipseg_ray.addresses import absolute, protocol_of
 from clipseg_ray.errors import UserError
 from clipseg_ray.model import drawn_scenes
-from clipseg_ray.report import asked, statistics
+from clipseg_ray.report import asked, places, statistics
 from clipseg_ray.report.asked import DescribedQuery
 from clipseg_ray.report.statistics import NOTHING, Statistics
 from clipseg_ray.results import backlog, inputs, layout, reading, record, runs, shard_records
@@ -56,6 +58,21 @@ class Facts:
     def name(self) -> str:
         """The dataset's name: the last two folders of its URL."""
         return "/".join(self.url.partition("://")[2 if "://" in self.url else 0].strip("/").split("/")[-2:])
+
+    @property
+    def model(self) -> str:
+        """The checkpoint, without what lies above its folder on this machine."""
+        return places.shown(self.record.model["checkpoint"], self.url)
+
+    @property
+    def input(self) -> str:
+        """Where the images came from, without what lies above it on this machine."""
+        return places.shown(self.record.input["root"], self.url)
+
+    def said(self, text: str | None) -> str:
+        """An error's text without the folders of this machine that the input and the dataset lie in."""
+        local = [path for path in (self.record.input["root"], self.url) if protocol_of(path) == "file"]
+        return places.without_folders(text or "", [os.path.dirname(absolute(path)) for path in local])  # noqa: PTH120
 
     @property
     def images(self) -> int:

@@ -1,4 +1,4 @@
-"""Which masks to look at: for each query the best, the borderline and the smallest."""
+"""Which masks to look at: for each query the best, the borderline and the smallest, for some images all."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ GROUPS = ("best", "borderline", "smallest")
 PER_GROUP = 8
 BORDER = 0.2
 """How far from the threshold a score may be to be called borderline."""
+WHOLE_IMAGES = 60
+"""Of how many images all masks are shown, at most."""
 
 _COLUMNS = (
-    "query_text", "score", "score_mean", "area", "coverage", "bbox", "height", "width", "counts", "presence",
+    "query_text", "score", "score_mean", "area", "coverage", "bbox", "height", "width", "counts", "presence", "heat",
 )  # fmt: skip
 
 _PICKS = """
@@ -33,7 +35,7 @@ FROM answers JOIN thresholds USING (asked) GROUP BY asked
 
 @dataclass(frozen=True)
 class Pick:
-    """One mask by its keys; ``asked`` is ``DescribedQuery.query_id``."""
+    """One mask by its keys; ``asked`` is ``DescribedQuery.query_id``, ``group`` empty for one of a whole image."""
 
     asked: str
     group: str
@@ -74,6 +76,28 @@ def picks(connection: duckdb.DuckDBPyConnection, queries: Sequence[DescribedQuer
 def shortened(chosen: dict[str, list[list[Pick]]], per_group: int) -> list[Pick]:
     """The picks in one list, the first ``per_group`` of each."""
     return [pick for lists in chosen.values() for picked in lists for pick in picked[:per_group]]
+
+
+def whole_images(
+    connection: duckdb.DuckDBPyConnection, image_ids: Sequence[str], most_masks: int
+) -> dict[str, list[Pick]]:
+    """For the first of these images, by id, that have any: all masks that are not empty.
+
+    Up to ``WHOLE_IMAGES`` images, and ``most_masks`` masks together. Needs the view ``answers``; reads no masks.
+    """
+    rows = _joined(
+        connection,
+        {"image_id": list(image_ids)},
+        "SELECT image_id, list({asked: asked, query_id: query_id} ORDER BY asked, query_id) AS masks "
+        "FROM answers JOIN wanted USING (image_id) WHERE area > 0 "
+        f"GROUP BY image_id ORDER BY image_id LIMIT {WHOLE_IMAGES}",
+    )
+    found: dict[str, list[Pick]] = {}
+    for row in rows.to_pylist():
+        if (most_masks := most_masks - len(row["masks"])) < 0:
+            break
+        found[row["image_id"]] = [Pick(each["asked"], "", row["image_id"], each["query_id"]) for each in row["masks"]]
+    return found
 
 
 def masks_of(connection: duckdb.DuckDBPyConnection, wanted: Sequence[Pick]) -> pa.Table:

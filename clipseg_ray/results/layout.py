@@ -12,6 +12,8 @@ from dataclasses import dataclass
 DATASET = "_dataset.json"
 IDS = "_ids.json"
 CARD = "README.md"
+SHEET = "contact-sheet.webp"
+"""A picture for the card."""
 INPUTS = "_inputs"
 SHARDS = "_shards"
 SETS = "_sets"

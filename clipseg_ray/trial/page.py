@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -46,7 +45,7 @@ def write(predictor: Predictor, found: Prediction, destination: str, *, caution:
     content = {"caution": caution, "least": LEAST, "queries": queries, "photos": photos}
     document = one_page.document(
         "trial.html", content, title="clipseg-ray try", styles=("style.css", "trial.css"),
-        scripts=("masks.js", "elements.js", "looks.js", "trial.js"),
+        scripts=("masks.js", "elements.js", "looks.js", "heat.js", "trial.js"),
     )  # fmt: skip
     return one_page.put(destination, document.encode())
 
@@ -71,4 +70,4 @@ def _map_url(map_hw: np.ndarray) -> str | None:
 def _data_url(image: Image.Image, form: str) -> str:
     sink = io.BytesIO()
     image.save(sink, form, **({"quality": 80, "method": 2} if form == "WEBP" else {"compress_level": 6}))
-    return f"data:image/{form.lower()};base64,{base64.b64encode(sink.getvalue()).decode()}"
+    return one_page.data_url(sink.getvalue(), form.lower())

@@ -130,7 +130,7 @@ class _Dataset:
             return name.removesuffix(".parquet") in self.shards
         if folder in (layout.INPUTS, layout.SETS, layout.RUNS, layout.COMPACT, layout.PAIRS):
             return layout.is_ours(folder, name)
-        return path in (layout.DATASET, layout.CARD, layout.IDS)
+        return path in (layout.DATASET, layout.CARD, layout.SHEET, layout.IDS)
 
     def find_missing(self, parts: dict[tuple[str, int], dict[str, str]], report: Findings) -> None:
         folders = (layout.IMAGES, *map(layout.masks_folder, self.sets))

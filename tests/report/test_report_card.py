@@ -1,5 +1,6 @@
 """The dataset card and the numbers in it, on datasets whose every mask is known."""
 
+import io
 import re
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import polars as pl
 import pycocotools.mask
 import pytest
 import yaml
+from PIL import Image
 
 from clipseg_ray.cli import app
 from clipseg_ray.errors import UserError
-from clipseg_ray.report import asked, card, facts, statistics
+from clipseg_ray.report import asked, card, contact_sheet, facts, statistics
 from clipseg_ray.results import layout, reading, sets
+from clipseg_ray.results.source_images import SourceImages
 from clipseg_ray.storage import Store
+from clipseg_ray.upkeep import verification
 from tests.report import world
 from tests.report.world import Answer, Picture
 
@@ -80,6 +84,58 @@ def test_the_card_names_model_queries_counts_and_failures(tmp_path: Path) -> Non
     assert "Incomplete" not in text
 
 
+def test_a_contact_sheet_shows_queries_that_found_something(tmp_path: Path) -> None:
+    names = [f"thing-{i}" for i in range(9)]
+    shards = world.scattered(1, 12, names)
+    for picture in shards[0]:
+        picture.answers["thing-0"] = Answer(world.empty(), 0.1)
+    store = Store(world.write(tmp_path, [world.query(name) for name in names], shards))
+    assert card.write(store)
+    text = store.get(layout.CARD).decode()
+    alone = f"![A few images, and over them what 6 of 9 queries found, with scores]({layout.SHEET})"
+    assert alone in text.partition("## Made from")[0]
+    with facts.gather(store) as (found, connection):
+        shown = contact_sheet.some(found, 6)
+        assert [query.query_id for query in shown] == [f"thing-{i}" for i in (1, 2, 3, 5, 6, 7)]
+        drawn = contact_sheet.drawn(connection, shown, SourceImages(store).fetch, images=4)
+    assert drawn is not None
+    with Image.open(io.BytesIO(store.get(layout.SHEET))) as sheet:
+        assert sheet.format == "WEBP"
+        assert sheet.size == drawn.size
+        assert sheet.width == 6 + 7 * (contact_sheet.SIDE + 6)
+    report = verification.verify(store.url)
+    assert report.unrecognised == []
+
+
+def test_a_mask_on_the_sheet_keeps_the_colours_of_what_it_lies_on() -> None:
+    picture = Image.new("RGB", (176, 132), (20, 60, 220))
+    laid = np.asarray(contact_sheet._overlaid(picture, world.ellipse(0.5, 0.5, 0.3, 0.3)))
+    assert laid[66, 88].tolist() == [20, 60, 220]
+    assert len(set(laid[2, 2].tolist())) == 1, "grey outside"
+
+
+def test_a_card_whose_images_are_out_of_reach_has_no_picture(tmp_path: Path) -> None:
+    store = Store(world.write(tmp_path, [world.query("dog")], world.scattered(1, 6, ["dog"])))
+    (tmp_path / "in" / "s-000.tar").unlink()
+    assert card.write(store)
+    assert "![" not in store.get(layout.CARD).decode()
+    assert not store.exists(layout.SHEET)
+
+
+def test_the_card_has_no_path_of_this_machine_and_no_header_without_a_word(tmp_path: Path) -> None:
+    bad = Picture("bad", data=b"x", status="missing", error=f"{tmp_path}/in/bad.png: no such file")
+    good = Picture("good", answers={"dog": Answer(world.ellipse(0.5, 0.5, 0.2, 0.2), 0.9)})
+    store = Store(world.write(tmp_path, [world.query("dog")], [[good, bad]]))
+    card.write(store)
+    text = store.get(layout.CARD).decode()
+    assert str(tmp_path) not in text.replace("\\", "")
+    assert "| input | ../in (" in text
+    lines = text.splitlines()
+    headers = [lines[at - 1] for at, line in enumerate(lines) if line.startswith("| ---")]
+    assert len(headers) == 5
+    assert all(cell.strip() for header in headers for cell in header.split("|")[1:-1])
+
+
 def test_a_chunk_without_masks_makes_the_card_say_incomplete(tmp_path: Path) -> None:
     url = world.write(tmp_path, [world.query("dog")], world.scattered(1, 8, ["dog"]))
     store = Store(url)
@@ -135,7 +191,7 @@ def test_a_card_somebody_edited_is_left_alone(
 def test_a_card_that_cannot_be_written_does_not_fail_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: Store) -> bool:
+    def full(*_: object) -> bool:
         raise OSError("the disk is full")
 
     monkeypatch.setattr(card, "write", full)
@@ -200,7 +256,7 @@ def test_a_card_that_came_after_that_of_a_faster_driver_is_written_again(
     store.delete(last)
     text = card.text
 
-    def finished_meanwhile(found: facts.Facts) -> str:
+    def finished_meanwhile(found: facts.Facts, *shown: object) -> str:
         store.put(last, body)
         return text(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -62,7 +63,8 @@ def test_phrases_of_the_images_are_shown_under_one_heading(tmp_path: Path) -> No
     url = world.write(tmp_path, [world.query("dog")], [pictures], phrases=PhraseSet("caption", ("{}",), 0.5))
     page = data_of(gallery.write(url, str(tmp_path / "page.html")))
     assert [query["id"] for query in page["queries"]] == ["dog", "from:caption"]
-    shown = [sample["phrase"] for group in page["queries"][1]["groups"].values() for sample in group]
+    groups = page["queries"][1]["groups"].values()
+    shown = [page["samples"][at]["phrase"] for group in groups for at in group]
     assert len(shown) == 16
     assert all(re.fullmatch(r"phrase \d+", phrase) for phrase in shown)
 
@@ -72,7 +74,9 @@ def test_masks_at_image_size_are_drawn_on_a_smaller_grid(tmp_path: Path) -> None
     mask[300:600, 300:900] = True
     picture = Picture("p", 1200, 900, answers={"dog": Answer(mask, 0.9)})
     url = world.write(tmp_path, [world.query("dog")], [[picture]])
-    (sample,) = data_of(gallery.write(url, str(tmp_path / "page.html")))["queries"][0]["groups"]["best"]
+    page = data_of(gallery.write(url, str(tmp_path / "page.html")))
+    (sample,) = page["samples"]
+    assert page["queries"][0]["groups"]["best"] == [0]
     assert (sample["size"], sample["grid"], sample["area"]) == ([264, 352], [900, 1200], 180_000)
     drawn = pycocotools.mask.decode({"size": sample["size"], "counts": sample["counts"]})
     assert drawn.mean() == pytest.approx(mask.mean(), abs=0.01)
@@ -91,6 +95,48 @@ def test_a_page_keeps_to_its_weight(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert all(picture["src"].startswith("data:image/webp;base64,") for picture in shown["pictures"])
     assert all(query["groups"]["best"] for query in shown["queries"])
     assert all(len(query["groups"]["best"]) < 8 for query in shown["queries"])
+
+
+def test_of_some_images_all_masks_are_shown_and_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "WHOLE_IMAGES", 5)
+    monkeypatch.setattr(samples, "PER_GROUP", 2)
+    names = ["chair", "dog", "cup"]
+    shards = world.scattered(1, 30, names)
+    url = world.write(tmp_path, [world.query(name) for name in names], shards)
+    page = data_of(gallery.write(url, str(tmp_path / "page.html")))
+    keys = [(page["pictures"][each["picture"]]["id"], page["queries"][each["query"]]["id"]) for each in page["samples"]]
+    assert len(keys) == len(set(keys))
+    whole = [page["pictures"][at]["id"] for at in page["byImage"]]
+    assert len(whole) == 5
+    assert whole == sorted(whole)
+    for picture in shards[0]:
+        if picture.image_id in whole:
+            there = {name for name, answer in picture.answers.items() if answer.mask.any()}
+            assert there <= {name for image_id, name in keys if image_id == picture.image_id}
+
+
+def test_maps_of_probabilities_are_on_the_page_as_they_are(tmp_path: Path) -> None:
+    heat = np.random.default_rng(0).integers(0, 256, (9, 9), np.uint8)
+    answers = {"dog": Answer(world.ellipse(0.5, 0.5, 0.2, 0.2), 0.9, heat=heat), "cup": Answer(world.empty(), 0.45)}
+    queries = [world.query("dog"), world.query("cup")]
+    url = world.write(tmp_path, queries, [[Picture("p", answers=answers)]], heat=9)
+    page = data_of(gallery.write(url, str(tmp_path / "page.html")))
+    maps = {page["queries"][sample["query"]]["id"]: sample["heat"] for sample in page["samples"]}
+    assert maps["cup"] is None
+    shown = Image.open(io.BytesIO(base64.b64decode(maps["dog"].partition(",")[2])))
+    np.testing.assert_array_equal(np.asarray(shown), heat)
+
+
+def test_no_path_of_this_machine_is_on_the_page(tmp_path: Path) -> None:
+    bad = Picture("bad", data=b"x", status="missing", error=f"{tmp_path}/in/bad.png: no such file")
+    good = Picture("good", answers={"dog": Answer(world.ellipse(0.5, 0.5, 0.2, 0.2), 0.9)})
+    url = world.write(tmp_path, [world.query("dog")], [[good, bad]])
+    html = Path(gallery.write(url, str(tmp_path / "page.html"))).read_text()
+    assert str(tmp_path) not in html
+    page = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
+    assert page["pictures"][0]["place"].startswith("../in/s-000.tar, bytes ")
+    assert ["input", "../in"] in page["about"]
+    assert page["failures"]["rows"] == [["bad", "missing", "in/bad.png: no such file"]]
 
 
 def test_thumbnails_are_as_large_as_fits_and_upright() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipseg_ray.report import asked, card, facts
+from clipseg_ray.report import asked, card, facts, limits
 from clipseg_ray.report.export.copies import Fetched
 from clipseg_ray.report.export.files import Files
 from clipseg_ray.report.export.objects import by_image, objects_of
@@ -73,15 +73,15 @@ def write(walk: Walk, chunks: Iterable[ExportChunk], destination: str) -> str:
             f"# {card.plain(found.name)}",
             f"{shards.rows:,} images and the {shards.objects:,} masks CLIPSeg found in them for {len(chosen)} queries.",
             *([f"**{found.caution}**"] if found.caution else []),
-            card.table(("column", ""), [(f"`{name}`", COLUMNS[name]) for name in names]),
+            card.table(("column", "what it is"), [(f"`{name}`", COLUMNS[name]) for name in names]),
             "## Made from",
             card.origin(found),
             "## Queries",
             card.queries(found, chosen),
             "## Known limits",
-            card.limits(found),
+            limits.known(found),
             "## Licences",
-            card.WEIGHTS.replace("The images, which are not in this dataset, keep", "The images keep"),
+            limits.WEIGHTS.replace(limits.WITHOUT_IMAGES, "The images keep "),
         ]
         files.put("README.md", ("\n\n".join(text) + "\n").encode())
     return (

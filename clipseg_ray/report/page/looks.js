@@ -35,3 +35,14 @@ function otherTheme() {
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   setTheme(dark ? "light" : "dark");
 }
+
+/** How masks are painted: a name that `paintLayers` knows. Whoever has painted some hears of it by the document's event "look". */
+let look = "fill";
+const LOOKS = ["outline", "fill", "dim"];
+
+function setLook(value) {
+  look = value;
+  document.body.dataset.look = value;
+  for (const choice of document.querySelectorAll("input[name=look]")) choice.checked = choice.value === value;
+  document.dispatchEvent(new Event("look"));
+}

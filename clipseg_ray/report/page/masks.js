@@ -34,21 +34,46 @@ function pixelsOf(counts, height, width) {
   return pixels;
 }
 
-/** Paint pixels (one byte each, row by row: 1 inside) on a canvas of their size: filled, with a white rim, about as wide whatever the size, that shows on any image. */
-function paintPixels(canvas, pixels, [height, width], colour) {
-  canvas.width = width;
-  canvas.height = height;
-  const image = new ImageData(width, height);
-  const words = new Uint32Array(image.data.buffer);
-  const [red, green, blue] = colour;
-  const fill = ((200 << 24) | (blue << 16) | (green << 8) | red) >>> 0, rim = 0xffffffff, reach = Math.max(1, Math.round(Math.max(height, width) / 130));
+/** An opaque colour, or one of `alpha` of 255, as a word of an ImageData. */
+const word = ([red, green, blue], alpha = 255) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+
+/** For each pixel of a mask within `reach` of its border, from inside, `act(place)`. */
+function alongBorder(pixels, height, width, reach, act) {
   for (let y = 0, at = 0; y < height; y++) {
     for (let x = 0; x < width; x++, at++) {
       if (!pixels[at]) continue;
       const edge =
         (x >= reach && !pixels[at - reach]) || (x < width - reach && !pixels[at + reach]) ||
         (y >= reach && !pixels[at - reach * width]) || (y < height - reach && !pixels[at + reach * width]);
-      words[at] = edge ? rim : fill;
+      if (edge) act(at);
+    }
+  }
+}
+
+/**
+ * Paint masks over one another on a canvas of their size; a layer is {pixels, colour}, pixels one byte each, row by row, 1 inside.
+ *
+ * `look`: "fill", with a white rim that shows on any image; "outline", the border alone, in the colour, and of a single mask with a
+ * white rim inside it; "dim", everything black that is in none of them, each with a rim in its colour. Rims are about as wide whatever the size.
+ */
+function paintLayers(canvas, layers, [height, width], look = "fill") {
+  canvas.width = width;
+  canvas.height = height;
+  const image = new ImageData(width, height), words = new Uint32Array(image.data.buffer);
+  const reach = Math.max(1, Math.round(Math.max(height, width) / 130)), white = 0xffffffff;
+  if (look === "dim") {
+    words.fill(word([0, 0, 0]));
+    for (const { pixels } of layers) for (let at = 0; at < pixels.length; at++) if (pixels[at]) words[at] = 0;
+  }
+  for (const { pixels, colour } of layers) {
+    if (look === "fill") {
+      const fill = word(colour, 200);
+      for (let at = 0; at < pixels.length; at++) if (pixels[at]) words[at] = fill;
+      alongBorder(pixels, height, width, reach, (at) => (words[at] = white));
+    } else {
+      if (look === "outline" && layers.length === 1) alongBorder(pixels, height, width, Math.ceil(1.5 * reach), (at) => (words[at] = white));
+      const rim = word(colour);
+      alongBorder(pixels, height, width, reach, (at) => (words[at] = rim));
     }
   }
   const pen = canvas.getContext("2d");
@@ -56,31 +81,39 @@ function paintPixels(canvas, pixels, [height, width], colour) {
   return pen;
 }
 
-/** Paint a mask on a canvas of its own size. */
-function paint(canvas, mask, colour) {
-  const pen = paintPixels(canvas, pixelsOf(mask.counts, ...mask.size), mask.size, colour);
-  if (mask.coverage < TINY) circle(pen, mask, colour);
+/** Paint one mask. */
+function paintPixels(canvas, pixels, size, colour, look = "fill") {
+  return paintLayers(canvas, [{ pixels, colour }], size, look);
 }
 
-/** Masks smaller than this share of the image are ringed: a few pixels are easily overlooked. */
+/** Masks smaller than this share of the image are pointed at: a few pixels are easily overlooked. */
 const TINY = 0.003;
 
-function circle(pen, mask, [red, green, blue]) {
-  const down = mask.size[0] / mask.grid[0], across = mask.size[1] / mask.grid[1], longer = Math.max(...mask.size);
-  const [x, y, w, h] = mask.box, away = longer * 0.045;
-  pen.strokeStyle = `rgb(${red} ${green} ${blue})`;
-  pen.lineWidth = Math.max(1, longer / 110);
+/** Four corners around a box of the canvas, white on black: no line of it closes, so that it is not taken for a mask. */
+function pointAt(pen, [x, y, w, h]) {
+  const longer = Math.max(pen.canvas.width, pen.canvas.height), away = longer * 0.03;
+  const arm = Math.min(longer * 0.035, 0.3 * (Math.min(w, h) + 2 * away));
   pen.beginPath();
-  pen.ellipse((x + w / 2) * across, (y + h / 2) * down, (w / 2) * across + away, (h / 2) * down + away, 0, 0, 2 * Math.PI);
-  pen.stroke();
+  for (const [corner, across] of [[x - away, 1], [x + w + away, -1]]) {
+    for (const [end, down] of [[y - away, 1], [y + h + away, -1]]) {
+      pen.moveTo(corner + across * arm, end);
+      pen.lineTo(corner, end);
+      pen.lineTo(corner, end + down * arm);
+    }
+  }
+  for (const [colour, thick] of [["#000", 70], ["#fff", 160]]) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = Math.max(1, longer / thick);
+    pen.stroke();
+  }
 }
 
 /** Red, green and blue of masks, as the style has it. */
 let colour = null;
 function maskColour() {
-  if (colour === null) {
-    const hex = getComputedStyle(document.documentElement).getPropertyValue("--mask").trim();
-    colour = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-  }
+  if (colour === null) colour = rgb(getComputedStyle(document.documentElement).getPropertyValue("--mask").trim());
   return colour;
 }
+
+/** [red, green, blue] of "#rrggbb". */
+const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));

@@ -7,20 +7,6 @@ const limits = page.queries.map((query) => query.threshold);
 const shown = page.queries.map(() => true);
 const views = [];
 
-/** A map's bytes, row by row, and its size; of an image that holds nothing but greys. */
-async function bytesOf(src) {
-  const image = new Image();
-  image.src = src;
-  await image.decode();
-  const canvas = make("canvas", { width: image.width, height: image.height });
-  const pen = canvas.getContext("2d", { willReadFrequently: true });
-  pen.drawImage(image, 0, 0);
-  const { data } = pen.getImageData(0, 0, image.width, image.height);
-  const bytes = new Uint8Array(image.width * image.height);
-  for (let at = 0; at < bytes.length; at++) bytes[at] = data[4 * at];
-  return { bytes, size: [image.height, image.width] };
-}
-
 /** Pixels inside at a threshold, one byte each. */
 function inside(bytes, threshold) {
   const limit = 255 * threshold, pixels = new Uint8Array(bytes.length);

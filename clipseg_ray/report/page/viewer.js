@@ -1,4 +1,4 @@
-/* One sample in words (beside the pointer) and at large. */
+/* One sample in words (beside the pointer), and one sample or image at large. */
 
 function facts(sample) {
   const picture = page.pictures[sample.picture];
@@ -23,12 +23,13 @@ function pairs(list, into) {
 const tip = document.getElementById("tip");
 let tipped = null;
 
-function showTip(button) {
-  const sample = samples.get(button);
-  tipped = button;
-  tip.replaceChildren(make("strong", {}, page.pictures[sample.picture].id), pairs(facts(sample), make("dl", {})));
+function showTip(link) {
+  const { sample, picture } = entryOf.get(link);
+  if (!sample) return;
+  tipped = link;
+  tip.replaceChildren(make("strong", {}, picture.id), pairs(facts(sample), make("dl", {})));
   tip.hidden = false;
-  const at = button.getBoundingClientRect(), own = tip.getBoundingClientRect();
+  const at = link.getBoundingClientRect(), own = tip.getBoundingClientRect();
   const right = at.right + 10 + own.width < innerWidth;
   tip.style.left = `${Math.max(8, right ? at.right + 10 : at.left - own.width - 10)}px`;
   tip.style.top = `${Math.max(8, Math.min(at.top, innerHeight - own.height - 8))}px`;
@@ -48,24 +49,87 @@ function moveTip() {
 const viewer = document.getElementById("viewer");
 let viewed = null;
 
-function view(button) {
-  const sample = samples.get(button);
-  const picture = page.pictures[sample.picture], query = page.queries[sample.query];
-  viewed = button;
+/** Show an entry large; the page's address then leads to it. */
+function view(entry) {
+  const { picture, sample, masks } = entry;
+  viewed = entry;
   hideTip();
-  const box = frame(picture, sample, `${picture.id}, ${query.id}`);
+  const parts = sample ? sampleParts(entry) : imageParts(entry);
+  const box = frame(picture, masks, `${picture.id}, ${entry.title}`, { shows: entry.shows, told: parts.told });
   const wide = innerWidth > 960 ? Math.min(innerWidth * 0.94, 1088) - 304 - 48 : innerWidth * 0.94 - 48;
-  const scale = Math.min(wide / picture.width, (innerHeight * 0.92 - 48) / picture.height);
+  const scale = Math.min(wide / picture.width, (innerHeight * (innerWidth > 960 ? 0.92 : 0.6) - 48) / picture.height);
   box.style.width = `${Math.round(scale * picture.width)}px`;
   viewer.querySelector("figure").replaceChildren(box);
-  draw(box);
-  viewer.querySelector("h2").textContent = query.id;
-  viewer.querySelector(".words").textContent = query.words;
-  pairs([["id", picture.id], ...facts(sample), ["file", picture.url]], viewer.querySelector("dl"));
-  const all = cards(), place = all.indexOf(button);
-  viewer.querySelector(".steps span").textContent = `${place + 1} of ${all.length}`;
+  viewer.querySelector("h2").textContent = entry.title;
+  viewer.querySelector(".words").textContent = sample ? page.queries[sample.query].words : `${masks.length} masks`;
+  viewer.querySelector(".own").replaceChildren(...parts.nodes.filter((each) => each !== null));
+  pairs([["id", picture.id], ...(sample ? facts(sample) : [["image", `${picture.width} × ${picture.height} px`]]), ["file", picture.place]], viewer.querySelector("dl"));
+  viewer.querySelector(".acts").replaceChildren(...acts(entry));
+  const all = cards(), place = all.indexOf(entry.card);
+  viewer.querySelector(".steps span").textContent = place < 0 ? "" : `${place + 1} of ${all.length}`;
+  history.replaceState(null, "", entry.hash);
   if (!viewer.open) open(viewer);
   viewer.scrollTop = 0;
+}
+
+function sampleParts({ sample }) {
+  const area = make("p", { class: "muted", role: "status" }), query = page.queries[sample.query];
+  const told = ({ areas: [inside] }) => (area.textContent = moved(sample) ? `At threshold ${limits[sample.query].toFixed(2)}: ${coverageOf(sample, inside)}` : "");
+  const slider = sample.heat ? limitSlider(query, sample.query) : null;
+  if (slider) {
+    slider.querySelector("input").value = limits[sample.query];
+    slider.querySelector("output").textContent = limits[sample.query].toFixed(2);
+  }
+  const whole = entries.find((each) => !each.sample && each.picture === page.pictures[sample.picture]);
+  const link = whole ? make("button", { type: "button" }, "All masks of this image") : null;
+  link?.addEventListener("click", () => {
+    setView("image");
+    view(whole);
+  });
+  return { nodes: [slider, area, link], told };
+}
+
+function imageParts(entry) {
+  const { list, told } = legend(entry);
+  const both = [["All", true], ["None", false]].map(([words, on]) => {
+    const button = make("button", { type: "button" }, words);
+    button.addEventListener("click", () => check(entry.masks, on));
+    return button;
+  });
+  return { nodes: [make("p", { class: "both" }, ...both), list], told };
+}
+
+/** Copy the id, copy a link to what is shown, open the original; or why it cannot be opened. */
+function acts({ picture, hash }) {
+  const original = picture.link === null
+    ? make("p", { class: "muted" }, picture.whole ? "The original cannot be opened from here." : "The original lies inside a larger file, which no browser opens.")
+    : make("a", { href: picture.link, target: "_blank", rel: "noopener noreferrer" }, "Open the original");
+  return [copier("Copy id", () => picture.id), copier("Copy link", () => location.href.split("#")[0] + hash), original];
+}
+
+function copier(words, text) {
+  const button = make("button", { type: "button" }, words);
+  button.addEventListener("click", async () => {
+    button.textContent = (await copied(text())) ? "Copied" : "Not copied";
+    setTimeout(() => (button.textContent = words), 1500);
+  });
+  return button;
+}
+
+/** Whether `text` is on the clipboard. Pages over plain HTTP have none to ask, but may copy what is selected. */
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const field = make("textarea", { readonly: "" });
+    field.value = text;
+    viewer.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  }
 }
 
 /** Show a dialog with no button of it picked out. */
@@ -75,14 +139,28 @@ function open(dialog) {
 }
 
 function step(by) {
-  const all = cards();
-  const next = all[all.indexOf(viewed) + by];
-  if (next) view(next);
+  const all = cards(), next = all[all.indexOf(viewed.card) + by];
+  if (next) view(entryOf.get(next));
+}
+
+/** Open what the page's address leads to, if it is a sample or an image. */
+function viewLinked() {
+  const wanted = new URLSearchParams(location.hash.slice(1));
+  if (!wanted.has("image")) return;
+  const found = entries.find((entry) => entry.hash === linked([...wanted]));
+  byId("lost").hidden = found !== undefined;
+  if (found) {
+    setView(found.sample ? "query" : "image");
+    view(found);
+  }
 }
 
 viewer.querySelector(".back").addEventListener("click", () => step(-1));
 viewer.querySelector(".on").addEventListener("click", () => step(1));
-viewer.addEventListener("close", () => viewed && viewed.focus());
+viewer.addEventListener("close", () => {
+  history.replaceState(null, "", location.href.split("#")[0]);
+  viewed?.card.focus();
+});
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.querySelector(".close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
