@@ -34,7 +34,9 @@ def polygons(counts: Column, height: Column, tolerance: Column) -> pa.Array:
     for rings in _rings(masks, height, tolerance):
         xy_n2 = np.empty((len(rings.corners_n2) + 3 * (len(rings.ring_offsets) - 1), 2))
         offsets = np.empty(len(rings.part_rings), np.int64)
-        rings_kernel.cut_open(rings.corners_n2, rings.ring_offsets, rings.part_rings, xy_n2, offsets)
+        rings_kernel.cut_open(
+            rings.corners_n2, rings.ring_offsets, rings.part_rings, rings.from_the_top(), xy_n2, offsets
+        )
         values.append(xy_n2[: offsets[-1]])
         lengths.append(2 * np.diff(offsets))
         parts_p.append(np.diff(rings.mask_parts))
@@ -68,6 +70,15 @@ class _Rings:
     ring_offsets: np.ndarray
     part_rings: np.ndarray
     mask_parts: np.ndarray
+
+    def from_the_top(self) -> np.ndarray:
+        """int64, the rings of each part: the one around it, then those around its holes, the highest first."""
+        if len(self.corners_n2) == 0:
+            return np.zeros(0, np.int64)
+        top_r = np.minimum.reduceat(self.corners_n2[:, 1], self.ring_offsets[:-1])
+        part_r = np.repeat(np.arange(len(self.part_rings) - 1), np.diff(self.part_rings))
+        is_hole_r = np.arange(len(top_r)) != self.part_rings[part_r]
+        return np.lexsort((top_r, is_hole_r, part_r))
 
 
 def _rings(masks: Edges, height: Column, tolerance: Column) -> Iterator[_Rings]:

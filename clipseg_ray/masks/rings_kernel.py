@@ -30,12 +30,18 @@ def _row_above(xy_n2: np.ndarray, u: int, w: int, x: float, y: float) -> float:
 
 @compiled
 def cut_open(
-    corners_n2: np.ndarray, ring_offsets: np.ndarray, part_rings: np.ndarray, xy_n2: np.ndarray, out_offsets: np.ndarray
+    corners_n2: np.ndarray,
+    ring_offsets: np.ndarray,
+    part_rings: np.ndarray,
+    order_r: np.ndarray,
+    xy_n2: np.ndarray,
+    out_offsets: np.ndarray,
 ) -> None:
     """Fill one closed line a part, which goes around it and, over a slit straight up from each, around its holes.
 
     corners_n2: int32 [N, 2] corners of rings, which begin at ``ring_offsets``; the first ring of part k, from
     ``part_rings[k]``, goes around it, the others up to ``part_rings[k + 1]`` around its holes. None cross.
+    order_r: int64, the rings of each part with the holes from the highest down.
     xy_n2: float64 [N + 3 rings, 2]. A slit goes through the inside, there and back: areas and filled pixels stay.
     """
     n = 0
@@ -60,22 +66,14 @@ def cut_open(
         newest = np.full(right - left + 1, -1, np.int64)
         edge, older = np.empty(4 * nodes + 64, np.int64), np.empty(4 * nodes + 64, np.int64)
         entries = 0
-        top = np.empty(behind_rings - outer - 1, np.int64)
-        y_of_top = np.empty(len(top), np.float64)
-        for h in range(len(top)):
-            r = outer + 1 + h
-            top[h] = _highest_corner(own_n2, ring_offsets[r] - first, ring_offsets[r + 1] - first)
-            y_of_top[h] = own_n2[top[h], 1]
-        from_top = np.argsort(y_of_top)
-        for step in range(len(top) + 1):
-            # Outer ring first, then holes from the highest: what is straight above a hole is on the line already.
-            h = from_top[step - 1] if step else -1
-            r = outer + 1 + h
+        for place_of_ring in range(outer, behind_rings):
+            # Holes from the highest down: what is straight above a hole is on the line already.
+            r = order_r[place_of_ring]
             begin, end = ring_offsets[r] - first, ring_offsets[r + 1] - first
             after[end - 1] = begin
             fresh = nodes
-            if step:
-                v = top[h]
+            if r != outer:
+                v = _highest_corner(own_n2, begin, end)
                 x, y = own_n2[v, 0], own_n2[v, 1]
                 best, above = -1.0, -1
                 entry = newest[int(x) - left]

@@ -116,4 +116,4 @@ def _plain(found: pa.Array) -> list[Any]:
     values = found.to_pylist()
     if pa.types.is_list(found.type):
         return [sorted((part["counts"], part["area"]) for part in parts) for parts in values]
-    return [round(value, 9) if isinstance(value, float) else value for value in values]
+    return list(values)

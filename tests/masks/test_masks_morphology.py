@@ -25,7 +25,7 @@ def shrunk(mask: np.ndarray, radius: float) -> np.ndarray:
     return ~near(~mask, radius)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(stacks(3), RADII)
 def test_grown_and_shrunk_masks_equal_distances(stack, radius):
     arguments = counts_of(stack), column(stack.shape[1], 3), column(radius, 3)
@@ -52,7 +52,7 @@ def test_a_radius_of_1_is_scipys_cross_and_of_one_and_a_half_its_square():
         assert morphology.erode(counts, height, column(radius, 1)).equals(counts_of([eroded]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(stacks(4))
 def test_distances_between_masks(stack):
     first, second = stack[:2], stack[2:] & ~stack[:2]

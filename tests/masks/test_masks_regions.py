@@ -26,14 +26,14 @@ def labelled(mask: np.ndarray, min_area: int, connectivity: int) -> list[dict]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(stacks(4), st.sampled_from([0, 1, 2, 30]), st.sampled_from([4, 8]))
 def test_components_equal_scipys_labels(stack, min_area, connectivity):
     found = regions.components(counts_of(stack), column(stack.shape[1], 4), column(min_area, 4), connectivity)
     assert found.to_pylist() == [labelled(mask, min_area, connectivity) for mask in stack]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(stacks(4))
 def test_filled_holes_equal_scipys(stack):
     filled = regions.fill_holes(counts_of(stack), column(stack.shape[1], 4))
