@@ -200,9 +200,9 @@ class Scorer:
             pairs = (images_p, place_p)
             for block in self.engine.segment(features, prompts, any_logit_p, pairs, want_logits=True):
                 assert block.logits_kwh is not None
-                logits_pwh = np.full((len(block.query_index_p), *block.logits_kwh.shape[1:]), np.nan, np.float32)
-                logits_pwh[block.logits_row_k] = block.logits_kwh
-                yield block.query_index_p, torch.from_numpy(logits_pwh)
+                every_pwh = np.full((len(block.query_index_p), *block.logits_kwh.shape[1:]), np.nan, np.float32)
+                every_pwh[block.logits_row_k] = block.logits_kwh
+                yield block.query_index_p, torch.from_numpy(every_pwh)
             return
         start = 0
         for logits_pwh in self.engine.decode_pairs(features, images_p, prompts, place_p):

@@ -100,7 +100,7 @@ class Decoding:
     def launch_maps(
         self, features: Features, prompts: Prompts, rows: Rows, logits_pwh: torch.Tensor, want_logits: bool
     ) -> Launched:
-        """Set packing going for maps that are there: float32, on the device, one for each row, for good.
+        """Set packing going for maps that are there: float32, on the device, one for each row, lasting where wanted.
 
         features: those the rows are of, for the optional columns.
         """

@@ -33,6 +33,8 @@ from clipseg_ray.pixels.viewed_images import ViewedImages
 from clipseg_ray.pixels.views import Views
 
 _BLOCKS_TO_A_TRIM = 32
+_TILED_TO_A_TRIM = 4
+"""Of images in tiles, which take many times as much work and memory."""
 _NO_PIXELS = "logits are refined by the images' pixels; give them as guides"
 
 
@@ -153,7 +155,7 @@ class Engine:
             yield from _of(number_b, self._finished(launched))
         if len(number_b := np.flatnonzero(tiled_b)):
             launched = self._seen_in_tiles(images, request.of(number_b), pixels, number_b)
-            yield from _of(number_b, self._finished(launched))
+            yield from _of(number_b, self._finished(launched, _TILED_TO_A_TRIM))
 
     def _seen_whole(
         self, images: Array | Features, request: _Request, pixels: Any, number_b: np.ndarray
@@ -185,15 +187,15 @@ class Engine:
             want_logits=request.want_logits,
         )
 
-    def _finished(self, launches: Iterator[Launched]) -> Iterator[Block]:
-        """Their blocks, each once the next is launched."""
+    def _finished(self, launches: Iterator[Launched], to_a_trim: int = _BLOCKS_TO_A_TRIM) -> Iterator[Block]:
+        """Their blocks, each once the next is launched. to_a_trim: blocks."""
         launched: Launched | None = None
         yielded = 0
         for following in launches:
             if launched is not None:
                 yield self._decoding.finish(launched)
                 yielded += 1
-                if self.device.type == "cpu" and yielded % _BLOCKS_TO_A_TRIM == 0:
+                if self.device.type == "cpu" and yielded % to_a_trim == 0:
                     trim()
             launched = following
         if launched is not None:

@@ -63,7 +63,7 @@ class _Sight:
     """One image. whole: features of one; windows: of all its windows, in the order of ``merging``.
 
     refined: (logits, thresholds as logits or None) → logits that follow the picture's borders, where any are to. room:
-    for the windows' maps while they are added to the whole's, of one call.
+    for maps while they are made, of one call.
     """
 
     merging: Merging
@@ -74,17 +74,18 @@ class _Sight:
 
 
 class _Room:
-    """Memory that is used again: maps in sizes that vary with what is found would scatter over the heap."""
+    """Memory that is used again and again: what is taken anew for every few prompts scatters over the heap."""
 
     def __init__(self, device: torch.device) -> None:
-        self._flat_n = torch.empty(0, device=device)
+        self._device = device
+        self._flat: dict[str, torch.Tensor] = {}
 
-    def of(self, maps: int, side: int) -> torch.Tensor:
-        """Float32 [maps, side, side], valid until the next; not cleared."""
+    def of(self, what: str, maps: int, side: int) -> torch.Tensor:
+        """Float32 [maps, side, side], valid until the same is asked for again; not cleared."""
         values = maps * side**2
-        if len(self._flat_n) < values:
-            self._flat_n = torch.empty(values, device=self._flat_n.device)
-        return self._flat_n[:values].view(maps, side, side)
+        if what not in self._flat or len(self._flat[what]) < values:
+            self._flat[what] = torch.empty(values, device=self._device)
+        return self._flat[what][:values].view(maps, side, side)
 
 
 class Viewing:
@@ -138,7 +139,9 @@ class Viewing:
 
             def alone(_: int, part: Rows, sight: _Sight = sight) -> Launched:
                 (limit_p,) = self._link.upload(torch.from_numpy(part.limit_p)).take()
-                maps_pwh = sight.refined(self._merged(sight, prompts, part.prompt_index_p), limit_p)
+                lasting = want_logits and self._refine is None  # refined ones are new
+                merged_pwh = self._merged(sight, prompts, part.prompt_index_p, lasting=lasting)
+                maps_pwh = sight.refined(merged_pwh, limit_p)
                 return self._decoding.launch_maps(sight.whole, prompts, part, maps_pwh, want_logits)
 
             def decided(_: int, bouts: list[Bout], sight: _Sight = sight, most: int = most) -> Launched:
@@ -160,33 +163,43 @@ class Viewing:
         parts = []
         for start in range(0, len(prompt_m), most):
             piece = slice(start, start + most)
-            merged = self._merged(sight, prompts, prompt_m[piece], None if in_tiles is None else in_tiles[piece])
+            own = None if in_tiles is None else in_tiles[piece]
+            merged = self._merged(sight, prompts, prompt_m[piece], own, lasting=True)
             parts.append(sight.refined(merged, None))
         decided = Decided(want_logits)
         decided.add(bout, torch.cat(parts))
         return self._decoding.launch_decided(sight.whole, prompts, decided)
 
     def _merged(
-        self, sight: _Sight, prompts: Prompts, prompt_k: np.ndarray, in_tiles_k: np.ndarray | None = None
+        self,
+        sight: _Sight,
+        prompts: Prompts,
+        prompt_k: np.ndarray,
+        in_tiles_k: np.ndarray | None = None,
+        *,
+        lasting: bool,
     ) -> torch.Tensor:
         """Float32 [k, T, T], transposed, on the device: logits of one image with some prompts.
 
-        in_tiles_k: bool, which of them are decoded in tiles; by the views' own rule where it is None.
+        in_tiles_k: bool, which of them are decoded in tiles; by the views' own rule where it is None. lasting: whether
+        they are good for longer than until the next.
         """
         side = sight.merging.side
+        shape = (len(prompt_k), side, side)
+        maps_kwh = torch.empty(shape, device=self._device) if lasting else sight.room.of("merged", len(prompt_k), side)
         if not self._views.whole:
-            return self._tiled(sight, prompts, prompt_k, torch.empty(len(prompt_k), side, side, device=self._device))
-        maps_kwh = torch.empty(len(prompt_k), side, side, device=self._device)
+            return self._tiled(sight, prompts, prompt_k, maps_kwh)
         highest, start = [], 0
         for logits_pwh in self._whole(sight, prompts, prompt_k):
-            maps_kwh[start : start + len(logits_pwh)] = enlarged(logits_pwh, side)
+            for place in range(len(logits_pwh)):
+                maps_kwh[start + place] = enlarged(logits_pwh[place : place + 1], side)[0]
             highest.append(logits_pwh.amax((1, 2)))
             start += len(logits_pwh)
         if in_tiles_k is None:
             in_tiles_k = self._worth_tiles(sight, prompts, prompt_k, torch.cat(highest))
         if in_tiles_k.any():
             found = np.flatnonzero(in_tiles_k)
-            tiled_fwh = self._tiled(sight, prompts, prompt_k[found], sight.room.of(len(found), side))
+            tiled_fwh = self._tiled(sight, prompts, prompt_k[found], sight.room.of("tiled", len(found), side))
             for place, tiled_wh in zip(found.tolist(), tiled_fwh, strict=True):
                 maps_kwh[place].add_(tiled_wh).mul_(0.5)
         return maps_kwh

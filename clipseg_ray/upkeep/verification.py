@@ -162,7 +162,8 @@ class _Dataset:
         paths = [layout.pairs_file(shard_id) for shard_id in dict.fromkeys(shard_id for shard_id, _ in places)]
         for path in paths:
             try:
-                found.append(pairs.from_parquet(*self.bodies([path]), path))
+                (body,) = self.bodies([path])
+                found.append(pairs.from_parquet(body, path))
             except FileNotFoundError:
                 report.faults.append(f"{path}: missing; put back the file it was")
             except UserError as error:
