@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CLIENTS := .venv-clients
 
-.PHONY: install demo paper test test-slow test-ray test-clients test-readme lint format docs checkpoint ccp clean
+.PHONY: demo paper test test-slow test-ray test-clients test-readme lint format docs checkpoint ccp clean
 
+.PHONY: install
 install: $(READY)
 
 $(READY): requirements.lock requirements-dev.lock pyproject.toml
