@@ -238,13 +238,9 @@ def test_a_chunk_that_kills_its_worker_takes_no_other_along(tmp_path: Path, chec
     assert len(masks) == 54
     before = named_in_status(tmp_path / "out")
 
-    code, text = finish(start(config, None, POISONED, "--retry-failed"), 1500)
-    assert code == 1, text
-    assert "retry     2 chunk(s) or shard(s) without their parts" in text
-    assert named_in_status(tmp_path / "out") == before
-
     code, text = finish(start(config, None, "", "--retry-failed"), 1500)
     assert code == 0, text
+    assert "retry     2 chunk(s) or shard(s) without their parts" in text
     assert len(rows(tmp_path / "out")[0]) == 24
     after = parts(tmp_path / "out")
     assert before.items() < after.items(), "a part was rewritten"
