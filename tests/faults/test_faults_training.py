@@ -45,7 +45,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def write_config(folder: Path, output: str) -> Path:
-    optimiser = {"steps": 200, "batch_images": 8, "precision": "auto"}
+    optimiser = {"steps": 120, "batch_images": 8, "precision": "auto"}
     values = world.settings(folder / "scenes", str(folder / output), optimiser=optimiser, output={"every": 20})
     values["workers"] = {"count": 2, "cpus": 0.5}
     (folder / f"{output}.yaml").write_text(yaml.safe_dump(values))
@@ -71,7 +71,7 @@ def losses(output: Path) -> list[tuple[int, float]]:
 
 def assert_undisturbed(folder: Path, output: str) -> None:
     """The same losses at every step, and the same model, byte for byte."""
-    assert [step for step, _ in losses(folder / output)] == list(range(1, 201))
+    assert [step for step, _ in losses(folder / output)] == list(range(1, 121))
     assert losses(folder / output) == losses(folder / "undisturbed")
     digests = {load(str(folder / name / "model")).weights_sha256 for name in (output, "undisturbed")}
     assert len(digests) == 1
@@ -94,12 +94,12 @@ def test_an_interrupt_a_killed_driver_and_a_killed_worker_leave_no_trace(folder:
     assert "Traceback" not in text
 
     killed = start(config)
-    wait_for_checkpoint(killed, folder / "disturbed", 80)
+    wait_for_checkpoint(killed, folder / "disturbed", 40)
     kill_with_children(killed)
     assert not (folder / "disturbed" / "model").exists()
 
     loses_a_worker = start(config)
-    wait_for_checkpoint(loses_a_worker, folder / "disturbed", 140)
+    wait_for_checkpoint(loses_a_worker, folder / "disturbed", 80)
     workers = workers_of(loses_a_worker)
     assert len(workers) == 2
     workers[-1].kill()
@@ -118,7 +118,7 @@ def test_checkpoints_and_the_model_on_s3(folder: Path, bucket: str) -> None:
     assert code == 0, text
     store = Store.of(f"{bucket}/trained")
     names = {entry.path for entry in store.list()}
-    assert {"log.jsonl", "status.json", "curve.png", "checkpoints/step-000000200.pt", "model/config.json"} <= names
+    assert {"log.jsonl", "status.json", "curve.png", "checkpoints/step-000000120.pt", "model/config.json"} <= names
     assert not [name for name in names if name.startswith("_ray")]
     records = [json.loads(line) for line in store.get("log.jsonl").splitlines()]
     assert [(record["step"], record["loss"]) for record in records] == losses(folder / "undisturbed")
