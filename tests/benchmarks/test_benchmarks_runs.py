@@ -181,10 +181,10 @@ def test_geometry(capsys):
 
 
 def test_competing(capsys):
-    competing.benchmark(scenes=4, tune=4, resamples=50)
+    competing.benchmark(scenes=10, tune=10, resamples=50)
     found, text = last_line(capsys)
     assert found["agrees"] is True
     assert found["measures"].keys() == {"alone", "one group"}
     intervals = [interval for own in found["measures"].values() for interval in own.values()]
     assert all(0 <= low <= high <= 1 and 0 <= point <= 1 for point, low, high in intervals)
-    assert "4 scenes, " in text
+    assert "10 scenes, " in text
