@@ -66,7 +66,7 @@ def test_gpus_are_asked_on_spot_first(workers: dict[str, Any]) -> None:
 def test_machines_get_the_lock_file_the_token_and_no_key(cluster: dict[str, Any]) -> None:
     mounts = cluster["file_mounts"]
     own = {local for local in mounts.values() if not local.startswith("~")}
-    assert own == {"requirements.lock", "pyproject.toml", "setup.py", "README.md", "LICENSE", "clipseg_ray"}
+    assert own == {"requirements.lock", "pyproject.toml", "README.md", "LICENSE", "clipseg_ray"}
     assert all((ROOT / local).exists() for local in own)
     assert mounts["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
     commands = "\n".join(cluster["setup_commands"])
