@@ -116,9 +116,9 @@ def test_scale_simulated(capsys):
 
 @pytest.mark.slow
 def test_scale_without_pixels(capsys):
-    scale.benchmark(shards=2, shard_chunks=1, run_chunks=100)
+    scale.benchmark(shards=2, shard_chunks=1, run_chunks=200)
     found, _ = last_line(capsys)
-    assert found["run"]["written"] == found["run"]["chunks"] == 100
+    assert found["run"]["written"] == found["run"]["chunks"] == 200
     assert found["run"]["chunks_per_cpu_s"] > 0
 
 
