@@ -19,6 +19,7 @@ import pyarrow.fs
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from clipseg_ray.cluster.interrupt import raise_if_asked, terminate_as_interrupt
 from clipseg_ray.errors import UserError, last_line
 from clipseg_ray.storage import Store
 from clipseg_ray.training.config import TrainConfig, TrainingWorkersConfig
@@ -59,7 +60,8 @@ def fit(config: TrainConfig) -> None:
         ),
     )
     try:
-        fault = _watched(trainer, config, store)
+        with terminate_as_interrupt():
+            fault = _watched(trainer, config, store)
     except api.ControllerError as error:
         raise UserError(f"the workers did not start: {_unmet(workers)} ({last_line(error)})") from error
     except api.TrainingFailedError as error:
@@ -111,6 +113,7 @@ def _watched(trainer: Any, config: TrainConfig, store: Store) -> str | None:
     threading.Thread(target=fit, daemon=True).start()
     while True:
         ended = bool(wait([result], _HEARTBEAT_S).done)
+        raise_if_asked()
         record = _status(store)
         if record is not None and record != shown:
             print(described(record, config.optimiser.steps), flush=True)
