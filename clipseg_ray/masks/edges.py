@@ -182,13 +182,13 @@ def _toggle(out: np.ndarray, start: int, n: int, at: int) -> int:
 
 
 @njit(error_model="numpy")
-def _grown(out: np.ndarray, n: int, room: int) -> np.ndarray:
+def grown(out: np.ndarray, n: int, room: int) -> np.ndarray:
     """``out``, of which n are used, with room for so many more."""
     if n + room <= len(out):
         return out
-    grown = np.empty(2 * (n + room), np.int32)
-    grown[:n] = out[:n]
-    return grown
+    larger = np.empty(2 * (n + room), np.int32)
+    larger[:n] = out[:n]
+    return larger
 
 
 @compiled
@@ -217,7 +217,7 @@ def resize(
             j = i
             while own[j] < min((column + 1) * height, own[-1]):
                 j += 1
-            out = _grown(out, n, 1 + (j - i + 1) * (first_column[column + 1] - first_column[column]))
+            out = grown(out, n, 1 + (j - i + 1) * (first_column[column + 1] - first_column[column]))
             for x in range(first_column[column], first_column[column + 1]):
                 # The column from its top: inside if so many edges come before it, then each of its own.
                 if (n - start_of_own) % 2 != i % 2:
@@ -265,7 +265,7 @@ def crop(
         for i in range(0, len(own) - 1, 2):
             start, end = int(own[i]), int(own[i + 1])
             first, behind = max(start // height, left), min((end - 1) // height + 1, left + width)
-            out = _grown(out, n, 2 * max(behind - first, 0))
+            out = grown(out, n, 2 * max(behind - first, 0))
             for column in range(first, behind):
                 upper = max(start - column * height, max(top, 0))
                 lower = min(end - column * height, min(top + rows, height))
@@ -273,7 +273,7 @@ def crop(
                     n = _toggle(out, start_of_own, n, (column - left) * rows + upper - top)
                     n = _toggle(out, start_of_own, n, (column - left) * rows + lower - top)
         if n == start_of_own or out[n - 1] != width * rows:
-            out = _grown(out, n, 1)
+            out = grown(out, n, 1)
             out[n] = width * rows
             n += 1
         out_offsets[p + 1] = n

@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from clipseg_ray.masks.compiled import compiled
+from clipseg_ray.masks.edges import grown
 
 
 @njit(error_model="numpy")
@@ -33,16 +34,6 @@ def _first_pieces(starts: np.ndarray, height: int, width: int) -> np.ndarray:
             i += 1
         first[x] = i
     return first
-
-
-@njit(error_model="numpy")
-def _grown(out: np.ndarray, n: int, room: int) -> np.ndarray:
-    """``out``, of which n are used, with room for so many more."""
-    if n + room <= len(out):
-        return out
-    grown = np.empty(2 * (n + room), np.int32)
-    grown[:n] = out[:n]
-    return grown
 
 
 @compiled
@@ -82,7 +73,7 @@ def dilate(
                     begun[upper] += 1
                     begun[lower] -= 1
                     top, bottom = min(top, upper), max(bottom, lower)
-            out = _grown(out, n, height + 2)
+            out = grown(out, n, height + 2)
             depth = 0
             for y in range(top, bottom + 1):
                 if begun[y]:
@@ -97,7 +88,7 @@ def dilate(
                     depth = now
                     begun[y] = 0
         if n == start_of_own or out[n - 1] != pixels:
-            out = _grown(out, n, 1)
+            out = grown(out, n, 1)
             out[n] = pixels
             n += 1
         out_offsets[p + 1] = n
