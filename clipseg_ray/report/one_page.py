@@ -36,7 +36,7 @@ def document(
         # Inside a script element only "<" could end it; JSON may write it as an escape.
         "data": json.dumps(page, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
-    text = (folder / template).read_text("utf-8")
+    text = (folder / template).read_text("utf-8").replace("{{head}}", (folder / "head.html").read_text("utf-8"))
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], text)
 
 

@@ -46,3 +46,27 @@ function setLook(value) {
   for (const choice of document.querySelectorAll("input[name=look]")) choice.checked = choice.value === value;
   document.dispatchEvent(new Event("look"));
 }
+
+/** The keys for it, the same on every page. */
+const LOOK_KEYS = {
+  m: () => setMasks(!byId("masks").checked),
+  "[": () => setOpacity(+byId("opacity").value - 10),
+  "]": () => setOpacity(+byId("opacity").value + 10),
+  t: otherTheme,
+};
+
+/** Heed the controls in the bar. */
+function heedLooks() {
+  byId("masks").addEventListener("change", (event) => setMasks(event.target.checked));
+  byId("opacity").addEventListener("input", (event) => setOpacity(event.target.value));
+  byId("theme").addEventListener("click", otherTheme);
+}
+
+/** Heed the keys too, where a page has no others. */
+function heedLookKeys() {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !LOOK_KEYS[event.key]) return;
+    event.preventDefault();
+    LOOK_KEYS[event.key]();
+  });
+}

@@ -141,10 +141,7 @@ const KEYS = {
   k: () => nextQuery(-1),
   ArrowRight: () => (viewer.open ? step(1) : nextCard(1)),
   ArrowLeft: () => (viewer.open ? step(-1) : nextCard(-1)),
-  m: () => setMasks(!byId("masks").checked),
-  "[": () => setOpacity(+byId("opacity").value - 10),
-  "]": () => setOpacity(+byId("opacity").value + 10),
-  t: otherTheme,
+  ...LOOK_KEYS,
   o: () => setLook(LOOKS[(LOOKS.indexOf(look) + 1) % LOOKS.length]),
   v: () => setView(document.body.dataset.view === "image" ? "query" : "image"),
   "/": () => {
@@ -170,9 +167,7 @@ function press(event) {
 function listen() {
   for (const kind of ["input", "change"]) byId("filters").addEventListener(kind, filter);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("masks").addEventListener("change", (event) => setMasks(event.target.checked));
-  byId("opacity").addEventListener("input", (event) => setOpacity(event.target.value));
-  byId("theme").addEventListener("click", otherTheme);
+  heedLooks();
   byId("keys").addEventListener("click", () => open(byId("help")));
   document.addEventListener("keydown", press);
   document.addEventListener("scroll", () => { moveTip(); requestAnimationFrame(follow); }, { passive: true });

@@ -81,20 +81,7 @@ async function build() {
   document.body.dataset.ready = "true";
 }
 
-const KEYS = {
-  m: () => setMasks(!byId("masks").checked),
-  "[": () => setOpacity(+byId("opacity").value - 10),
-  "]": () => setOpacity(+byId("opacity").value + 10),
-  t: otherTheme,
-};
-
-byId("masks").addEventListener("change", (event) => setMasks(event.target.checked));
-byId("opacity").addEventListener("input", (event) => setOpacity(event.target.value));
-byId("theme").addEventListener("click", otherTheme);
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key]) return;
-  event.preventDefault();
-  KEYS[event.key]();
-});
+heedLooks();
+heedLookKeys();
 restoreTheme();
 build();

@@ -36,15 +36,13 @@ function press(event) {
 }
 
 export function start() {
-  key("t", "light or dark", otherTheme);
-  key("m", "masks on or off", () => setMasks(!byId("masks").checked));
-  key("[", "fainter masks", () => setOpacity(+byId("opacity").value - 10));
-  key("]", "stronger masks", () => setOpacity(+byId("opacity").value + 10));
+  key("t", "light or dark", LOOK_KEYS.t);
+  key("m", "masks on or off", LOOK_KEYS.m);
+  key("[", "fainter masks", LOOK_KEYS["["]);
+  key("]", "stronger masks", LOOK_KEYS["]"]);
   key("?", "this list", help);
   document.addEventListener("keydown", press);
-  byId("masks").addEventListener("change", (event) => setMasks(event.target.checked));
-  byId("opacity").addEventListener("input", (event) => setOpacity(event.target.value));
-  byId("theme").addEventListener("click", otherTheme);
+  heedLooks();
   byId("keys").addEventListener("click", help);
   for (const dialog of document.querySelectorAll("dialog")) {
     dialog.querySelector(".close").addEventListener("click", () => dialog.close());
